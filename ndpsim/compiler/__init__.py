@@ -1,0 +1,1 @@
+"""Placement of weights, lowering, per-DIMM programs."""

@@ -1,0 +1,1 @@
+"""The NDP unit and its DIMM: functional execution and timing."""

@@ -1,0 +1,1 @@
+"""DRAM: standards, the stream engine, command log, legality checker."""

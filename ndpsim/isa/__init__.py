@@ -1,0 +1,1 @@
+"""The instruction set: encode, decode, assemble, disassemble, program files."""

@@ -1,0 +1,1 @@
+"""Language models: shapes, weights, and a NumPy decoder."""

@@ -1,0 +1,1 @@
+"""Activation traces: capture, store, describe."""
