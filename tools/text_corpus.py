@@ -1,4 +1,4 @@
-"""Turn a folder of documentation (HTML, reStructuredText, plain text) into clean running prose, one paragraph a line."""
+"""Turn a folder of documentation (HTML, reStructuredText, plain text) into running prose, one paragraph a line."""
 
 from __future__ import annotations
 
