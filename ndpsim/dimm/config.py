@@ -1,0 +1,170 @@
+"""The description of an NDP-DIMM: `workloads/hardware/dimms/*.toml`, every value with its unit and source."""
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ndpsim.data import workloads_dir
+from ndpsim.dram.address_map import AddressMap, parse_address_map
+from ndpsim.dram.standard import Standard, load_standard
+from ndpsim.errors import InputError
+
+T = TypeVar("T")
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Sourced(BaseModel, Generic[T]):
+    """A value with its unit and its source."""
+
+    model_config = _STRICT
+    value: T
+    source: str
+    unit: str = ""
+
+
+Count = Sourced[Annotated[int, Field(ge=1, le=1 << 30)]]
+Delay = Sourced[Annotated[int, Field(ge=0, le=1 << 40)]]
+
+
+class Unit(BaseModel):
+    """The compute unit in the buffer chip."""
+
+    model_config = _STRICT
+    core_ps: Count
+    buffer_bytes: Sourced[Annotated[int, Field(ge=64, le=1 << 24, multiple_of=64)]]
+    macs_per_cycle_16bit: Count
+    macs_per_cycle_8bit: Count
+    array_latency: Delay
+    return_queue: Sourced[Annotated[int, Field(ge=2, le=4096)]]
+    activate_ahead: Sourced[Annotated[int, Field(ge=1, le=64)]]
+
+
+class Vector(BaseModel):
+    """The element-wise unit."""
+
+    model_config = _STRICT
+    lanes: Count
+    dividers: Count
+    latency: Delay
+
+
+class Channel(BaseModel):
+    """The memory channel to the host."""
+
+    model_config = _STRICT
+    dimms_per_channel: Count
+
+
+class Link(BaseModel):
+    """DIMM-Link to each neighbour."""
+
+    model_config = _STRICT
+    picoseconds_per_byte: Count
+    latency_ps: Delay
+
+
+class Barrier(BaseModel):
+    """The barrier over all DIMMs of a program."""
+
+    model_config = _STRICT
+    latency_ps: Delay
+
+
+class DimmConfig(BaseModel):
+    """One NDP-DIMM as its file describes it."""
+
+    model_config = _STRICT
+    name: str
+    dram: Sourced[str]
+    unit: Unit
+    vector: Vector
+    channel: Channel
+    link: Link
+    barrier: Barrier
+    address_maps: Annotated[dict[str, str], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The DIMMs that a program is compiled for: one description, an address map, and how many of them."""
+
+    config: DimmConfig
+    standard: Standard
+    address_map: AddressMap
+    dimms: int
+
+    @property
+    def core_ps(self) -> int:
+        """Core clock period in picoseconds."""
+        return self.config.unit.core_ps.value
+
+    @property
+    def atoms(self) -> int:
+        """Bursts of 64 bytes that one DIMM holds."""
+        return 1 << self.address_map.bits
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of the unit's buffer."""
+        return self.config.unit.buffer_bytes.value
+
+    def to_json(self) -> str:
+        """Write everything that a program needs to be timed again elsewhere, as one line of JSON."""
+        record = {"dimms": self.dimms, "address_map": self.address_map.text, "dimm": self.config.model_dump()}
+        return json.dumps(record, sort_keys=True, separators=(",", ":"))
+
+
+def dimm_names() -> list[str]:
+    """Return the names of the DIMM descriptions that ship with ndpsim."""
+    return sorted(path.stem for path in (workloads_dir() / "hardware" / "dimms").glob("*.toml"))
+
+
+def load_machine(dimm: str = "hermes", *, placement: str | None = None, dimms: int = 4) -> Machine:
+    """Load a DIMM description by name or by path.
+
+    `placement` names one of its address maps (the first one if None) or spells an address map out.
+    Raises InputError naming the file and every faulty field, or the names that are known.
+    """
+    path = Path(dimm) if dimm.endswith(".toml") else workloads_dir() / "hardware" / "dimms" / f"{dimm}.toml"
+    if not path.is_file():
+        raise InputError(f"DIMM '{dimm}': no such description; known are {', '.join(dimm_names())}, or a .toml file")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+    return _machine(str(path), raw, placement, dimms)
+
+
+def machine_from_json(text: str, file: str) -> Machine:
+    """Rebuild a machine from `Machine.to_json`. Raises InputError naming `file`."""
+    try:
+        record = json.loads(text)
+        raw, placement, dimms = record["dimm"], record["address_map"], record["dimms"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{file}: machine: expected the description of a machine") from None
+    return _machine(file, raw, placement, dimms)
+
+
+def _machine(file: str, raw: dict[str, Any], placement: str | None, dimms: int) -> Machine:
+    try:
+        config = DimmConfig.model_validate(raw)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors()]
+        raise InputError(f"{file}: " + "; ".join(faults)) from None
+    if not isinstance(dimms, int) or not 1 <= dimms <= 256:
+        raise InputError(f"number of DIMMs: expected 1 to 256, found {dimms}")
+    standard = load_standard(config.dram.value)
+    if standard.tck_ps != int(standard.tck_ps) or config.unit.core_ps.value < standard.tck_ps:
+        raise InputError(
+            f"{file}: unit.core_ps: expected a core no faster than a DRAM clock of whole picoseconds, "
+            f"found {config.unit.core_ps.value} against {float(standard.tck_ps):g}"
+        )
+    maps = config.address_maps
+    text = maps.get(placement or next(iter(maps)), placement or "")
+    if " " not in text.strip():
+        raise InputError(f"placement '{placement}': expected one of {', '.join(maps)}, or an address map")
+    return Machine(config, standard, parse_address_map(text, standard.organization), dimms)

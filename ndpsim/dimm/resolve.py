@@ -1,0 +1,338 @@
+"""Decode a program and check all of it before anything runs.
+
+No instruction branches and no check depends on data, so one pass over the program finds the first trap, the order in which
+the DIMMs' instructions run, and every operand: each instruction becomes a row of plain numbers that the executor and the timing kernel share.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.errors import ProgramError
+from ndpsim.isa.assembly import disassemble_word
+from ndpsim.isa.constants import (
+    ALIGNMENT, ATOM_BYTES, OP_ADD, OP_AXPY, OP_BAR, OP_CVT, OP_DOT, OP_END, OP_FILL, OP_HIN, OP_HOUT, OP_LD, OP_LIST,
+    OP_MAT, OP_MAX, OP_MUL, OP_RANGE, OP_RECV, OP_SEND, OP_SOFTMAX, OP_ST, OP_SUM, T_F32, T_I8, TRAP_BUFFER,
+    TRAP_DEADLOCK, TRAP_ILLEGAL, TRAP_LENGTH, TRAP_LIST, TRAP_MISALIGNED, TRAP_NO_END, TRAP_OPERAND, TRAP_OVERLAP,
+    TRAP_PEER, TRAP_REGION, TRAP_ROW, TRAP_STARVED, TRAP_UNSET, TYPE_BYTES,
+)  # fmt: skip
+from ndpsim.isa.encoding import array_to_words, extract
+from ndpsim.isa.program import DimmProgram, Program
+from ndpsim.isa.spec import isa
+from ndpsim.jit import njit
+
+# Columns of a resolved instruction. The first ones are the raw fields; a matrix instruction also gets what its registers hold.
+(
+    OP, TYPE, TO, MAT, LIST, BATCH, PEER, SRC, SRC2, DST, COUNT, FIRST, VALUE, BASE, ROWS, COLS, STRIDE, REGION, LISTED,
+    LENGTH, LEGAL,
+) = range(21)  # fmt: skip
+_RAW = {
+    "op": OP, "type": TYPE, "to": TO, "list": LIST, "batch": BATCH, "src": SRC, "src2": SRC2, "dst": DST,
+    "count": COUNT, "first": FIRST, "base": BASE, "rows": ROWS, "cols": COLS, "stride": STRIDE,
+}  # fmt: skip
+UNLIMITED = 1 << 62  # host stream of unknown length: nothing can starve
+
+
+@dataclass(frozen=True)
+class Trap:
+    """Where a program stopped: DIMM, index of the instruction, name of the trap, and the instruction as text."""
+
+    dimm: int
+    index: int
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        doc = isa().traps[self.name][1]
+        return f"DIMM {self.dimm}, instruction {self.index} ({self.text}): {self.name}: {doc}"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A checked program.
+
+    ops: int64[n, 21], all DIMMs one after the other; starts: int64[DIMMs + 1], where each begins; order: int64[m], the
+    instructions that run, in order, up to the end or the trap; lists: uint32, all list sections joined (FIRST counts in it).
+    """
+
+    ops: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    order: NDArray[np.int64]
+    lists: NDArray[np.uint32]
+    trap: Trap | None
+
+    def dimm_of(self, op: int) -> int:
+        """Return the DIMM to which an instruction belongs."""
+        return int(np.searchsorted(self.starts, op, side="right")) - 1
+
+    def require_clean(self) -> "Resolved":
+        """Return self, or raise ProgramError with the trap."""
+        if self.trap is not None:
+            raise ProgramError(str(self.trap))
+        return self
+
+
+def resolve(program: Program, buffer_bytes: int, host_bytes: list[int] | None = None) -> Resolved:
+    """Check a program for DIMMs with `buffer_bytes` of buffer; `host_bytes` holds the length of each host stream in."""
+    dimms = program.dimms
+    ops = decode_fields(np.concatenate([dimm.words for dimm in dimms]))
+    starts = np.cumsum([0] + [len(dimm.words) for dimm in dimms])
+    list_starts = np.cumsum([0] + [len(dimm.lists) for dimm in dimms])
+    lists = np.concatenate([dimm.lists for dimm in dimms])
+    order = np.empty(len(ops), np.int64)
+    result = np.zeros(4, np.int64)  # instructions run, trap code, DIMM, index
+    host = np.array(host_bytes or [UNLIMITED] * len(dimms), np.int64)
+    _resolve(ops, starts, lists, list_starts, *_regions(dimms), host, buffer_bytes, order, result)
+    ran, code, dimm, index = (int(x) for x in result)
+    return Resolved(ops, starts, order[:ran], lists, _trap(program, code, dimm, index) if code else None)
+
+
+def _trap(program: Program, code: int, dimm: int, index: int) -> Trap:
+    words = program.dimms[dimm].words
+    text = disassemble_word(array_to_words(words[index : index + 1])[0]) if index < len(words) else "end of the stream"
+    return Trap(dimm, index, isa().trap_name(code), text)
+
+
+def _regions(dimms: tuple[DimmProgram, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    starts = np.cumsum([0] + [len(dimm.regions) for dimm in dimms])
+    table = [(r.base * ATOM_BYTES, (r.base + r.atoms) * ATOM_BYTES, int(r.writable)) for d in dimms for r in d.regions]
+    return starts, np.array(table, np.int64).reshape(-1, 3)
+
+
+@cache
+def _legal_bits() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return per opcode the bits that may be set, uint64[256, 2], and the set of allowed types as a bit mask, int64[256]."""
+    masks = np.zeros((256, 2), np.uint64)
+    types = np.zeros(256, np.int64)
+    for instruction in isa().instructions.values():
+        low, high = instruction.mask & (1 << 64) - 1, instruction.mask >> 64
+        masks[instruction.opcode] = low, high
+        types[instruction.opcode] = sum(1 << isa().types[name].code for name in instruction.types)
+    return masks, types
+
+
+def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Decode words uint64[n, 2] into rows int64[n, 21] with the raw fields and LEGAL (1 where the encoding is defined)."""
+    fields = isa().fields
+    ops = np.zeros((len(words), LEGAL + 1), np.int64)
+    for name, column in _RAW.items():
+        ops[:, column] = extract(words, fields[name])
+    ops[:, MAT] = ops[:, TO]
+    ops[:, PEER] = ops[:, BATCH]
+    ops[:, VALUE] = ops[:, FIRST]
+    masks, types = _legal_bits()
+    opcode = ops[:, OP]
+    legal = ((words & ~masks[opcode]) == 0).all(axis=1) & (masks[opcode, 0] != 0)
+    typed = types[opcode] != 0
+    legal &= ~typed | (types[opcode] >> ops[:, TYPE] & 1 == 1)
+    legal &= (opcode != OP_CVT) | (types[opcode] >> ops[:, TO] & 1 == 1)
+    ops[:, LEGAL] = legal
+    return ops
+
+
+@njit
+def _overlaps(a: int, a_bytes: int, b: int, b_bytes: int, may_coincide: bool) -> bool:
+    if a_bytes <= 0 or b_bytes <= 0 or a + a_bytes <= b or b + b_bytes <= a:
+        return False
+    return not (may_coincide and a == b and a_bytes == b_bytes)
+
+
+@njit
+def _check_buffer(op, buffer_bytes, src_bytes, src2_bytes, dst_bytes, may_coincide):  # type: ignore[no-untyped-def]
+    """Check up to three buffer operands (a size of -1 means: not used) and return a trap code, or 0."""
+    sizes = (src_bytes, src2_bytes, dst_bytes)
+    places = (op[SRC], op[SRC2], op[DST])
+    for i in range(3):
+        if sizes[i] >= 0 and places[i] % ALIGNMENT:
+            return TRAP_MISALIGNED
+    for i in range(3):
+        if sizes[i] >= 0 and places[i] + sizes[i] > buffer_bytes:
+            return TRAP_BUFFER
+    if dst_bytes >= 0:
+        for i in range(2):
+            if sizes[i] >= 0 and _overlaps(places[i], sizes[i], places[2], dst_bytes, may_coincide):
+                return TRAP_OVERLAP
+    return 0
+
+
+@njit
+def _check_matrix(op, region_lo, region_hi, regions):  # type: ignore[no-untyped-def]
+    row_bytes = op[COLS] * TYPE_BYTES[op[TYPE]]
+    if op[COLS] == 0 or (op[ROWS] > 1 and op[STRIDE] * ATOM_BYTES < row_bytes):
+        return TRAP_OPERAND
+    op[REGION] = -1
+    if op[ROWS] > 0:
+        lo = op[BASE] * ATOM_BYTES
+        hi = lo + (op[ROWS] - 1) * op[STRIDE] * ATOM_BYTES + row_bytes
+        for i in range(region_lo, region_hi):
+            if regions[i, 0] <= lo and hi <= regions[i, 1]:
+                op[REGION] = i - region_lo
+        if op[REGION] < 0:
+            return TRAP_REGION
+    return 0
+
+
+@njit
+def _check_stream(op, matrices, list_registers, lists, regions, region_lo, buffer_bytes):  # type: ignore[no-untyped-def]
+    """Give a matrix instruction what its registers hold, and check it."""
+    code = op[OP]
+    product = code in (OP_DOT, OP_AXPY)
+    if product and op[BATCH] == 0:
+        return TRAP_OPERAND
+    matrix = matrices[op[MAT]]
+    entry = list_registers[op[LIST]]
+    if matrix[0] < 0 or entry[0] < 0:
+        return TRAP_UNSET
+    op[TYPE] = matrix[0]
+    op[BASE], op[ROWS], op[COLS], op[STRIDE], op[REGION] = matrix[1], matrix[2], matrix[3], matrix[4], matrix[5]
+    op[LISTED], op[FIRST], op[LENGTH] = entry[0], entry[1], entry[2]
+    size = TYPE_BYTES[op[TYPE]]
+    row_bytes = op[COLS] * size
+    n = op[LENGTH]
+    if product:
+        narrow = op[BATCH] * size * (op[COLS] if code == OP_DOT else n)
+        wide = op[BATCH] * 4 * (n if code == OP_DOT else op[COLS])
+        trap = _check_buffer(op, buffer_bytes, narrow, -1, wide, False)
+    elif row_bytes % ALIGNMENT:
+        trap = TRAP_MISALIGNED
+    elif code == OP_LD:
+        trap = _check_buffer(op, buffer_bytes, -1, -1, n * row_bytes, False)
+    else:
+        trap = _check_buffer(op, buffer_bytes, n * row_bytes, -1, -1, False)
+    if trap:
+        return trap
+    if op[LISTED] == 1:
+        for i in range(n):
+            if lists[op[FIRST] + i] >= op[ROWS]:
+                return TRAP_ROW
+    elif n > 0 and op[FIRST] + n > op[ROWS]:
+        return TRAP_ROW
+    if code == OP_ST and op[REGION] >= 0 and regions[region_lo + op[REGION], 2] == 0:
+        return TRAP_REGION
+    return 0
+
+
+@njit
+def _check_vector(op, buffer_bytes):  # type: ignore[no-untyped-def]
+    code = op[OP]
+    n = 4 * op[COUNT]
+    if code == OP_CVT:
+        if (op[TYPE] == T_F32) == (op[TO] == T_F32):
+            return TRAP_OPERAND
+        source, result = op[COUNT] * TYPE_BYTES[op[TYPE]], op[COUNT] * TYPE_BYTES[op[TO]]
+        return _check_buffer(op, buffer_bytes, source, -1, result, True)
+    if code == OP_FILL:
+        return _check_buffer(op, buffer_bytes, -1, -1, n, False)
+    if code in (OP_ADD, OP_MUL):
+        return _check_buffer(op, buffer_bytes, n, n, n, True)
+    if code in (OP_SOFTMAX, OP_SUM, OP_MAX):
+        if op[BATCH] == 0:
+            return TRAP_OPERAND
+        if code == OP_SOFTMAX:
+            return _check_buffer(op, buffer_bytes, n * op[BATCH], -1, n * op[BATCH], True)
+        return _check_buffer(op, buffer_bytes, n * op[BATCH], -1, 4 * op[BATCH], False)
+    return _check_buffer(op, buffer_bytes, n, -1, n, True)
+
+
+@njit
+def _resolve(ops, starts, lists, list_starts, region_starts, regions, host, buffer_bytes, order, result):  # type: ignore[no-untyped-def]
+    """Run all DIMMs in turns without data; see `state` in ndp.toml for the turns."""
+    dimms = starts.shape[0] - 1
+    matrices = np.full((dimms, 16, 6), -1, np.int64)
+    registers = np.full((dimms, 16, 3), -1, np.int64)
+    pc = starts[:-1].copy()
+    done = np.zeros(dimms, np.bool_)
+    arrived = np.full(dimms, -1, np.int64)  # barrier at which a DIMM waits
+    barrier = waiting = ran = 0
+    longest = 0
+    for d in range(dimms):
+        longest = max(longest, starts[d + 1] - starts[d])
+    sent = np.zeros((dimms, 2, longest), np.int64)  # lengths of messages to the lower and to the upper neighbour
+    head = np.zeros((dimms, 2), np.int64)
+    tail = np.zeros((dimms, 2), np.int64)
+    moved = True
+    while moved:
+        moved = False
+        for d in range(dimms):
+            while not done[d]:
+                trap = 0
+                at = pc[d]
+                if at == starts[d + 1]:
+                    result[0], result[1], result[2], result[3] = ran, TRAP_NO_END, d, at - starts[d]
+                    return
+                op = ops[at]
+                code = op[OP]
+                if op[LEGAL] == 0:
+                    trap = TRAP_ILLEGAL
+                elif code == OP_END:
+                    done[d] = True
+                elif code == OP_BAR:
+                    if arrived[d] < 0:
+                        arrived[d] = barrier
+                        waiting += 1
+                        if waiting == dimms:
+                            waiting = 0
+                            barrier += 1
+                    if arrived[d] == barrier:
+                        break
+                    arrived[d] = -1
+                elif code == OP_MAT:
+                    trap = _check_matrix(op, region_starts[d], region_starts[d + 1], regions)
+                    if trap == 0:
+                        m = matrices[d, op[MAT]]
+                        m[0], m[1], m[2], m[3], m[4], m[5] = op[TYPE], op[BASE], op[ROWS], op[COLS], op[STRIDE], op[REGION]
+                elif code == OP_LIST:
+                    if list_starts[d] + op[FIRST] + op[COUNT] > list_starts[d + 1]:
+                        trap = TRAP_LIST
+                    else:
+                        entry = registers[d, op[LIST]]
+                        entry[0], entry[1], entry[2] = 1, list_starts[d] + op[FIRST], op[COUNT]
+                elif code == OP_RANGE:
+                    entry = registers[d, op[LIST]]
+                    entry[0], entry[1], entry[2] = 0, op[FIRST], op[COUNT]
+                elif code in (OP_DOT, OP_AXPY, OP_LD, OP_ST):
+                    trap = _check_stream(op, matrices[d], registers[d], lists, regions, region_starts[d], buffer_bytes)
+                elif code in (OP_HIN, OP_HOUT, OP_SEND, OP_RECV):
+                    n = op[COUNT]
+                    into = code in (OP_HIN, OP_RECV)
+                    trap = TRAP_MISALIGNED if n % ALIGNMENT else 0
+                    if trap == 0:
+                        trap = _check_buffer(op, buffer_bytes, -1 if into else n, -1, n if into else -1, False)
+                    if trap == 0 and code == OP_HIN:
+                        if host[d] < n:
+                            trap = TRAP_STARVED
+                        else:
+                            host[d] -= n
+                    elif trap == 0 and code in (OP_SEND, OP_RECV):
+                        peer = op[PEER]
+                        if peer >= dimms or abs(peer - d) != 1:
+                            trap = TRAP_PEER
+                        elif code == OP_SEND:
+                            side = 1 if peer > d else 0
+                            sent[d, side, tail[d, side]] = n
+                            tail[d, side] += 1
+                        else:
+                            side = 1 if d > peer else 0
+                            if head[peer, side] == tail[peer, side]:
+                                break
+                            if sent[peer, side, head[peer, side]] != n:
+                                trap = TRAP_LENGTH
+                            else:
+                                head[peer, side] += 1
+                else:
+                    trap = _check_vector(op, buffer_bytes)
+                if trap:
+                    result[0], result[1], result[2], result[3] = ran, trap, d, at - starts[d]
+                    return
+                order[ran] = at
+                ran += 1
+                pc[d] += 1
+                moved = True
+    result[0] = ran
+    for d in range(dimms):
+        if not done[d]:
+            result[1], result[2], result[3] = TRAP_DEADLOCK, d, pc[d] - starts[d]
+            return

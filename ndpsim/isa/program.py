@@ -1,0 +1,140 @@
+"""Program files (`.ndp`): the instruction streams of all DIMMs, what they may touch, and the machine they are for.
+
+Layout, little-endian: 8 bytes magic, u32 version, u32 length of the header, header (JSON), then per DIMM its instructions (16 bytes
+each) and its list section (4 bytes an entry), last the SHA-256 of everything before it.
+"""
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.errors import InputError
+
+MAGIC = b"\x93NDP\r\n\x1a\n"
+VERSION = 1
+_PREFIX = struct.Struct("<8sII")
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Region:
+    """A piece of one DIMM's DRAM that its program may touch; base and size in atoms of 64 bytes."""
+
+    name: str
+    base: int
+    atoms: int
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class DimmProgram:
+    """What one DIMM runs: words uint64[n, 2] (low half first), list section uint32[m], and its regions."""
+
+    words: NDArray[np.uint64]
+    lists: NDArray[np.uint32]
+    regions: tuple[Region, ...]
+
+    @property
+    def upload_bytes(self) -> int:
+        """Bytes that the host sends before the DIMM can start: instructions and lists."""
+        return self.words.nbytes + self.lists.nbytes
+
+
+@dataclass(frozen=True)
+class Program:
+    """Streams for all DIMMs, and the machine that they were compiled for (as `Machine.to_json` writes it)."""
+
+    machine: str
+    dimms: tuple[DimmProgram, ...]
+
+
+def to_bytes(program: Program) -> bytes:
+    """Return the bytes of a program file."""
+    header = {
+        "machine": program.machine,
+        "dimms": [
+            {
+                "instructions": len(dimm.words),
+                "lists": len(dimm.lists),
+                "regions": [[r.name, r.base, r.atoms, r.writable] for r in dimm.regions],
+            }
+            for dimm in program.dimms
+        ],
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    parts = [_PREFIX.pack(MAGIC, VERSION, len(text)), text]
+    for dimm in program.dimms:
+        parts += [dimm.words.astype("<u8").tobytes(), dimm.lists.astype("<u4").tobytes()]
+    body = b"".join(parts)
+    return body + hashlib.sha256(body).digest()
+
+
+def from_bytes(data: bytes, file: str) -> Program:
+    """Read the bytes of a program file; any damage is an InputError of one sentence that names `file`."""
+    if len(data) < _PREFIX.size or data[:8] != MAGIC:
+        raise InputError(f"{file}: not an NDP program file")
+    _, version, header_bytes = _PREFIX.unpack_from(data)
+    if version != VERSION:
+        raise InputError(f"{file}: version: expected {VERSION}, found {version}")
+    body = data[:-_DIGEST_BYTES]
+    if len(body) < _PREFIX.size + header_bytes or hashlib.sha256(body).digest() != data[-_DIGEST_BYTES:]:
+        raise InputError(f"{file}: the file is damaged or cut short (its checksum does not match)")
+    try:
+        header = json.loads(body[_PREFIX.size : _PREFIX.size + header_bytes])
+        return _read_sections(header, body, _PREFIX.size + header_bytes)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: header: not what version {VERSION} defines: {error}") from None
+
+
+def _read_sections(header: dict[str, Any], body: bytes, at: int) -> Program:
+    dimms = []
+    for entry in header["dimms"]:
+        n, m = int(entry["instructions"]), int(entry["lists"])
+        words = np.frombuffer(body, "<u8", 2 * n, at).astype(np.uint64).reshape(-1, 2)
+        at += 16 * n
+        lists = np.frombuffer(body, "<u4", m, at).astype(np.uint32)
+        at += 4 * m
+        regions = tuple(Region(str(name), int(b), int(a), bool(w)) for name, b, a, w in entry["regions"])
+        dimms.append(DimmProgram(words, lists, regions))
+    if at != len(body):
+        raise ValueError(f"{len(body) - at} bytes are left over")
+    return Program(str(header["machine"]), tuple(dimms))
+
+
+def write_program(path: str | Path, program: Program) -> None:
+    """Write a program file, whole or not at all."""
+    write_whole(path, lambda stream: stream.write(to_bytes(program)))
+
+
+def read_program(path: str | Path) -> Program:
+    """Read a program file. Raises InputError if it cannot be read or is damaged in any way."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    return from_bytes(data, str(path))
+
+
+def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Let `write` fill a file that takes its place under `path` only when it is complete."""
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

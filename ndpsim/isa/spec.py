@@ -1,0 +1,207 @@
+"""The instruction set as data: `isa/ndp.toml`, read once and checked, with every name that other modules need.
+
+Nothing about an instruction is written down twice: encoder, decoder, assembler, manual and the kernels' constants
+all come from here.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ndpsim.data import isa_dir
+from ndpsim.errors import InputError
+
+FIELD_KINDS = ("opcode", "type", "matrix", "list", "integer", "address", "float")
+TIMING_CLASSES = ("control", "channel", "link", "barrier", "stream", "vector")
+DIVISIONS = ("none", "element", "vector")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named bit range of the instruction word: bits `lo` to `lo + width - 1`."""
+
+    name: str
+    lo: int
+    width: int
+    kind: str
+    doc: str
+
+    @property
+    def mask(self) -> int:
+        """The field's bits inside the word."""
+        return ((1 << self.width) - 1) << self.lo
+
+
+@dataclass(frozen=True)
+class ElementType:
+    """An element type, its code in the `type` field and its width in bits."""
+
+    name: str
+    code: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One record of the instruction set."""
+
+    mnemonic: str
+    opcode: int
+    fields: tuple[Field, ...]
+    types: tuple[str, ...]
+    syntax: str
+    meaning: str
+    traps: tuple[str, ...]
+    timing: str
+    passes: int
+    divisions: str
+
+    @property
+    def mask(self) -> int:
+        """All bits that this instruction may set, the opcode's included."""
+        return sum(field.mask for field in self.fields) | 0xFF
+
+
+@dataclass(frozen=True)
+class Isa:
+    """The whole instruction set; look instructions up by mnemonic or by opcode."""
+
+    version: int
+    width_bits: int
+    buffer_alignment: int
+    atom_bytes: int
+    partial_sums: int
+    fields: dict[str, Field]
+    types: dict[str, ElementType]
+    traps: dict[str, tuple[int, str]]
+    timing: dict[str, str]
+    prose: dict[str, str]
+    instructions: dict[str, Instruction]
+
+    @property
+    def by_opcode(self) -> dict[int, Instruction]:
+        """Instructions by opcode."""
+        return {instruction.opcode: instruction for instruction in self.instructions.values()}
+
+    def trap_name(self, code: int) -> str:
+        """Return the name of the trap with this code."""
+        return next(name for name, (number, _) in self.traps.items() if number == code)
+
+
+@cache
+def isa() -> Isa:
+    """Return the instruction set that ships with ndpsim."""
+    return load_isa(isa_dir() / "ndp.toml")
+
+
+def load_isa(path: Path) -> Isa:
+    """Read and check an instruction set.
+
+    Raises InputError naming every instruction that overlaps another, uses a field that does not exist, sets one bit
+    twice, or is incomplete.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _build(raw, path.name)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path.name}: not a readable TOML file: {error}") from None
+    except KeyError as error:
+        raise InputError(f"{path.name}: missing entry {error}") from None
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"{path.name}: an entry has the wrong shape: {error}") from None
+
+
+def _build(raw: dict[str, Any], file: str) -> Isa:
+    width = raw["isa"]["width_bits"]
+    faults: list[str] = []
+    fields = {name: Field(name=name, **entry) for name, entry in raw["field"].items()}
+    types = {entry["name"]: ElementType(**entry) for entry in raw["type"]}
+    traps = {name: (entry["code"], entry["doc"]) for name, entry in raw["trap"].items()}
+    for field in fields.values():
+        if field.lo < 0 or field.width < 1 or field.lo + field.width > width:
+            faults.append(f"field {field.name}: bits {field.lo}+{field.width} do not fit in {width} bits")
+        if field.kind not in FIELD_KINDS:
+            faults.append(f"field {field.name}: kind {field.kind!r} is none of {', '.join(FIELD_KINDS)}")
+    if len({t.code for t in types.values()}) < len(types):
+        faults.append("two element types share a code")
+    if len({code for code, _ in traps.values()}) < len(traps):
+        faults.append("two traps share a code")
+    instructions: dict[str, Instruction] = {}
+    for entry in raw["instruction"]:
+        name = entry["mnemonic"]
+        faults += _instruction_faults(entry, fields, types, traps, instructions)
+        instructions[name] = Instruction(
+            mnemonic=name,
+            opcode=entry["opcode"],
+            fields=tuple(fields[f] for f in entry["fields"] if f in fields),
+            types=tuple(entry.get("types", ())),
+            syntax=entry["syntax"],
+            meaning=entry["meaning"].strip("\n"),
+            traps=tuple(entry["traps"]),
+            timing=entry["timing"],
+            passes=entry.get("passes", 0),
+            divisions=entry.get("divisions", "none"),
+        )
+    if faults:
+        raise InputError(f"{file}: " + "; ".join(faults))
+    return Isa(
+        version=raw["isa"]["version"],
+        width_bits=width,
+        buffer_alignment=raw["isa"]["buffer_alignment"],
+        atom_bytes=raw["isa"]["dram_atom"],
+        partial_sums=raw["isa"]["partial_sums"],
+        fields=fields,
+        types=types,
+        traps=traps,
+        timing=raw["timing"],
+        prose=raw["prose"],
+        instructions=instructions,
+    )
+
+
+_INSTRUCTION_KEYS = {
+    "mnemonic", "opcode", "fields", "types", "syntax", "meaning", "traps", "timing", "passes", "divisions",
+}  # fmt: skip
+
+
+def _instruction_faults(
+    entry: dict[str, Any],
+    fields: dict[str, Field],
+    types: dict[str, ElementType],
+    traps: dict[str, tuple[int, str]],
+    earlier: dict[str, Instruction],
+) -> list[str]:
+    name = entry["mnemonic"]
+    faults = []
+    if unknown := set(entry) - _INSTRUCTION_KEYS:
+        faults.append(f"{name}: unknown entries {', '.join(sorted(unknown))}")
+    if name in earlier:
+        faults.append(f"{name}: defined twice")
+    for other in earlier.values():
+        if other.opcode == entry["opcode"]:
+            faults.append(f"{name}: its encoding overlaps {other.mnemonic}, opcode {entry['opcode']:#04x}")
+    if not 0 <= entry["opcode"] < 1 << fields["op"].width:
+        faults.append(f"{name}: opcode {entry['opcode']:#x} is wider than {fields['op'].width} bits")
+    used = fields["op"].mask
+    for field_name in entry["fields"]:
+        if field_name not in fields:
+            faults.append(f"{name}: unknown field {field_name!r}")
+            continue
+        if used & fields[field_name].mask:
+            faults.append(f"{name}: field {field_name} overlaps another field")
+        used |= fields[field_name].mask
+        if f"{{{field_name}}}" not in entry["syntax"]:
+            faults.append(f"{name}: its syntax does not mention {field_name}")
+    for kind, names, known in (("type", entry.get("types", ()), types), ("trap", entry["traps"], traps)):
+        faults += [f"{name}: unknown {kind} {n!r}" for n in names if n not in known]
+    if ("type" in entry["fields"]) != bool(entry.get("types")):
+        faults.append(f"{name}: 'types' must be given exactly where the type field is used")
+    if entry["timing"] not in TIMING_CLASSES:
+        faults.append(f"{name}: timing class {entry['timing']!r} is none of {', '.join(TIMING_CLASSES)}")
+    if (entry["timing"] == "vector") != ("passes" in entry):
+        faults.append(f"{name}: 'passes' must be given exactly for the timing class vector")
+    if entry.get("divisions", "none") not in DIVISIONS:
+        faults.append(f"{name}: divisions must be one of {', '.join(DIVISIONS)}")
+    return faults
