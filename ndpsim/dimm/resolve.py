@@ -23,11 +23,12 @@ from ndpsim.isa.program import DimmProgram, Program
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
-# Columns of a resolved instruction. The first ones are the raw fields; a matrix instruction also gets what its registers hold.
+# Columns of a resolved instruction. The first ones are the raw fields; a matrix instruction also gets what its registers hold,
+# with REGION the number of the region and OFFSET the byte in it at which row 0 begins.
 (
     OP, TYPE, TO, MAT, LIST, BATCH, PEER, SRC, SRC2, DST, COUNT, FIRST, VALUE, BASE, ROWS, COLS, STRIDE, REGION, LISTED,
-    LENGTH, LEGAL,
-) = range(21)  # fmt: skip
+    LENGTH, OFFSET, LEGAL,
+) = range(22)  # fmt: skip
 _RAW = {
     "op": OP, "type": TYPE, "to": TO, "list": LIST, "batch": BATCH, "src": SRC, "src2": SRC2, "dst": DST,
     "count": COUNT, "first": FIRST, "base": BASE, "rows": ROWS, "cols": COLS, "stride": STRIDE,
@@ -54,7 +55,7 @@ class Trap:
 class Resolved:
     """A checked program.
 
-    ops: int64[n, 21], all DIMMs one after the other; starts: int64[DIMMs + 1], where each begins; order: int64[m], the
+    ops: int64[n, 22], all DIMMs one after the other; starts: int64[DIMMs + 1], where each begins; order: int64[m], the
     instructions that run, in order, up to the end or the trap; lists: uint32, all list sections joined (FIRST counts in it).
     """
 
@@ -115,7 +116,7 @@ def _legal_bits() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
 
 
 def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Decode words uint64[n, 2] into rows int64[n, 21] with the raw fields and LEGAL (1 where the encoding is defined)."""
+    """Decode words uint64[n, 2] into rows int64[n, 22] with the raw fields and LEGAL (1 where the encoding is defined)."""
     fields = isa().fields
     ops = np.zeros((len(words), LEGAL + 1), np.int64)
     for name, column in _RAW.items():
@@ -170,6 +171,7 @@ def _check_matrix(op, region_lo, region_hi, regions):  # type: ignore[no-untyped
         for i in range(region_lo, region_hi):
             if regions[i, 0] <= lo and hi <= regions[i, 1]:
                 op[REGION] = i - region_lo
+                op[OFFSET] = lo - regions[i, 0]
         if op[REGION] < 0:
             return TRAP_REGION
     return 0
@@ -187,7 +189,8 @@ def _check_stream(op, matrices, list_registers, lists, regions, region_lo, buffe
     if matrix[0] < 0 or entry[0] < 0:
         return TRAP_UNSET
     op[TYPE] = matrix[0]
-    op[BASE], op[ROWS], op[COLS], op[STRIDE], op[REGION] = matrix[1], matrix[2], matrix[3], matrix[4], matrix[5]
+    op[BASE], op[ROWS], op[COLS], op[STRIDE] = matrix[1], matrix[2], matrix[3], matrix[4]
+    op[REGION], op[OFFSET] = matrix[5], matrix[6]
     op[LISTED], op[FIRST], op[LENGTH] = entry[0], entry[1], entry[2]
     size = TYPE_BYTES[op[TYPE]]
     row_bytes = op[COLS] * size
@@ -241,7 +244,7 @@ def _check_vector(op, buffer_bytes):  # type: ignore[no-untyped-def]
 def _resolve(ops, starts, lists, list_starts, region_starts, regions, host, buffer_bytes, order, result):  # type: ignore[no-untyped-def]
     """Run all DIMMs in turns without data; see `state` in ndp.toml for the turns."""
     dimms = starts.shape[0] - 1
-    matrices = np.full((dimms, 16, 6), -1, np.int64)
+    matrices = np.full((dimms, 16, 7), -1, np.int64)
     registers = np.full((dimms, 16, 3), -1, np.int64)
     pc = starts[:-1].copy()
     done = np.zeros(dimms, np.bool_)
@@ -283,7 +286,8 @@ def _resolve(ops, starts, lists, list_starts, region_starts, regions, host, buff
                     trap = _check_matrix(op, region_starts[d], region_starts[d + 1], regions)
                     if trap == 0:
                         m = matrices[d, op[MAT]]
-                        m[0], m[1], m[2], m[3], m[4], m[5] = op[TYPE], op[BASE], op[ROWS], op[COLS], op[STRIDE], op[REGION]
+                        m[0], m[1], m[2], m[3], m[4] = op[TYPE], op[BASE], op[ROWS], op[COLS], op[STRIDE]
+                        m[5], m[6] = op[REGION], op[OFFSET]
                 elif code == OP_LIST:
                     if list_starts[d] + op[FIRST] + op[COUNT] > list_starts[d + 1]:
                         trap = TRAP_LIST
