@@ -61,7 +61,7 @@ class Tokenizer:
         ``prompt`` is what came before and is not repeated; without it a space before the first word would be lost.
         """
         seen = list(prompt)
-        sent = len(self.decode(seen))
+        sent = len(self.decode(seen).rstrip("\ufffd"))
         for token in ids:
             seen.append(token)
             text = self.decode(seen)

@@ -1,0 +1,163 @@
+"""Read activation traces: which neurons fire for each token, what that looks like in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.errors import InputError
+from ndpsim.sparsity._fields import dataset_of, integer_of, text_of, vector_of
+from ndpsim.sparsity.statistics import TraceStatistics, layer_statistics
+from ndpsim.sparsity.trace_format import FORMAT, VERSION, TraceHeader, layer_path, one_line, pack, row_bytes
+from ndpsim.sparsity.trace_writer import TraceWriter
+
+FAILURES = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError)
+"""What h5py raises on files that are cut short or overwritten."""
+
+
+class ActivationTrace:
+    """A trace to read: in memory, or in an open file from which rows are fetched as they are asked for."""
+
+    def __init__(
+        self,
+        header: TraceHeader,
+        packed: Sequence[Any],
+        token_ids: NDArray[np.int32] | None = None,
+        file: h5py.File | None = None,
+    ) -> None:
+        """Take packed rows, one uint8[tokens, ceil(neurons / 8)] a layer; ``read`` and ``of`` are handier."""
+        self.header = header
+        self.tokens = int(packed[0].shape[0])
+        self.token_ids = token_ids
+        self._packed = packed
+        self._file = file
+        self._chunks: list[tuple[int, NDArray[np.uint8]] | None] = [None] * header.layers
+
+    @classmethod
+    def of(
+        cls, header: TraceHeader, fired: Sequence[NDArray[np.bool_]], token_ids: NDArray[np.int32] | None = None
+    ) -> ActivationTrace:
+        """A trace in memory from one bool[tokens, neurons] a layer."""
+        return cls(header, pack(header, fired), token_ids)
+
+    @classmethod
+    def read(cls, path: Path) -> ActivationTrace:
+        """Open a file; it stays open until ``close`` or the end of a ``with`` block.
+
+        Raises:
+            InputError: the file is missing, cut short, or not a trace.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: expected an activation trace (HDF5), found no such file")
+        try:
+            file = h5py.File(path, "r")
+        except FAILURES:
+            raise InputError(
+                f"{path}: expected an activation trace (HDF5), found a file that is cut or no HDF5"
+            ) from None
+        try:
+            return cls._from_file(file)
+        except InputError as error:
+            file.close()
+            raise InputError(f"{path}: {error}") from None
+        except FAILURES as error:
+            file.close()
+            raise InputError(f"{path}: expected a whole activation trace, found {one_line(error)}") from None
+
+    @classmethod
+    def _from_file(cls, file: h5py.File) -> ActivationTrace:
+        found = file.attrs.get("format")
+        if not isinstance(found, str) or found != FORMAT:
+            raise InputError(f"format: expected the attribute {FORMAT!r}, found {found!r}")
+        if integer_of(file, "version") != VERSION:
+            raise InputError(f"version: expected {VERSION}, found {file.attrs['version']}")
+        neurons = vector_of(file, "neurons", "iu")
+        header = TraceHeader(
+            model=text_of(file, "model"),
+            neurons=tuple(int(n) for n in neurons),
+            rule=text_of(file, "rule"),
+            source=text_of(file, "source"),
+            seed=integer_of(file, "seed") if "seed" in file.attrs else None,
+            thresholds=tuple(map(float, vector_of(file, "thresholds", "f"))) if "thresholds" in file.attrs else None,
+        )
+        if integer_of(file, "layers") != header.layers:
+            raise InputError(f"layers: expected {header.layers} as many as neurons has, found {file.attrs['layers']}")
+        tokens = integer_of(file, "tokens")
+        shapes = [(tokens, row_bytes(n)) for n in header.neurons]
+        packed = [dataset_of(file, layer_path(i), "uint8", shape) for i, shape in enumerate(shapes)]
+        ids = dataset_of(file, "token_ids", "int32", (tokens,))[:] if "token_ids" in file else None
+        return cls(header, packed, ids, file)
+
+    def write(self, path: Path) -> None:
+        """Write the trace to ``path``; the file appears whole or not at all."""
+        with TraceWriter(path, self.header, with_token_ids=self.token_ids is not None) as writer:
+            for start in range(0, self.tokens, self.header.chunk_tokens):
+                stop = min(start + self.header.chunk_tokens, self.tokens)
+                rows = [self._rows(layer, start, stop) for layer in range(self.header.layers)]
+                writer.append_packed(rows, None if self.token_ids is None else self.token_ids[start:stop])
+
+    def active(self, token: int, layer: int) -> NDArray[np.int32]:
+        """The neurons that fire at ``token`` in ``layer``: rising indices, int32[k]."""
+        return np.flatnonzero(self.fired(layer, token, token + 1)[0]).astype(np.int32)
+
+    def fired(self, layer: int, start: int, stop: int) -> NDArray[np.bool_]:
+        """Activity of a run of tokens, bool[stop - start, neurons]."""
+        if not 0 <= layer < self.header.layers:
+            raise InputError(f"layer: expected 0 to {self.header.layers - 1}, found {layer}")
+        if not 0 <= start <= stop <= self.tokens:
+            raise InputError(f"token: expected 0 to {self.tokens - 1}, found {start if start < 0 else stop - 1}")
+        rows = self._rows(layer, start, stop)
+        return np.unpackbits(rows, axis=1, count=self.header.neurons[layer], bitorder="little").view(np.bool_)
+
+    def statistics(self) -> TraceStatistics:
+        """Density, skew and steadiness of each layer, in one pass that holds one chunk at a time."""
+        layers = (layer_statistics(self._blocks(layer), n) for layer, n in enumerate(self.header.neurons))
+        return TraceStatistics(self.tokens, tuple(layers))
+
+    def close(self) -> None:
+        """Close the file, if there is one; nothing can be fetched from it afterwards."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _blocks(self, layer: int) -> Iterator[NDArray[np.uint8]]:
+        step = self.header.chunk_tokens
+        for start in range(0, self.tokens, step):
+            yield self._rows(layer, start, min(start + step, self.tokens))
+
+    def _rows(self, layer: int, start: int, stop: int) -> NDArray[np.uint8]:
+        if self._file is None:
+            rows: NDArray[np.uint8] = self._packed[layer][start:stop]
+            return rows
+        step = self.header.chunk_tokens
+        parts = []
+        for first in range(start - start % step, stop, step):
+            held = self._chunks[layer]
+            if held is None or held[0] != first:
+                held = self._chunks[layer] = (first, self._fetch(layer, first, min(first + step, self.tokens)))
+            parts.append(held[1][max(start - first, 0) : stop - first])
+        return np.concatenate(parts) if parts else np.empty((0, row_bytes(self.header.neurons[layer])), dtype=np.uint8)
+
+    def _fetch(self, layer: int, start: int, stop: int) -> NDArray[np.uint8]:
+        where = f"{self._file.filename if self._file else ''}: {layer_path(layer)}"
+        try:
+            rows: NDArray[np.uint8] = self._packed[layer][start:stop]
+        except FAILURES:
+            raise InputError(f"{where}: expected readable rows {start} to {stop - 1}, found a damaged chunk") from None
+        unused = -self.header.neurons[layer] % 8
+        if unused and (rows[:, -1] >> (8 - unused)).any():
+            raise InputError(
+                f"{where}: expected {self.header.neurons[layer]} neurons, found activity beyond the last one"
+            )
+        return rows
