@@ -59,7 +59,7 @@ def open_transformers(name: str, folder: Path, gguf_file: str | None = None) -> 
 
     options: dict[str, Any] = {"local_files_only": True} | ({"gguf_file": gguf_file} if gguf_file else {})
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-    module = AutoModelForCausalLM.from_pretrained(folder, **options).float()
+    module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
     context = min(int(module.config.max_position_embeddings), 2048)
     return TorchModel(name, module.eval(), lambda text: list(tokenizer.encode(text)), context)
 
