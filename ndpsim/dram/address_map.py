@@ -21,8 +21,8 @@ class MapArrays(NamedTuple):
     """An address map as kernels see it; digits describe the local address, in which the rank bits are left out.
 
     rank_lo, rank_width: bits of the rank in the linear address; digits: int64[n, 4] of (shift in the local address, mask,
-    field, shift in the field), least significant first; run_bits: bits of one run in one row; rotating: 1 if the lowest
-    digits are all the bank-group bits.
+    field, shift in the field), least significant first; run_bits: bits of one run in one row; rotating: 1 if there are
+    several bank groups and the lowest digits are all their bits.
     """
 
     rank_lo: int
@@ -64,7 +64,7 @@ class AddressMap:
         low = 0
         while names and names[0][0] == "bank_group":
             low += names.pop(0)[1]
-        rotating = low == group_bits
+        rotating = low == group_bits > 0
         run_bits = low if rotating else 0
         while (rotating or low == 0) and names and names[0][0] == "column":
             run_bits += names.pop(0)[1]

@@ -303,10 +303,9 @@ def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, 
             bank |= part
         elif digit[2] == ROW:
             row |= part
-    groups = t.bank_groups if amap.rotating == 1 else 1
-    rotates = groups > 1 and t.nCCD_S * groups >= t.nCCD_L
-    pace = t.nCCD_S if rotates or t.bank_groups == 1 else t.nCCD_L
-    touched = min(bursts, groups) if rotates else 1
+    rotates = amap.rotating == 1 and t.nCCD_S * t.bank_groups >= t.nCCD_L
+    pace = t.nCCD_S if rotates else t.nCCD_L
+    touched = min(bursts, t.bank_groups) if rotates else 1
     s = state.scalars[unit]
     s[ROW_OPENED] = NEVER
     for k in range(touched):
@@ -384,9 +383,9 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: i
     rank = unit % ranks
     s = state.scalars[unit]
     run = 1 << amap.run_bits
-    if amap.rotating == 1 and t.bank_groups > 1 and t.nCCD_S * t.bank_groups < t.nCCD_L:
+    if amap.rotating == 1 and t.nCCD_S * t.bank_groups < t.nCCD_L:
         run = 1
-    depth = state.patterns.shape[0]
+    depth = state.patterns.shape[1]
     trains = 0
     begin = start
     for i in range(rows.count):

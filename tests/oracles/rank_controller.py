@@ -126,10 +126,8 @@ def trains_of(
     """Cut the atoms of the matrix rows (first atom, number of atoms) that lie in `rank` into trains."""
     groups = organization["bank_groups"]
     local_bits = [name for name, _ in address_map.bits if name != "rank"]
-    # The page leaves it open whether a map without bank-group bits rotates. Read literally it does (the page gives the
-    # pace of a rotating map with one bank group), so that nCCD_S < nCCD_L makes every burst a train of its own.
     lowest = local_bits[len(local_bits) - (groups.bit_length() - 1) :]
-    rotating = all(name == "bank_group" for name in lowest)
+    rotating = groups > 1 and all(name == "bank_group" for name in lowest)
     fast_enough = timing["nCCD_S"] * groups >= timing["nCCD_L"]
     pace = timing["nCCD_S"] if rotating and fast_enough and groups > 1 else timing["nCCD_L"]
 
