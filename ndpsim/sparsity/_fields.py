@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5t
 
 from ndpsim.errors import InputError
 
 
+def has_checksums(path: Path) -> bool:
+    """Whether an HDF5 file is of the form that guards its structure with checksums."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[:8] == b"\x89HDF\r\n\x1a\n" and start[8] >= 2
+
+
+def _value_of(file: h5py.File, name: str) -> Any:
+    if name not in file.attrs:
+        return None
+    kind = file.attrs.get_id(name).get_type()
+    plain = isinstance(kind, h5t.TypeIntegerID | h5t.TypeFloatID | h5t.TypeStringID)
+    # what has a variable length lies in a heap without a checksum, and the library crashes on a damaged one
+    if not plain or (isinstance(kind, h5t.TypeStringID) and kind.is_variable_str()):
+        raise InputError(f"{name}: expected numbers or a text of fixed length, found another type")
+    return file.attrs[name]
+
+
 def text_of(file: h5py.File, name: str) -> str:
     """Attribute ``name`` as text."""
-    value = file.attrs.get(name)
-    if not isinstance(value, str):
+    value = _value_of(file, name)
+    if not isinstance(value, bytes):
         raise InputError(f"{name}: expected a text attribute, found {value!r}")
-    return value
+    return value.decode()
 
 
 def integer_of(file: h5py.File, name: str) -> int:
     """Attribute ``name`` as an integer that is not negative."""
-    value = file.attrs.get(name)
+    value = _value_of(file, name)
     if not isinstance(value, np.integer) or value < 0:
         raise InputError(f"{name}: expected an integer attribute of at least 0, found {value!r}")
     return int(value)
@@ -28,7 +48,7 @@ def integer_of(file: h5py.File, name: str) -> int:
 
 def vector_of(file: h5py.File, name: str, kinds: str) -> Any:
     """Attribute ``name`` as an array with one axis, of one of the NumPy ``kinds``."""
-    value = file.attrs.get(name)
+    value = _value_of(file, name)
     if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in kinds:
         raise InputError(f"{name}: expected an attribute with a number for each layer, found {value!r}")
     return value

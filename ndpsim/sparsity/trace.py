@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
-from ndpsim.sparsity._fields import dataset_of, integer_of, text_of, vector_of
+from ndpsim.sparsity._fields import dataset_of, has_checksums, integer_of, text_of, vector_of
 from ndpsim.sparsity.statistics import TraceStatistics, layer_statistics
 from ndpsim.sparsity.trace_format import FORMAT, VERSION, TraceHeader, layer_path, one_line, pack, row_bytes
 from ndpsim.sparsity.trace_writer import TraceWriter
@@ -56,10 +56,12 @@ class ActivationTrace:
         if not path.is_file():
             raise InputError(f"{path}: expected an activation trace (HDF5), found no such file")
         try:
+            if not has_checksums(path):
+                raise ValueError
             file = h5py.File(path, "r")
         except FAILURES:
             raise InputError(
-                f"{path}: expected an activation trace (HDF5), found a file that is cut or no HDF5"
+                f"{path}: expected an activation trace (HDF5 with checksums), found no such content"
             ) from None
         try:
             return cls._from_file(file)
@@ -72,8 +74,8 @@ class ActivationTrace:
 
     @classmethod
     def _from_file(cls, file: h5py.File) -> ActivationTrace:
-        found = file.attrs.get("format")
-        if not isinstance(found, str) or found != FORMAT:
+        found = text_of(file, "format")
+        if found != FORMAT:
             raise InputError(f"format: expected the attribute {FORMAT!r}, found {found!r}")
         if integer_of(file, "version") != VERSION:
             raise InputError(f"version: expected {VERSION}, found {file.attrs['version']}")

@@ -17,6 +17,9 @@ attribute ``thresholds``     float64[layers], threshold of each layer; absent wh
                              n // 8; bits beyond the last neuron are zero; in chunks, shuffled and deflated
 ``/token_ids``               int32[tokens], token at each row; may be absent
 ============================ ==================================================================================
+
+The file is written in HDF5's checksummed form: superblock 2 or later (``libver="latest"``) and texts of fixed length.
+Only so does the HDF5 library notice damage before it follows a wrong address; files in the older form are refused.
 """
 
 from __future__ import annotations

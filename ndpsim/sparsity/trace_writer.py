@@ -33,7 +33,7 @@ class TraceWriter:
 
     def __enter__(self) -> Self:
         try:
-            self._file = h5py.File(self._part, "w")
+            self._file = h5py.File(self._part, "w", libver="latest")
         except OSError as error:
             raise InputError(
                 f"{self.path}: expected a folder that can be written to, found {one_line(error)}"
@@ -91,10 +91,15 @@ class TraceWriter:
                 attributes |= {f.name: getattr(self.header, f.name) for f in fields(self.header)}
                 for name, value in attributes.items():
                     if value is not None:
-                        self._file.attrs[name] = value
+                        self._file.attrs[name] = _fixed_text(value) if isinstance(value, str) else value
             self._file.close()
             if kind is None:
                 os.replace(self._part, self.path)
         finally:
             self._file.close()
             self._part.unlink(missing_ok=True)
+
+
+def _fixed_text(value: str) -> NDArray[np.bytes_]:
+    content = value.encode()
+    return np.array(content, dtype=h5py.string_dtype("utf-8", max(len(content), 1)))

@@ -129,14 +129,16 @@ def test_every_truncation_is_refused(path: Path):
         refusal(path)
 
 
-def test_flipped_bytes_are_refused_or_leave_a_readable_trace(path: Path):
+def test_a_flipped_byte_is_refused_or_changes_nothing(path: Path):
     content = path.read_bytes()
+    with ActivationTrace.read(path) as trace:
+        whole = trace.header, trace.statistics()
     rng = np.random.default_rng(1)
     for at in rng.integers(0, len(content), 300):
         path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
         try:
             with ActivationTrace.read(path) as trace:
-                trace.statistics()
+                assert (trace.header, trace.statistics()) == whole
         except InputError as error:
             assert "\n" not in str(error)
 
@@ -170,11 +172,15 @@ def a_bit_too_far(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (drop("format"), "format: expected the attribute 'ndpsim-activation-trace', found None"),
-        (set_attribute("format", "other"), "format: expected the attribute"),
-        (set_attribute("format", np.arange(3)), "format: expected the attribute"),
+        (drop("format"), "format: expected a text attribute, found None"),
+        (
+            set_attribute("format", np.bytes_("other")),
+            "expected the attribute 'ndpsim-activation-trace', found 'other'",
+        ),
+        (set_attribute("format", "other"), "format: expected numbers or a text of fixed length"),
+        (set_attribute("format", np.arange(3)), "format: expected a text attribute, found array"),
         (set_attribute("version", 2), "version: expected 1, found 2"),
-        (set_attribute("version", "1"), "version: expected an integer attribute"),
+        (set_attribute("version", np.bytes_("1")), "version: expected an integer attribute"),
         (drop("model"), "model: expected a text attribute, found None"),
         (set_attribute("neurons", 64), "neurons: expected an attribute with a number for each layer"),
         (set_attribute("neurons", [13, 0]), "neurons: expected 1 to 16777216 in each layer, found 0"),
@@ -182,7 +188,7 @@ def a_bit_too_far(file: h5py.File) -> None:
         (set_attribute("layers", 3), "layers: expected 2 as many as neurons has, found 3"),
         (set_attribute("tokens", 701), "active/000: expected uint8[701, 2], found uint8[700, 2]"),
         (set_attribute("tokens", -1), "tokens: expected an integer attribute of at least 0"),
-        (set_attribute("seed", "x"), "seed: expected an integer attribute"),
+        (set_attribute("seed", 0.5), "seed: expected an integer attribute"),
         (set_attribute("thresholds", [0.5]), "thresholds: expected one for each of 2 layers, found 1"),
         (replace_layer(None), "active/001: expected a dataset, found nothing"),
         (replace_layer(np.zeros((700, 8), dtype=np.int16)), "active/001: expected uint8[700, 8], found int16[700, 8]"),
@@ -194,6 +200,12 @@ def test_a_wrong_field_is_named_with_what_was_found(path: Path, change: Callable
     with h5py.File(path, "r+") as file:
         change(file)
     assert says in refusal(path)
+
+
+def test_a_file_in_the_older_form_without_checksums_is_refused(path: Path):
+    with h5py.File(path, "w", libver=("earliest", "v108")) as file:
+        file.attrs["format"] = np.bytes_("ndpsim-activation-trace")
+    assert "expected an activation trace (HDF5 with checksums)" in refusal(path)
 
 
 def test_rows_of_another_width_or_length_are_refused(tmp_path: Path):
