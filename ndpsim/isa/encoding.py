@@ -4,7 +4,7 @@ A program is an array of words, uint64[n, 2], low half first; decoded, it is one
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,22 @@ def encode(mnemonic: str, operands: Mapping[str, int]) -> int:
         unknown = set(operands) - {field.name for field in instruction.fields}
         raise InputError(f"{mnemonic}: unknown operand {', '.join(sorted(unknown))}")
     return word
+
+
+def encoder(mnemonic: str) -> Callable[..., int]:
+    """Return a function from the operands, in the order of the instruction's fields, to the word; for compilers."""
+    instruction = isa().instructions[mnemonic]
+    shape = [(field.lo, 1 << field.width, field.name) for field in instruction.fields]
+
+    def pack(*operands: int) -> int:
+        word = instruction.opcode
+        for value, (lo, limit, name) in zip(operands, shape, strict=True):
+            if not 0 <= value < limit:
+                raise InputError(f"{mnemonic}: {name}: expected 0 to {limit - 1}, found {value}")
+            word |= value << lo
+        return word
+
+    return pack
 
 
 def words_to_array(words: list[int]) -> NDArray[np.uint64]:
