@@ -71,7 +71,7 @@ class Grouping:
         second, before = second[found], before[found]
         first_part = part[self.order[first]]
         equal = first_part[before] == part[self.order[second]]
-        before = np.where(equal, start_of_run(first_part, self.key[first])[before] - 1, before)
+        before = np.where(equal, start_of_run(first_part)[before] - 1, before)
         second, before = second[before >= 0], before[before >= 0]
         same = self.key[first[before]] == self.key[second]
         return self.order[first[before[same]]], self.order[second[same]]

@@ -1,9 +1,13 @@
-"""Short ways to write DRAM commands and logs in tests."""
+"""Short ways to write DRAM commands and logs in tests, and to judge them."""
 
 import numpy as np
 from oracles.slow_checker import Cmd
 
+from ndpsim.dram.checker import check
 from ndpsim.dram.log import COMMANDS, FIELDS, CommandLog
+from ndpsim.dram.standard import load_standard
+
+DDR4 = load_standard("DDR4-3200-Hermes")
 
 
 def act(cycle, rank=0, group=0, bank=0, row=7):
@@ -48,3 +52,20 @@ def command_log(commands, bus="rank", standard=""):
     return CommandLog(
         **{name: np.array(fields[name], dtype) for name, dtype in FIELDS.items()}, bus=bus, standard=standard
     )
+
+
+def two_banks(group, bank=0):
+    return [act(0), act(10, group=group, bank=bank)]
+
+
+def broken(commands, bus="rank", standard=DDR4):
+    report = check(command_log(commands, bus), standard)
+    assert report.legal == (not any(report.counts.values()))
+    assert bool(report.first) != report.legal
+    return {rule: count for rule, count in report.counts.items() if count}
+
+
+def blocked_until(rule, before, command, cycle, *, also=(), bus="rank", standard=DDR4):
+    """Check that the command is legal at the cycle, and a clock earlier breaks the rule (and only those in `also`)."""
+    assert broken([*before, command._replace(cycle=cycle)], bus, standard) == {}
+    assert set(broken([*before, command._replace(cycle=cycle - 1)], bus, standard)) == {rule, *also}

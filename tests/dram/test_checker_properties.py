@@ -1,5 +1,8 @@
 """The checker against its slow twin on any log, and on legal logs from a device that knows what may come when."""
 
+import random
+
+import pytest
 from dram.logs import command_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +42,20 @@ def test_any_log_breaks_the_rules_as_often_as_the_slow_checker_says(steps, bus, 
     for gap, command in steps:
         cycle = max(cycle + gap, 0)
         log.append(command._replace(cycle=cycle))
+    counts = check(command_log(log, bus), standard).counts
+    assert {rule: count for rule, count in counts.items() if count} == slow_counts(log, standard, bus)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_busy_log_breaks_the_rules_as_often_as_the_slow_checker_says(seed):
+    draw = random.Random(seed)
+    overrides = FEW | {"nWTR_S": draw.choice([4, 30]), "nRRD_S": draw.choice([4, 12]), "nCCD_S": draw.choice([4, 12])}
+    standard = with_overrides(DDR4, overrides)
+    bus, cycle, log = draw.choice(["rank", "channel"]), 0, []
+    for _ in range(70):
+        cycle += draw.choice([0, 1, 2, 3, 4, 5, 6, 8, 12, 25, 60])
+        place = [draw.randrange(2) for _ in range(3)]
+        log.append(Cmd(cycle, draw.choice(["ACT", "RD", "WR", *COMMANDS]), *place, draw.choice([-1, 3, 3, 4]), 0))
     counts = check(command_log(log, bus), standard).counts
     assert {rule: count for rule, count in counts.items() if count} == slow_counts(log, standard, bus)
 
