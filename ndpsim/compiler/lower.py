@@ -119,7 +119,10 @@ class LayerCompiler:
         return y
 
     def _checked(self, active: NDArray[np.integer]) -> NDArray[np.int64]:
-        ordered = np.sort(np.asarray(active, np.int64).reshape(-1))
+        given = np.asarray(active)
+        if given.size and given.dtype.kind not in "iu":
+            raise InputError(f"active neurons: expected their numbers, found {given.dtype}")
+        ordered = np.sort(given.astype(np.int64).reshape(-1))
         if len(ordered) and (ordered[0] < 0 or ordered[-1] >= self.shape.neurons):
             wrong = ordered[0] if ordered[0] < 0 else ordered[-1]
             raise InputError(f"active neurons: expected 0 to {self.shape.neurons - 1}, found {wrong}")
@@ -138,10 +141,11 @@ class LayerCompiler:
         y = 4 * batch * shape.width if block else 0
         incoming = min(y, 4 * MERGE_PIECE) if self.machine.dimms > 1 else 0
         per_neuron = batch * ((8 if shape.gated else 4) + size) if block else 4 * batch
-        tile = (self.machine.buffer_bytes - x - y - incoming - ALIGNMENT) // per_neuron
+        fixed = x + y + incoming + ALIGNMENT  # the narrow values are rounded up to the alignment
+        tile = (self.machine.buffer_bytes - fixed) // per_neuron
         if tile < 1:
             raise InputError(
-                f"batch: {batch} inputs and results of {shape.width} elements need {x + y + incoming + per_neuron} bytes "
+                f"batch: {batch} inputs and results of {shape.width} elements need {fixed + per_neuron} bytes "
                 f"of a buffer that has {self.machine.buffer_bytes}; use a smaller batch"
             )
         tile = min(tile, shape.neurons)

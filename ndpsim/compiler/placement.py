@@ -7,7 +7,7 @@ addresses fall on ranks, bank groups and banks is the machine's address map.
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,11 +129,13 @@ def place(
     strategy = STRATEGIES.get(balance) if isinstance(balance, str) else balance
     if strategy is None:
         raise InputError(f"balance '{balance}': expected one of {', '.join(STRATEGIES)}")
-    if frequencies is not None and len(frequencies) != shape.neurons:
-        raise InputError(f"frequencies: expected {shape.neurons} values, one a neuron, found {len(frequencies)}")
-    owner = np.asarray(strategy(shape.neurons, machine.dimms, frequencies), np.int32)
-    if owner.shape != (shape.neurons,) or owner.min() < 0 or owner.max() >= machine.dimms:
-        raise InputError(f"balance: expected a DIMM from 0 to {machine.dimms - 1} for each of {shape.neurons} neurons")
+    if frequencies is not None:
+        frequencies = np.asarray(frequencies, np.float64)
+        if frequencies.shape != (shape.neurons,):
+            raise InputError(f"frequencies: expected {shape.neurons} values, one a neuron, found {frequencies.size}")
+        if not ((frequencies >= 0) & (frequencies < np.inf)).all():
+            raise InputError("frequencies: expected finite numbers from 0 on, found others")
+    owner = _checked_owner(strategy(shape.neurons, machine.dimms, frequencies), shape.neurons, machine.dimms)
     local = np.empty(shape.neurons, np.int32)
     neurons = tuple(np.flatnonzero(owner == dimm).astype(np.int32) for dimm in range(machine.dimms))
     bases, regions, end = [], [], first_atom
@@ -151,6 +153,17 @@ def place(
     return Placement(shape, name, owner, local, neurons, tuple(bases), tuple(regions), end)
 
 
+def _checked_owner(chosen: Any, neurons: int, dimms: int) -> NDArray[np.int32]:
+    """Turn what a strategy returned into int32[neurons], whatever it was."""
+    try:
+        owner = np.asarray(chosen)
+    except ValueError:  # lists of different lengths
+        owner = np.empty(0)
+    if owner.shape != (neurons,) or owner.dtype.kind not in "iu" or owner.min() < 0 or owner.max() >= dimms:
+        raise InputError(f"balance: expected a DIMM from 0 to {dimms - 1} for each of {neurons} neurons")
+    return owner.astype(np.int32)
+
+
 def memory_image(placement: Placement, weights: dict[str, NDArray[np.generic]]) -> list[list[NDArray[np.uint8]]]:
     """Lay the weights out: per DIMM the contents of its regions, uint8[atoms * 64].
 
@@ -159,6 +172,8 @@ def memory_image(placement: Placement, weights: dict[str, NDArray[np.generic]]) 
     shape = placement.shape
     stored = {"f16": np.float16, "bf16": np.uint16, "i8": np.int8}[shape.type]
     for matrix in shape.matrices:
+        if matrix not in weights:
+            raise InputError(f"{placement.name}: {matrix}: expected its weights, found none")
         found = weights[matrix]
         if found.shape != (shape.neurons, shape.width) or found.dtype != stored:
             raise InputError(

@@ -112,6 +112,10 @@ class Machine:
         """Bytes of the unit's buffer."""
         return self.config.unit.buffer_bytes.value
 
+    def summary(self) -> dict[str, object]:
+        """Return what a result should say about its machine."""
+        return {"dimm": self.config.name, "dimms": self.dimms, "dram": self.standard.name, "map": self.address_map.text}
+
     def to_json(self) -> str:
         """Write everything that a program needs to be timed again elsewhere, as one line of JSON."""
         record = {"dimms": self.dimms, "address_map": self.address_map.text, "dimm": self.config.model_dump()}
@@ -134,6 +138,8 @@ def load_machine(dimm: str = "hermes", *, placement: str | None = None, dimms: i
         raise InputError(f"DIMM '{dimm}': no such description; known are {', '.join(dimm_names())}, or a .toml file")
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: not a TOML file: {error}") from None
     return _machine(str(path), raw, placement, dimms)
@@ -144,6 +150,8 @@ def machine_from_json(text: str, file: str) -> Machine:
     try:
         record = json.loads(text)
         raw, placement, dimms = record["dimm"], record["address_map"], record["dimms"]
+        if not isinstance(placement, str):
+            raise TypeError
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{file}: machine: expected the description of a machine") from None
     return _machine(file, raw, placement, dimms)
@@ -155,7 +163,7 @@ def _machine(file: str, raw: dict[str, Any], placement: str | None, dimms: int) 
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors()]
         raise InputError(f"{file}: " + "; ".join(faults)) from None
-    if not isinstance(dimms, int) or not 1 <= dimms <= 256:
+    if type(dimms) is not int or not 1 <= dimms <= 256:
         raise InputError(f"number of DIMMs: expected 1 to 256, found {dimms}")
     standard = load_standard(config.dram.value)
     if standard.tck_ps != int(standard.tck_ps) or config.unit.core_ps.value < standard.tck_ps:

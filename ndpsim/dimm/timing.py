@@ -20,6 +20,7 @@ from ndpsim.dram.log import CommandLog
 from ndpsim.dram.stream import (
     COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, Rows, Timing, new_state, no_log, run_stream, timing_of,
 )  # fmt: skip
+from ndpsim.errors import InputError
 from ndpsim.isa.constants import (
     ATOM_BYTES, OP_AXPY, OP_BAR, OP_DOT, OP_END, OP_HIN, OP_HOUT, OP_LD, OP_LIST, OP_MAT, OP_RANGE, OP_RECV, OP_SEND,
     OP_ST, T_I8, TYPE_BYTES,
@@ -50,13 +51,14 @@ class Clocks(NamedTuple):
 class RunTime:
     """When a program ran.
 
-    total_ps: from the first byte sent by the host to the end of the last DIMM; finish_ps: int64[DIMMs]; upload_ps: int64[DIMMs], end of the
-    upload of each program; spans: int64[instructions, 2], start and end of each instruction (-1 if it never ran); counters:
+    start_ps: when the host began to send it; total_ps: from there to the end of the last DIMM; finish_ps, upload_ps: int64[DIMMs], when
+    each DIMM ended, and when it had received its program; spans: int64[instructions, 2], start and end of each instruction (-1 if it never ran); counters:
     int64[DIMMs, ranks, 7] (`COUNTERS`); log: the DRAM commands, if asked for.
     """
 
     machine: Machine
     resolved: Resolved
+    start_ps: int
     total_ps: int
     finish_ps: NDArray[np.int64]
     upload_ps: NDArray[np.int64]
@@ -80,22 +82,30 @@ class RunTime:
         by_opcode = isa().by_opcode
         ran = self.spans[:, 0] >= 0
         took = self.spans[:, 1] - self.spans[:, 0]
-        totals = {"upload": int(self.upload_ps.sum())}
+        totals = {"upload": int((self.upload_ps - self.start_ps).sum())}
         for code in np.unique(self.resolved.ops[ran, OP]):
             name = by_opcode[int(code)].timing
             totals[name] = totals.get(name, 0) + int(took[ran & (self.resolved.ops[:, OP] == code)].sum())
         return totals
 
+    def _stream_spans(self) -> NDArray[np.bool_]:
+        streams = np.isin(self.resolved.ops[:, OP], (OP_DOT, OP_AXPY, OP_LD, OP_ST))
+        return streams & (self.spans[:, 0] >= 0)
+
     def stream_ps(self) -> int:
         """Return the time in which at least one DIMM moved matrix rows (the union of all stream instructions)."""
-        streams = np.isin(self.resolved.ops[:, OP], (OP_DOT, OP_AXPY, OP_LD, OP_ST)) & (self.spans[:, 0] >= 0)
-        spans = self.spans[streams]
+        spans = self.spans[self._stream_spans()]
         if not len(spans):
             return 0
         spans = spans[np.argsort(spans[:, 0], kind="stable")]
         reach = np.maximum.accumulate(spans[:, 1])
         gaps = np.maximum(spans[1:, 0] - reach[:-1], 0).sum()
         return int(reach[-1] - spans[0, 0] - gaps)
+
+    def stream_ps_by_dimm(self) -> NDArray[np.int64]:
+        """Return for each DIMM the time in its stream instructions, int64[DIMMs]."""
+        took = np.where(self._stream_spans(), self.spans[:, 1] - self.spans[:, 0], 0)
+        return np.array([part.sum() for part in np.split(took, self.resolved.starts[1:-1])], np.int64)
 
     def summary(self) -> dict[str, object]:
         """Return the figures that a report prints: times in seconds, bytes, and command counts."""
@@ -113,42 +123,59 @@ class RunTime:
 
 
 def time_program(program: Program, machine: Machine, *, log: bool = False) -> RunTime:
-    """Time a program on the machine, without its data.
+    """Time a program on an idle machine, without its data.
 
-    Raises ProgramError if the program traps. With `log`, the run is done twice: once to count the commands, once to write them.
+    Raises ProgramError if the program traps.
     """
     resolved = resolve(program, machine.buffer_bytes).require_clean()
-    return time_resolved(program, resolved, machine, log=log)
+    return Timer(machine).run(program, resolved, log=log)
 
 
-def time_resolved(program: Program, resolved: Resolved, machine: Machine, *, log: bool = False) -> RunTime:
-    """Time a program that has been checked already."""
-    uploads = np.array([dimm.upload_bytes for dimm in program.dimms], np.int64)
-    finish, upload, spans, state = _run(resolved, machine, uploads, no_log())
-    ranks = machine.standard.organization.ranks
-    counters = state.counters.reshape(len(uploads), ranks, -1)
-    commands = None
-    if log:
-        capacity = int(counters[:, :, : COUNTERS.index("trains")].sum())
-        records = np.empty((max(capacity, 1), len(LOG_COLUMNS)), np.int64)
-        _run(resolved, machine, uploads, Log(records, np.zeros(1, np.int64)))
-        commands = _command_log(records[:capacity], machine)
-    return RunTime(machine, resolved, int(finish.max()), finish, upload, spans, counters, commands)
+class Timer:
+    """The clocks of a machine's DIMMs, which go on from program to program: open rows, refreshes and all.
 
+    `now_ps` is when the next program starts to be sent; it may be moved forward between programs.
+    """
 
-def _run(resolved: Resolved, machine: Machine, uploads: NDArray[np.int64], log: Log) -> tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], RankState
-]:  # fmt: skip
-    dimms = len(uploads)
-    clocks, timing, amap = _machine_arrays(machine)
-    refresh = timing.nREFI
-    first_due = [refresh * (rank + 1) // clocks.ranks for rank in range(clocks.ranks)] * dimms
-    state = new_state(timing, first_due)
-    spans = np.full((len(resolved.ops), 2), -1, np.int64)
-    finish, upload = np.zeros(dimms, np.int64), np.zeros(dimms, np.int64)
-    _time(resolved.ops, resolved.starts, resolved.lists, _vector_costs(), clocks, timing, amap, state, uploads, upload,
-          finish, spans, log)  # fmt: skip
-    return finish, upload, spans, state
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.now_ps = 0
+        self._clocks, self._timing, self._map = _machine_arrays(machine)
+        refresh, ranks = self._timing.nREFI, self._clocks.ranks
+        first_due = [refresh * (rank + 1) // ranks for rank in range(ranks)]  # staggered, for the current that a REF draws
+        self._state = new_state(self._timing, first_due * machine.dimms)
+
+    def run(self, program: Program, resolved: Resolved, *, log: bool = False) -> RunTime:
+        """Time a program that has been checked, and advance to its end.
+
+        With `log`, it is run twice: once to count its commands, once to write them.
+        """
+        if len(program.dimms) != self.machine.dimms:
+            raise InputError(f"program: expected {self.machine.dimms} DIMMs as in its machine, found {len(program.dimms)}")
+        before = self._state.counters.copy()
+        records = np.empty((0, len(LOG_COLUMNS)), np.int64)
+        if log:
+            trial = RankState(*(array.copy() for array in self._state))
+            self._advance(program, resolved, trial, no_log())
+            commands = int((trial.counters - before)[:, : COUNTERS.index("trains")].sum())
+            records = np.empty((max(commands, 1), len(LOG_COLUMNS)), np.int64)
+        used = np.zeros(1, np.int64)
+        start = self.now_ps
+        finish, upload, spans = self._advance(program, resolved, self._state, Log(records, used))
+        self.now_ps = int(finish.max())
+        counters = (self._state.counters - before).reshape(self.machine.dimms, self._clocks.ranks, -1)
+        commands_log = _command_log(records[: used[0]], self.machine) if log else None
+        return RunTime(self.machine, resolved, start, self.now_ps - start, finish, upload, spans, counters, commands_log)
+
+    def _advance(
+        self, program: Program, resolved: Resolved, state: RankState, log: Log
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        uploads = np.array([dimm.upload_bytes for dimm in program.dimms], np.int64)
+        spans = np.full((len(resolved.ops), 2), -1, np.int64)
+        finish, upload = np.zeros_like(uploads), np.zeros_like(uploads)
+        _time(resolved.ops, resolved.starts, resolved.lists, _vector_costs(), self._clocks, self._timing, self._map, state,
+              self.now_ps, uploads, upload, finish, spans, log)  # fmt: skip
+        return finish, upload, spans
 
 
 def _machine_arrays(machine: Machine) -> tuple[Clocks, Timing, MapArrays]:
@@ -259,12 +286,12 @@ def _next_dimm(now, blocked, done) -> int:  # type: ignore[no-untyped-def]
 
 
 @njit
-def _time(ops, starts, lists, costs, c, t, amap, state, uploads, upload, finish, spans, log):  # type: ignore[no-untyped-def]
+def _time(ops, starts, lists, costs, c, t, amap, state, start, uploads, upload, finish, spans, log):  # type: ignore[no-untyped-def]
     """Run all DIMMs of a checked program, always the one that is furthest behind."""
     dimms = starts.shape[0] - 1
     channels = _ceil(dimms, c.dimms_per_channel)
-    channel_free = np.zeros(channels, np.int64)
-    link_free = np.zeros((dimms, 2), np.int64)
+    channel_free = np.full(channels, start, np.int64)
+    link_free = np.full((dimms, 2), start, np.int64)
     longest = 0
     for d in range(dimms):
         longest = max(longest, starts[d + 1] - starts[d])

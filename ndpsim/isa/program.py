@@ -6,18 +6,16 @@ each) and its list section (4 bytes an entry), last the SHA-256 of everything be
 
 import hashlib
 import json
-import os
 import struct
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
+from ndpsim.files import write_whole
 
 MAGIC = b"\x93NDP\r\n\x1a\n"
 VERSION = 1
@@ -91,7 +89,7 @@ def from_bytes(data: bytes, file: str) -> Program:
     try:
         header = json.loads(body[_PREFIX.size : _PREFIX.size + header_bytes])
         return _read_sections(header, body, _PREFIX.size + header_bytes)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{file}: header: not what version {VERSION} defines: {error}") from None
 
 
@@ -105,6 +103,8 @@ def _read_sections(header: dict[str, Any], body: bytes, at: int) -> Program:
         at += 4 * m
         regions = tuple(Region(str(name), int(b), int(a), bool(w)) for name, b, a, w in entry["regions"])
         dimms.append(DimmProgram(words, lists, regions))
+    if not dimms:
+        raise ValueError("no DIMM has a program")
     if at != len(body):
         raise ValueError(f"{len(body) - at} bytes are left over")
     return Program(str(header["machine"]), tuple(dimms))
@@ -122,19 +122,3 @@ def read_program(path: str | Path) -> Program:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     return from_bytes(data, str(path))
-
-
-def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Let `write` fill a file that takes its place under `path` only when it is complete."""
-    path = Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -129,8 +129,11 @@ def _build(raw: dict[str, Any], file: str) -> Isa:
     if len({code for code, _ in traps.values()}) < len(traps):
         faults.append("two traps share a code")
     instructions: dict[str, Instruction] = {}
-    for entry in raw["instruction"]:
-        name = entry["mnemonic"]
+    for number, entry in enumerate(raw["instruction"], start=1):
+        name = entry.get("mnemonic", f"instruction {number}")
+        if missing := _REQUIRED_KEYS - set(entry):
+            faults.append(f"{name}: missing entries {', '.join(sorted(missing))}")
+            continue
         faults += _instruction_faults(entry, fields, types, traps, instructions)
         instructions[name] = Instruction(
             mnemonic=name,
@@ -161,9 +164,8 @@ def _build(raw: dict[str, Any], file: str) -> Isa:
     )
 
 
-_INSTRUCTION_KEYS = {
-    "mnemonic", "opcode", "fields", "types", "syntax", "meaning", "traps", "timing", "passes", "divisions",
-}  # fmt: skip
+_REQUIRED_KEYS = {"mnemonic", "opcode", "fields", "syntax", "meaning", "traps", "timing"}
+_INSTRUCTION_KEYS = _REQUIRED_KEYS | {"types", "passes", "divisions"}
 
 
 def _instruction_faults(
@@ -177,6 +179,8 @@ def _instruction_faults(
     faults = []
     if unknown := set(entry) - _INSTRUCTION_KEYS:
         faults.append(f"{name}: unknown entries {', '.join(sorted(unknown))}")
+    if type(entry["opcode"]) is not int:
+        return [*faults, f"{name}: opcode: expected a whole number, found {entry['opcode']!r}"]
     if name in earlier:
         faults.append(f"{name}: defined twice")
     for other in earlier.values():

@@ -118,7 +118,7 @@ def generate(
     token = prompt[-1]
     for _ in range(count):
         logits = decoder.step(token, ffn)
-        token = _draw(logits, temperature, rng) if temperature > 0 else int(logits.argmax())
+        token = draw(logits, temperature, rng) if temperature > 0 else int(logits.argmax())
         yield token
 
 
@@ -140,7 +140,8 @@ def _rotate(x: FloatArray, cos: FloatArray, sin: FloatArray) -> FloatArray:
     return np.concatenate((low * cos - high * sin, high * cos + low * sin), axis=-1)
 
 
-def _draw(logits: FloatArray, temperature: float, rng: np.random.Generator) -> int:
+def draw(logits: FloatArray, temperature: float, rng: np.random.Generator) -> int:
+    """Draw a token id from the softmax of float32[vocab] logits over `temperature`."""
     wide = logits.astype(np.float64) / temperature
     shares = np.exp(wide - wide.max())
     return int(np.searchsorted(np.cumsum(shares), rng.random() * shares.sum(), side="right"))

@@ -1,0 +1,37 @@
+"""`ndpsim list`."""
+
+import click
+
+from ndpsim.cli.show import json_option, print_json
+
+
+@click.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List the models, DIMMs, standards, placements, balance strategies and instructions that ship with ndpsim."""
+    from ndpsim.compiler.placement import STRATEGIES
+    from ndpsim.dimm.config import dimm_names, load_machine
+    from ndpsim.dram.standard import standard_names
+    from ndpsim.isa.spec import isa
+    from ndpsim.llm.library import model_names
+
+    record = {
+        "models": model_names(),
+        "dimms": dimm_names(),
+        "placements": {name: dict(load_machine(name).config.address_maps) for name in dimm_names()},
+        "standards": standard_names(),
+        "balance": list(STRATEGIES),
+        "instructions": [instruction.syntax for instruction in isa().instructions.values()],
+    }
+    if as_json:
+        print_json(record)
+        return
+    for name in ("models", "dimms", "standards", "balance"):
+        click.echo(f"{name}: {', '.join(record[name])}")
+    for dimm, maps in record["placements"].items():
+        click.echo(f"placements of {dimm}:")
+        for name, text in maps.items():
+            click.echo(f"  {name}: {text}")
+    click.echo("instructions:")
+    for syntax in record["instructions"]:
+        click.echo(f"  {syntax}")

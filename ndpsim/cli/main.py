@@ -1,0 +1,81 @@
+"""The entry point: commands load when they are called, errors become one sentence and an exit code.
+
+Exit codes: 0 done; 1 the program or the data says no (a trap, a violation); 2 wrong use or unreadable input; 130 interrupted.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from ndpsim import __version__
+from ndpsim.errors import InputError, ProgramError
+
+COMMANDS = {
+    "generate": ("generate", "Generate text with the feed-forward blocks in NDP-DIMMs."),
+    "compile": ("compile", "Compile one token of a layer into programs for all DIMMs."),
+    "asm": ("program", "Assemble a program file from text."),
+    "disasm": ("program", "Write a program file as text."),
+    "exec": ("program", "Execute and time a program file."),
+    "check": ("dram", "Check a DRAM command log against a standard."),
+    "trace": ("trace", "Describe or capture activation traces."),
+    "list": ("listing", "List what ships with ndpsim."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command runs; its help needs no import at all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"ndpsim.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ndpsim")
+def cli() -> None:
+    """Simulate near-data processing in DIMMs for language-model inference, DRAM command by DRAM command."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line and exit."""
+    try:
+        cli.main(arguments, prog_name="ndpsim", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except InputError as error:
+        _say(str(error))
+        sys.exit(2)
+    except ProgramError as error:
+        _say(str(error))
+        sys.exit(1)
+    except MemoryError:
+        _say("this needs more memory than the machine has")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has left; there is nobody to tell
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted; nothing was written")
+        sys.exit(130)
+
+
+def _say(text: str) -> None:
+    click.echo(f"ndpsim: {text}", err=True)

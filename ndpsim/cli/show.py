@@ -1,0 +1,54 @@
+"""How results are printed: tables for people, one JSON object for programs."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout, and nothing else there.")
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """Print one JSON object on one line; what is not a number becomes null."""
+    sys.stdout.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value
+
+
+def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Print a table of two columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def quantity(value: float, unit: str) -> str:
+    """Write a value with a decimal prefix: 1.5e-6, "s" becomes "1.50 us"."""
+    if value == 0:
+        return f"0 {unit}"
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")):
+        if abs(value) >= factor * 0.9995:
+            return f"{value / factor:.4g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def percent(share: float) -> str:
+    """Write a share as percent."""
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,1 @@
+"""One module a system: who computes and stores what, and nothing else."""
