@@ -153,6 +153,7 @@ def export(model: ReluLM, folder: Path, source: str, licence: str) -> None:
     """Write ``weights.safetensors`` (float16) and ``model.toml``."""
     weights = {name: w.to(torch.float16).contiguous() for name, w in model.plain_weights().items()}
     save_file(weights, folder / "weights.safetensors")
+    (folder / "weights.safetensors").chmod(0o644)  # the library leaves it readable to its owner only
     s = model.shape
     parameters = sum(w.numel() for w in weights.values())
     (folder / "model.toml").write_text(
