@@ -62,10 +62,10 @@ def generate_command(
     machine = load_machine(dimm, placement=placement, dimms=dimms)
     tokenizer = Tokenizer.of(loaded)
     ids = tokenizer.encode(prompt)
+    system = FfnOffload(loaded, machine, balance=balance, active=active, log=log_path is not None)  # type: ignore[arg-type]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("compiling kernels", total=len(ids) - 1 + tokens)
-        system = FfnOffload(loaded, machine, balance=balance, active=active, log=log_path is not None)  # type: ignore[arg-type]
 
         def advance(_: int) -> None:
             progress.update(task, advance=1, description="tokens")

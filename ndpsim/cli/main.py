@@ -54,9 +54,8 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit."""
     try:
-        cli.main(arguments, prog_name="ndpsim", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        code = cli.main(arguments, prog_name="ndpsim", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)  # click returns the code of an Exit that a command raised
     except click.ClickException as error:
         error.show()
         sys.exit(2)

@@ -1,0 +1,134 @@
+"""Speed and memory of the simulator: `python tools/bench.py ndp [--json]`.
+
+Cold figures come from a fresh process with an empty kernel cache, and include its start and all compilation; warm
+figures are medians of repeated calls in this process, on one core.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+GEMV_ROWS = 4096
+
+
+def _median(call: Callable[[], object], repeats: int) -> float:
+    """Median seconds of a call, after one that is not counted."""
+    call()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def _gemv() -> Callable[[], None]:
+    """Return a call that compiles, executes and times a dense FP16 GEMV of 4096 x 4096 on one DIMM."""
+    import numpy as np
+
+    from ndpsim.compiler.lower import layer_compiler
+    from ndpsim.compiler.placement import LayerShape, memory_image
+    from ndpsim.dimm.config import load_machine
+    from ndpsim.dimm.executor import DimmState, execute_resolved
+    from ndpsim.dimm.resolve import resolve
+    from ndpsim.dimm.timing import Timer
+
+    machine = load_machine(dimms=1)
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((GEMV_ROWS, GEMV_ROWS)).astype(np.float16)
+    x = rng.standard_normal((1, GEMV_ROWS)).astype(np.float16)
+    compiler = layer_compiler(LayerShape(GEMV_ROWS, GEMV_ROWS, activation=None), machine)
+    image = memory_image(compiler.placement, {"up": weights})[0]
+    rows = np.arange(GEMV_ROWS)
+
+    def call() -> None:
+        program = compiler.compile(rows)
+        state = DimmState(image, np.zeros(machine.buffer_bytes, np.uint8), compiler.host_input(x))
+        resolved = resolve(program, machine.buffer_bytes, [len(state.host_in)]).require_clean()
+        execute_resolved(resolved, [state])
+        Timer(machine).run(program, resolved)
+        assert len(state.host_out) == 4 * GEMV_ROWS
+
+    return call
+
+
+def _cold_gemv() -> float:
+    """Seconds of a fresh process that runs the GEMV once, with an empty kernel cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "XDG_CACHE_HOME": cache}
+        environment.pop("NUMBA_CACHE_DIR", None)
+        began = time.perf_counter()
+        subprocess.run([sys.executable, __file__, "gemv-once"], env=environment, check=True)
+        return time.perf_counter() - began
+
+
+def _stream_rate() -> float:
+    """DRAM bursts a second of wall time, for rows of 8 KiB: one dense pass over a matrix of 256 MiB on one DIMM."""
+    import numpy as np
+
+    from ndpsim.compiler.lower import layer_compiler
+    from ndpsim.compiler.placement import LayerShape
+    from ndpsim.dimm.config import load_machine
+    from ndpsim.dimm.resolve import resolve
+    from ndpsim.dimm.timing import Timer
+
+    machine = load_machine(dimms=1, placement="row")
+    compiler = layer_compiler(LayerShape(32768, 4096, activation=None), machine)
+    program = compiler.compile(np.arange(32768))
+    resolved = resolve(program, machine.buffer_bytes).require_clean()
+    bursts = 32768 * 128
+    return bursts / _median(lambda: Timer(machine).run(program, resolved), 9)
+
+
+def _compile_token_ms() -> float:
+    """Milliseconds to compile one token of a feed-forward block of LLaMA2-70B, a fifth of 28,672 neurons active, for 8 DIMMs."""
+    import numpy as np
+
+    from ndpsim.compiler.lower import layer_compiler
+    from ndpsim.compiler.placement import LayerShape
+    from ndpsim.dimm.config import load_machine
+
+    compiler = layer_compiler(LayerShape(28672, 8192, gated=True), load_machine(dimms=8))
+    active = np.flatnonzero(np.random.default_rng(0).random(28672) < 0.2)
+    return 1e3 * _median(lambda: compiler.compile(active), 101)
+
+
+def bench_ndp() -> dict[str, float]:
+    """Measure the NDP path; seconds, rates and MiB as the names say."""
+    cold = _cold_gemv()
+    warm = _median(_gemv(), 9)
+    return {
+        "gemv_4096_cold_s": cold,
+        "gemv_4096_warm_s": warm,
+        "stream_bursts_per_s": _stream_rate(),
+        "compile_token_ms": _compile_token_ms(),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", choices=["ndp", "gemv-once"])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    if arguments.suite == "gemv-once":
+        _gemv()()
+        return
+    results = bench_ndp()
+    if arguments.json:
+        print(json.dumps(results))
+    else:
+        for name, value in results.items():
+            print(f"{name:24} {value:,.4g}")
+
+
+if __name__ == "__main__":
+    main()
