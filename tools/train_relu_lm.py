@@ -135,7 +135,7 @@ def train(stream: np.ndarray, heldout: np.ndarray, budget: Budget, bf16: bool, c
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             step += 1
-            running = value.item() if step == 1 else 0.98 * running + 0.02 * value.item()
+            running = value.item() if running == 0 else 0.98 * running + 0.02 * value.item()
             if time.monotonic() - saved > 120:
                 saved = time.monotonic()
                 save_checkpoint(checkpoint, model, optimiser, step, saved - began)
