@@ -1,0 +1,176 @@
+"""Random layers, compiled and run: numbers as of the layer oracle, time and traffic as the weights need."""
+
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import layer as oracle
+
+from ndpsim.compiler import lower
+from ndpsim.compiler.lower import layer_compiler
+from ndpsim.compiler.placement import LayerShape, memory_image
+from ndpsim.dimm.config import load_machine
+from ndpsim.dimm.executor import execute, new_states
+from ndpsim.dimm.resolve import OP
+from ndpsim.dimm.timing import time_program
+from ndpsim.dram.checker import check
+from ndpsim.dram.log import COMMANDS
+from ndpsim.dram.stream import N_RD, N_WR
+from ndpsim.isa.constants import OP_AXPY, OP_DOT
+from ndpsim.isa.program import from_bytes, to_bytes
+
+MAPS = ["interleaved", "row", "striped", "row bank column:3 bank_group rank column", "rank row bank_group bank column"]
+STORED = {"f16": np.float16, "bf16": np.uint16, "i8": np.int8}
+
+
+def machine(dimms, placement="interleaved", buffer_bytes=262144):
+    """The Hermes DIMM with another buffer."""
+    base = load_machine(placement=placement, dimms=dimms)
+    unit = base.config.unit.model_copy(
+        update={"buffer_bytes": base.config.unit.buffer_bytes.model_copy(update={"value": buffer_bytes})}
+    )
+    return type(base)(base.config.model_copy(update={"unit": unit}), base.standard, base.address_map, base.dimms)
+
+
+def stored(rng, kind, shape, wild=False):
+    """Draw elements of a layer's type: moderate numbers, or any bits at all."""
+    if kind == "i8":
+        return rng.integers(-128, 128, shape, np.int8)
+    if wild:
+        bits = rng.integers(0, 1 << 16, shape, np.uint16)
+        return bits.view(np.float16) if kind == "f16" else bits
+    numbers = rng.standard_normal(shape).astype(np.float32)
+    return numbers.astype(np.float16) if kind == "f16" else (numbers.view(np.uint32) >> 16).astype(np.uint16)
+
+
+@st.composite
+def layers(draw, blocks=None):
+    """Draw a layer, its weights, one token of a batch, and the machine to run it on."""
+    block = draw(st.booleans()) if blocks is None else blocks
+    shape = LayerShape(
+        neurons=draw(st.integers(1, 40)),
+        width=draw(st.one_of(st.integers(1, 40), st.integers(1, 150))),
+        activation=draw(st.sampled_from(["relu", "silu", "gelu"])) if block else None,
+        gated=draw(st.booleans()) if block else False,
+        type=draw(st.sampled_from(["f16", "bf16"] if block else ["f16", "bf16", "i8"])),
+    )
+    batch, dimms = draw(st.integers(1, 3)), draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    wild = draw(st.integers(0, 9)) == 0
+    density = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    active = np.flatnonzero(rng.random(shape.neurons) < density)
+    if draw(st.integers(0, 5)) == 0:
+        active = np.array([rng.integers(0, shape.neurons)])
+    # The least buffer that holds a neuron at a time, up to a little more: so that tiles have to be cut.
+    size = 1 if shape.type == "i8" else 2
+    least = batch * (shape.width * (size + (8 if block else 0)) + (8 + size)) + 16
+    buffer_bytes = draw(st.sampled_from([262144, -(-(least + draw(st.integers(0, 200))) // 64) * 64]))
+    owner = rng.integers(0, dimms, shape.neurons).astype(np.int32)
+    return SimpleNamespace(
+        shape=shape, batch=batch, dimms=dimms, seed=draw(st.integers(0, 1 << 32)),
+        weights={name: stored(rng, shape.type, (shape.neurons, shape.width), wild) for name in shape.matrices},
+        x=stored(rng, shape.type, (batch, shape.width), wild),
+        active=rng.permutation(active),
+        machine=machine(dimms, draw(st.sampled_from(MAPS)), max(buffer_bytes, 64)),
+        balance=draw(st.sampled_from(["round_robin", "by_frequency", lambda neurons, dimms, frequencies: owner])),
+        frequencies=rng.random(shape.neurons),
+        piece=draw(st.sampled_from([1024, 100, 33])),
+    )  # fmt: skip
+
+
+def compiled(case):
+    compiler = layer_compiler(case.shape, case.machine, balance=case.balance, frequencies=case.frequencies)
+    with mock.patch.object(lower, "MERGE_PIECE", case.piece):
+        return compiler, compiler.compile(case.active, case.batch)
+
+
+def executed(case, compiler, program):
+    states = new_states(program, case.machine.buffer_bytes)
+    for state, regions in zip(states, memory_image(compiler.placement, case.weights), strict=True):
+        state.regions = regions
+        state.host_in = compiler.host_input(case.x)
+    trap = execute(program, states)
+    assert trap is None, str(trap)
+    return compiler.result([bytes(state.host_out) for state in states], case.active, case.batch)
+
+
+def expected(case, owner):
+    shape = case.shape
+    if shape.activation is None:
+        return oracle.matrix(case.weights["up"], case.x, case.active, shape.type)
+    return oracle.block(case.weights, case.x, case.active, owner.tolist(), case.dimms,
+                        kind=shape.type, activation=shape.activation, gated=shape.gated)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(layers())
+def test_a_compiled_layer_gives_what_the_oracle_gives_bit_for_bit(case):
+    compiler, program = compiled(case)
+    result, wanted = executed(case, compiler, program), expected(case, compiler.placement.owner)
+    assert result.dtype == wanted.dtype and result.shape == wanted.shape
+    assert np.array_equal(result.view(np.uint32), wanted.view(np.uint32))
+
+
+@settings(max_examples=40, deadline=None)
+@given(layers(blocks=True))
+def test_a_relu_block_lies_within_the_stated_bound_of_the_exact_result(case):
+    shape = case.shape
+    case.shape = LayerShape(shape.neurons, shape.width, "relu", False, shape.type)
+    rng = np.random.default_rng(case.seed)
+    case.weights = {name: stored(rng, shape.type, (shape.neurons, shape.width)) for name in ("up", "down")}
+    case.x = stored(rng, shape.type, (case.batch, shape.width))
+    case.machine = machine(case.dimms)
+    result = executed(case, *compiled(case))
+    exact, bound = oracle.relu_block_and_bound(case.weights, case.x, case.active, case.dimms, shape.type)
+    assert (np.abs(result - exact) <= bound).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(layers())
+def test_a_layer_reads_its_active_neurons_once_and_no_rank_exceeds_its_peak(case):
+    _, program = compiled(case)
+    run = time_program(program, case.machine, log=True)
+    assert run.dram_bytes == len(case.active) * case.shape.neuron_bytes
+    assert not run.counters[:, :, N_WR].any()
+    timing, tck = case.machine.standard.timing, case.machine.standard.tck_ps
+    took = run.spans[:, 1] - run.spans[:, 0]
+    streams = np.isin(run.resolved.ops[:, OP], (OP_DOT, OP_AXPY))
+    for dimm in range(case.dimms):
+        first, last = run.resolved.starts[dimm : dimm + 2]
+        stream_ps = took[first:last][streams[first:last]].sum()
+        for rank in range(case.machine.standard.organization.ranks):
+            bursts = run.log.cycle[
+                (run.log.dimm == dimm) & (run.log.rank == rank) & (run.log.command == COMMANDS.index("RD"))
+            ]
+            assert len(bursts) == run.counters[dimm, rank, N_RD]
+            assert len(bursts) < 2 or np.diff(bursts).min() >= timing["nCCD_S"]
+            assert len(bursts) * timing["nCCD_S"] * tck <= stream_ps
+
+
+@settings(max_examples=60, deadline=None)
+@given(layers())
+def test_the_checker_finds_the_log_of_a_layer_legal(case):
+    _, program = compiled(case)
+    run = time_program(program, case.machine, log=True)
+    report = check(run.log, case.machine.standard)
+    assert report.legal, report.first
+
+
+@settings(max_examples=25, deadline=None)
+@given(layers())
+def test_program_time_and_log_do_not_depend_on_the_weights(case):
+    compiler, program = compiled(case)
+    before, bytes_before = time_program(program, case.machine, log=True), to_bytes(program)
+    executed(case, compiler, program)
+    case.weights = {name: np.zeros_like(w) for name, w in case.weights.items()}
+    again_compiler, again = compiled(case)
+    executed(case, again_compiler, again)
+    assert to_bytes(program) == to_bytes(again) == bytes_before
+    assert to_bytes(from_bytes(bytes_before, "layer.ndp")) == bytes_before
+    after = time_program(again, case.machine, log=True)
+    assert np.array_equal(before.spans, after.spans)
+    assert before.total_ps == after.total_ps
+    for mine, other in zip(before.log, after.log, strict=True):
+        assert np.array_equal(mine, other)
