@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ndpsim.cli.machine_options import machine_options
-from ndpsim.cli.show import json_option, percent, print_json, print_table, quantity
+from ndpsim.cli.show import json_option, percent, print_json, print_table, progress, quantity
 from ndpsim.errors import InputError
 
 
@@ -48,9 +48,6 @@ def generate_command(
     if seed < 0:
         raise InputError(f"--seed: expected 0 or more, found {seed}")
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from ndpsim.dimm.config import load_machine
     from ndpsim.dram.log import write_log
     from ndpsim.llm.library import load_model
@@ -63,14 +60,10 @@ def generate_command(
     tokenizer = Tokenizer.of(loaded)
     ids = tokenizer.encode(prompt)
     system = FfnOffload(loaded, machine, balance=balance, active=active, log=log_path is not None)  # type: ignore[arg-type]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("compiling kernels", total=len(ids) - 1 + tokens)
-
-        def advance(_: int) -> None:
-            progress.update(task, advance=1, description="tokens")
-
-        result = system.generate(ids, tokens, temperature=temperature, seed=seed, on_token=advance)
+    with progress("compiling kernels", total=len(ids) - 1 + tokens) as update:
+        result = system.generate(
+            ids, tokens, temperature=temperature, seed=seed, on_token=lambda _: update(advance=1, description="tokens")
+        )
     if log_path is not None:
         assert result.totals is not None and result.prompt_totals is not None
         write_log(log_path, join_logs(result.prompt_totals.logs + result.totals.logs))

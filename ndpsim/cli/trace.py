@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ndpsim.cli.show import json_option, percent, print_json, print_table
+from ndpsim.cli.show import json_option, percent, print_json, print_table, progress
 from ndpsim.errors import InputError
 
 
@@ -51,19 +51,15 @@ def capture_command(output: Path, model: str, text_path: Path | None, tokens: in
     """
     if tokens < 1:
         raise InputError(f"--tokens: expected 1 or more, found {tokens}")
-    from rich.console import Console
-    from rich.progress import Progress
-
     from ndpsim.cli.program import read_text
     from ndpsim.llm.library import load_model
     from ndpsim.sparsity.capture import capture_text
 
     loaded = load_model(model)
     text = read_text(text_path) if text_path else loaded.heldout_text()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("tokens", total=tokens)
+    with progress("tokens", total=tokens) as update:
         count = capture_text(
-            loaded, text, output, tokens, lambda done, total: progress.update(task, completed=done, total=total)
+            loaded, text, output, tokens, lambda done, total: update(completed=done, total=total)
         )
     if as_json:
         print_json({"trace": str(output), "tokens": count})
