@@ -27,7 +27,7 @@ class Sourced(BaseModel, Generic[T]):
 
 
 Count = Sourced[Annotated[int, Field(ge=1, le=1 << 30)]]
-Delay = Sourced[Annotated[int, Field(ge=0, le=1 << 40)]]
+Delay = Sourced[Annotated[int, Field(ge=0, le=1 << 30)]]
 
 
 class Unit(BaseModel):
@@ -140,7 +140,7 @@ def load_machine(dimm: str = "hermes", *, placement: str | None = None, dimms: i
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that does not parse
         raise InputError(f"{path}: not a TOML file: {error}") from None
     return _machine(str(path), raw, placement, dimms)
 
@@ -152,7 +152,7 @@ def machine_from_json(text: str, file: str) -> Machine:
         raw, placement, dimms = record["dimm"], record["address_map"], record["dimms"]
         if not isinstance(placement, str):
             raise TypeError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{file}: machine: expected the description of a machine") from None
     return _machine(file, raw, placement, dimms)
 
@@ -161,11 +161,13 @@ def _machine(file: str, raw: dict[str, Any], placement: str | None, dimms: int) 
     try:
         config = DimmConfig.model_validate(raw)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors()]
-        raise InputError(f"{file}: " + "; ".join(faults)) from None
+        raise InputError(f"{file}: " + "; ".join(_fault(dict(one)) for one in error.errors())) from None
     if type(dimms) is not int or not 1 <= dimms <= 256:
         raise InputError(f"number of DIMMs: expected 1 to 256, found {dimms}")
-    standard = load_standard(config.dram.value)
+    try:
+        standard = load_standard(config.dram.value)
+    except InputError as error:
+        raise InputError(f"{file}: dram: {error}") from None
     if standard.tck_ps != int(standard.tck_ps) or config.unit.core_ps.value < standard.tck_ps:
         raise InputError(
             f"{file}: unit.core_ps: expected a core no faster than a DRAM clock of whole picoseconds, "
@@ -176,3 +178,12 @@ def _machine(file: str, raw: dict[str, Any], placement: str | None, dimms: int) 
     if " " not in text.strip():
         raise InputError(f"placement '{placement}': expected one of {', '.join(maps)}, or an address map")
     return Machine(config, standard, parse_address_map(text, standard.organization), dimms)
+
+
+def _fault(error: dict[str, Any]) -> str:
+    name = ".".join(map(str, error["loc"])) or "machine"
+    if error["type"] == "missing":
+        return f"{name}: expected a value, found none"
+    if error["type"] == "extra_forbidden":
+        return f"{name}: no such entry is known"
+    return f"{name}: {error['msg'].replace('Input should be', 'expected')}, found {error['input']!r}"
