@@ -1,8 +1,8 @@
 """Numba as this project uses it: one decorator, and a compile cache that notices every changed kernel.
 
-Numba keys its cache on the file that holds a kernel, so a changed callee in *another* file would go unnoticed. The cache
-folder is therefore named after a hash of all sources of the package and of the instruction set. Import `njit` from here,
-never from numba, so that the folder is set before the first kernel is declared.
+Numba keys its cache on the file that holds a kernel, so a changed callee in *another* file would go unnoticed. The
+cache folder is therefore named after a hash of all sources of the package and of the instruction set. Import `njit`
+from here, never from numba, so that the folder is set before the first kernel is declared.
 """
 
 import hashlib

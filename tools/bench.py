@@ -88,7 +88,7 @@ def _stream_rate() -> float:
 
 
 def _compile_token_ms() -> float:
-    """Milliseconds to compile one token of a feed-forward block of LLaMA2-70B, a fifth of 28,672 neurons active, for 8 DIMMs."""
+    """Milliseconds to compile a token of a block of LLaMA2-70B, a fifth of 28,672 neurons active, for 8 DIMMs."""
     import numpy as np
 
     from ndpsim.compiler.lower import layer_compiler

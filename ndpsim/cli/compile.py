@@ -12,9 +12,13 @@ from ndpsim.errors import InputError
 @click.command("compile")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Program file to write (.ndp).")
 @click.option("--image", "image_path", type=click.Path(path_type=Path), help="Also write the memory for it (HDF5).")
-@click.option("--model", default=None, help="Take a layer of this model, and the activations that a prompt causes in it.")
+@click.option(
+    "--model", default=None, help="Take a layer of this model, and the activations that a prompt causes in it."
+)
 @click.option("--layer", default=0, show_default=True, help="With --model: which layer.")
-@click.option("--prompt", default="The list", show_default=True, help="With --model: the token after this text is compiled.")
+@click.option(
+    "--prompt", default="The list", show_default=True, help="With --model: the token after this text is compiled."
+)
 @click.option("--neurons", default=1024, show_default=True, help="Without --model: neurons of a random layer.")
 @click.option("--width", default=512, show_default=True, help="Without --model: elements of a neuron's rows.")
 @click.option("--activation", default="relu", show_default=True, help="relu, silu, gelu, or none for a single matrix.")
@@ -69,14 +73,15 @@ def compile_command(
         raise InputError(f"--image: expected another file than {output}")
     program = compiler.compile(token.active, token.batch)
     if image_path is not None:
-        from ndpsim.compiler.placement import memory_image
-
         import numpy as np
+
+        from ndpsim.compiler.placement import memory_image
 
         data = compiler.host_input(token.x())
         images = memory_image(compiler.placement, token.weights())
         write_image(image_path, [DimmState(r, np.zeros(machine.buffer_bytes, np.uint8), data) for r in images])
     write_program(output, program)
+    upload = sum(d.upload_bytes for d in program.dimms)
     record = {
         "program": str(output),
         "image": str(image_path) if image_path else None,
@@ -84,7 +89,7 @@ def compile_command(
         "active": len(token.active),
         "dimms": dimms,
         "instructions": sum(len(d.words) for d in program.dimms),
-        "upload_bytes": sum(d.upload_bytes for d in program.dimms),
+        "upload_bytes": upload,
         "dram_bytes": len(token.active) * token.shape.neuron_bytes,
     }
     if as_json:
@@ -93,6 +98,6 @@ def compile_command(
     print_table("", [
         ("wrote", " and ".join(str(p) for p in (output, image_path) if p)),
         ("neurons", f"{record['active']} of {record['neurons']} active, on {dimms} DIMMs"),
-        ("instructions", f"{record['instructions']}, {quantity(sum(d.upload_bytes for d in program.dimms), 'B')} with lists"),
+        ("instructions", f"{record['instructions']}, {quantity(upload, 'B')} with lists"),
         ("will read", quantity(len(token.active) * token.shape.neuron_bytes, "B")),
     ])  # fmt: skip

@@ -11,7 +11,9 @@ from ndpsim.errors import InputError
 @click.command("check")
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--standard", default=None, help="A name of `ndpsim list`; a log of ours names its own.")
-@click.option("--set", "overrides", multiple=True, metavar="NAME=CLOCKS", help="Replace a timing, as in --set nRFC=560.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="NAME=CLOCKS", help="Replace a timing, as in --set nRFC=560."
+)
 @json_option
 def check_command(log: Path, standard: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check the DRAM commands in LOG against a standard.
@@ -33,7 +35,9 @@ def check_command(log: Path, standard: str | None, overrides: tuple[str, ...], a
     report = check(commands, judged)
     if as_json:
         record = {"log": str(log), "standard": name, "legal": report.legal, "commands": report.commands}
-        print_json(record | {"counts": report.counts, "first": [{**asdict(v), "sentence": str(v)} for v in report.first]})
+        print_json(
+            record | {"counts": report.counts, "first": [{**asdict(v), "sentence": str(v)} for v in report.first]}
+        )
     elif report.legal:
         click.echo(f"{log}: {report.commands} commands, all legal by {name}")
     else:

@@ -1,6 +1,7 @@
 """`ndpsim generate`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +15,9 @@ from ndpsim.errors import InputError
 @click.option("--tokens", default=64, show_default=True, help="Tokens to generate, 1 to 100000.")
 @click.option("--model", default="relu-lm", show_default=True, help="Model: a name of `ndpsim list`, or a folder.")
 @machine_options
-@click.option("--balance", default="round_robin", show_default=True, help="How neurons are spread: round_robin or by_frequency.")
+@click.option(
+    "--balance", default="round_robin", show_default=True, help="How neurons are spread: round_robin or by_frequency."
+)
 @click.option("--active", type=click.Choice(["exact", "all"]), default="exact", show_default=True,
               help="Compute the neurons that fire, or all.")  # fmt: skip
 @click.option("--temperature", default=0.0, show_default=True, help="0 takes the likeliest token.")
@@ -38,8 +41,8 @@ def generate_command(
     """Generate text after PROMPT.
 
     Per token and layer, the neurons that fire are compiled into programs for the DIMMs, executed bit-exactly and
-    timed DRAM command by DRAM command; the rest of the model runs in NumPy. Every step is compared with the same model run
-    densely in float32.
+    timed DRAM command by DRAM command; the rest of the model runs in NumPy. Every step is compared with the same
+    model run densely in float32.
     """
     if not 1 <= tokens <= 100_000:
         raise InputError(f"--tokens: expected 1 to 100000, found {tokens}")
@@ -59,7 +62,7 @@ def generate_command(
     machine = load_machine(dimm, placement=placement, dimms=dimms)
     tokenizer = Tokenizer.of(loaded)
     ids = tokenizer.encode(prompt)
-    system = FfnOffload(loaded, machine, balance=balance, active=active, log=log_path is not None)  # type: ignore[arg-type]
+    system = FfnOffload(loaded, machine, balance=balance, active=active, log=log_path is not None)
     with progress("compiling kernels", total=len(ids) - 1 + tokens) as update:
         result = system.generate(
             ids, tokens, temperature=temperature, seed=seed, on_token=lambda _: update(advance=1, description="tokens")
@@ -74,12 +77,12 @@ def generate_command(
         print_json({"prompt": prompt, "text": text, **figures, **counts, "machine": machine.summary()})
     else:
         click.echo(tokenizer.decode(ids + result.tokens) + "\n")
-        _print(figures, tokenizer, machine.dimms)
+        _print(figures, machine.dimms)
     if figures["mismatches"]:
         raise click.exceptions.Exit(1)
 
 
-def _print(f: dict, tokenizer: "object", dimms: int) -> None:  # type: ignore[type-arg]
+def _print(f: dict[str, Any], dimms: int) -> None:
     busiest = max(f["dimm_bytes"]) or 1
     rows = [
         ("tokens", str(f["tokens"])),
@@ -104,7 +107,7 @@ def _print(f: dict, tokenizer: "object", dimms: int) -> None:  # type: ignore[ty
             )
 
 
-def _verdict(f: dict) -> str:  # type: ignore[type-arg]
+def _verdict(f: dict[str, Any]) -> str:
     largest = f"largest difference of a logit {f['largest_logit_difference']:.4f}"
     if f["mismatches"]:
         return f"NO, {len(f['mismatches'])} differ ({largest})"

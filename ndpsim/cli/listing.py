@@ -1,5 +1,7 @@
 """`ndpsim list`."""
 
+from typing import Any
+
 import click
 
 from ndpsim.cli.show import json_option, print_json
@@ -15,7 +17,7 @@ def list_command(as_json: bool) -> None:
     from ndpsim.isa.spec import isa
     from ndpsim.llm.library import model_names
 
-    record = {
+    record: dict[str, Any] = {
         "models": model_names(),
         "dimms": dimm_names(),
         "placements": {name: dict(load_machine(name).config.address_maps) for name in dimm_names()},

@@ -1,6 +1,7 @@
 """The entry point: commands load when they are called, errors become one sentence and an exit code.
 
-Exit codes: 0 done; 1 the program or the data says no (a trap, a violation); 2 wrong use or unreadable input; 130 interrupted.
+Exit codes: 0 done; 1 the program or the data says no (a trap, a violation); 2 wrong use or unreadable input; 130
+interrupted.
 """
 
 import sys

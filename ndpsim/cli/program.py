@@ -18,8 +18,9 @@ from ndpsim.errors import InputError
 def asm_command(source: Path, output: Path, dimm: str, dimms: int, placement: str | None, as_json: bool) -> None:
     """Assemble SOURCE into a program file.
 
-    The text is what `ndpsim disasm` prints: instructions as in isa/MANUAL.md, with .dimm, .region, .list and .machine lines.
-    The machine options count where the source has no .machine line; then --dimms is the number of .dimm parts.
+    The text is what `ndpsim disasm` prints: instructions as in isa/MANUAL.md, with .dimm, .region, .list and
+    .machine lines. The machine options count where the source has no .machine line; then --dimms is the number of
+    .dimm parts.
     """
     from ndpsim.dimm.config import load_machine, machine_from_json
     from ndpsim.isa.program import write_program
@@ -68,8 +69,12 @@ def disasm_command(program: Path, as_json: bool) -> None:
 
 @click.command("exec")
 @click.argument("program", type=click.Path(path_type=Path))
-@click.option("--image", type=click.Path(path_type=Path), help="Memory to start from; without it the program is only timed.")
-@click.option("--state", "state_path", type=click.Path(path_type=Path), help="With --image: write the final memory (HDF5).")
+@click.option(
+    "--image", type=click.Path(path_type=Path), help="Memory to start from; without it the program is only timed."
+)
+@click.option(
+    "--state", "state_path", type=click.Path(path_type=Path), help="With --image: write the final memory (HDF5)."
+)
 @click.option("--log", "log_path", type=click.Path(path_type=Path), help="Write all DRAM commands (HDF5).")
 @json_option
 def exec_command(
@@ -130,7 +135,10 @@ def _print(record: dict[str, Any]) -> None:
         ("DRAM bytes", quantity(record["dram_bytes"], "B")),
         ("bandwidth reached", f"{record['stream_gb_per_s']:.1f} GB/s, while rows were moved"),
         ("row-hit rate", percent(record["row_hit_rate"])),
-        ("DRAM commands", ", ".join(f"{name} {count}" for name, count in record["commands"].items() if count) or "none"),
+        (
+            "DRAM commands",
+            ", ".join(f"{name} {count}" for name, count in record["commands"].items() if count) or "none",
+        ),
         ("bytes by DIMM", ", ".join(quantity(size, "B") for size in record["dimm_bytes"])),
         ("busy, all DIMMs", ", ".join(f"{name} {quantity(s, 's')}" for name, s in record["class_s"].items() if s)),
     ]

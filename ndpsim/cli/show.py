@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout, and nothing else there.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object to stdout, and nothing else there."
+)
 
 
 def print_json(record: dict[str, Any]) -> None:

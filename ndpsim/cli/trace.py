@@ -29,7 +29,9 @@ def info_command(trace: Path, as_json: bool) -> None:
             "neurons": list(header.neurons), "layers": [layer._asdict() for layer in statistics.layers],
         })  # fmt: skip
         return
-    print_table("", [("model", header.model), ("tokens", str(tokens)), ("fires", header.rule), ("source", header.source)])
+    print_table(
+        "", [("model", header.model), ("tokens", str(tokens)), ("fires", header.rule), ("source", header.source)]
+    )
     click.echo("layer  neurons  density  for 80 %   Gini  adjacent  10 apart")
     for number, (neurons, layer) in enumerate(zip(header.neurons, statistics.layers, strict=True)):
         click.echo(
@@ -41,7 +43,9 @@ def info_command(trace: Path, as_json: bool) -> None:
 @trace_command.command("capture")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Trace to write (HDF5).")
 @click.option("--model", default="relu-lm", show_default=True, help="Model: a name of `ndpsim list`, or a folder.")
-@click.option("--text", "text_path", type=click.Path(path_type=Path), help="Text file; default: the model's held-out text.")
+@click.option(
+    "--text", "text_path", type=click.Path(path_type=Path), help="Text file; default: the model's held-out text."
+)
 @click.option("--tokens", default=512, show_default=True, help="Tokens to run at most.")
 @json_option
 def capture_command(output: Path, model: str, text_path: Path | None, tokens: int, as_json: bool) -> None:
@@ -58,9 +62,7 @@ def capture_command(output: Path, model: str, text_path: Path | None, tokens: in
     loaded = load_model(model)
     text = read_text(text_path) if text_path else loaded.heldout_text()
     with progress("tokens", total=tokens) as update:
-        count = capture_text(
-            loaded, text, output, tokens, lambda done, total: update(completed=done, total=total)
-        )
+        count = capture_text(loaded, text, output, tokens, lambda done, total: update(completed=done, total=total))
     if as_json:
         print_json({"trace": str(output), "tokens": count})
     else:

@@ -1,8 +1,9 @@
 """Lower one token of a layer to the programs of all DIMMs.
 
-Each DIMM computes its active neurons in the order of their numbers, and adds them into a partial result in that order. The partial results
-meet in a chain over DIMM-Link: y = p0 + (p1 + (p2 + ...)), from the last DIMM with an active neuron down to DIMM 0, which
-returns y to the host. DIMMs on the way that have no active neuron pass on what they receive. The chain is cut in pieces so that hops overlap.
+Each DIMM computes its active neurons in the order of their numbers, and adds them into a partial result in that
+order. The partial results meet in a chain over DIMM-Link: y = p0 + (p1 + (p2 + ...)), from the last DIMM with an
+active neuron down to DIMM 0, which returns y to the host. DIMMs on the way that have no active neuron pass on what
+they receive. The chain is cut in pieces so that hops overlap.
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ def _aligned(size: int) -> int:
 
 @dataclass(frozen=True)
 class Buffers:
-    """Where things lie in the buffer: inputs, first and second FP32 value and narrow value a neuron, result, incoming piece."""
+    """Where things lie in the buffer: inputs, FP32 and narrow values of `tile` neurons, result, incoming piece."""
 
     x: int
     gate: int
@@ -100,8 +101,8 @@ class LayerCompiler:
     def result(self, host_out: list[bytes], active: NDArray[np.integer], batch: int = 1) -> NDArray[np.generic]:
         """Read what the DIMMs returned.
 
-        A block gives float32[batch, width]; a single matrix gives float32 (int32 for i8) [batch, len(active)] in ascending
-        order of the active neurons.
+        A block gives float32[batch, width]; a single matrix gives float32 (int32 for i8) [batch, len(active)] in
+        ascending order of the active neurons.
         """
         if self.shape.activation is not None:
             return np.frombuffer(host_out[0], np.float32).reshape(batch, self.shape.width)

@@ -26,8 +26,9 @@ BalanceStrategy = Callable[[int, int, NDArray[np.float64] | None], NDArray[np.in
 class LayerShape:
     """A feed-forward block, or a single matrix.
 
-    A block computes `down.T @ (act(up @ x))`, or, if gated, `down.T @ (act(gate @ x) * (up @ x))`; every matrix has one row of
-    `width` elements per neuron. Without an activation the layer is one matrix: y = up @ x for the listed rows.
+    A block computes `down.T @ (act(up @ x))`, or, if gated, `down.T @ (act(gate @ x) * (up @ x))`; every matrix has
+    one row of `width` elements per neuron. Without an activation the layer is one matrix: y = up @ x for the listed
+    rows.
     """
 
     neurons: int
@@ -98,8 +99,9 @@ STRATEGIES: dict[str, BalanceStrategy] = {"round_robin": round_robin, "by_freque
 class Placement:
     """A layer placed on the DIMMs of a machine.
 
-    owner, local: int32[neurons], the DIMM of a neuron and its row there; neurons: per DIMM the neurons that it holds, ascending;
-    bases: per DIMM the first atom of each matrix; end: the first atom behind the layer, the same on every DIMM.
+    owner, local: int32[neurons], the DIMM of a neuron and its row there; neurons: per DIMM the neurons that it
+    holds, ascending; bases: per DIMM the first atom of each matrix; end: the first atom behind the layer, the same
+    on every DIMM.
     """
 
     shape: LayerShape
@@ -123,8 +125,8 @@ def place(
 ) -> Placement:
     """Spread a layer over the DIMMs of a machine, from `first_atom` on.
 
-    `balance` names a strategy or is one. Raises InputError if the strategy is unknown or gives no valid DIMM for every neuron, or if a
-    DIMM is too small.
+    `balance` names a strategy or is one. Raises InputError if the strategy is unknown or gives no valid DIMM for
+    every neuron, or if a DIMM is too small.
     """
     strategy = STRATEGIES.get(balance) if isinstance(balance, str) else balance
     if strategy is None:
@@ -148,7 +150,8 @@ def place(
         end = max(end, first_atom + total)
     if end > machine.atoms:
         raise InputError(
-            f"{name}: needs {end * isa().atom_bytes} bytes of a DIMM that has {machine.atoms * isa().atom_bytes}; use more DIMMs"
+            f"{name}: needs {end * isa().atom_bytes} bytes of a DIMM that has "
+            f"{machine.atoms * isa().atom_bytes}; use more DIMMs"
         )
     return Placement(shape, name, owner, local, neurons, tuple(bases), tuple(regions), end)
 
@@ -167,7 +170,8 @@ def _checked_owner(chosen: Any, neurons: int, dimms: int) -> NDArray[np.int32]:
 def memory_image(placement: Placement, weights: dict[str, NDArray[np.generic]]) -> list[list[NDArray[np.uint8]]]:
     """Lay the weights out: per DIMM the contents of its regions, uint8[atoms * 64].
 
-    `weights` has one array [neurons, width] for each of `shape.matrices`: float16 for f16, uint16 bits for bf16, int8 for i8.
+    `weights` has one array [neurons, width] for each of `shape.matrices`: float16 for f16, uint16 bits for bf16,
+    int8 for i8.
     """
     shape = placement.shape
     stored = {"f16": np.float16, "bf16": np.uint16, "i8": np.int8}[shape.type]

@@ -20,8 +20,8 @@ IMAGE_LIMIT = 1 << 31  # bytes; a larger random layer is timed without data
 class LayerToken:
     """A layer and one token (or batch) of it.
 
-    active: int64[k]; x(): [batch, width]; weights(): one array [neurons, width] for each matrix, both in the stored type; frequencies:
-    float64[neurons], for the balance strategy.
+    active: int64[k]; x(): [batch, width]; weights(): one array [neurons, width] for each matrix, both in the stored
+    type; frequencies: float64[neurons], for the balance strategy.
     """
 
     shape: LayerShape
@@ -54,7 +54,9 @@ def random_token(
     def weights() -> dict[str, NDArray[np.generic]]:
         size = neurons * len(shape.matrices) * shape.row_bytes
         if size > IMAGE_LIMIT:
-            raise InputError(f"image: the weights have {size} bytes, expected at most {IMAGE_LIMIT}; compile without an image")
+            raise InputError(
+                f"image: the weights have {size} bytes, expected at most {IMAGE_LIMIT}; compile without an image"
+            )
         draw = np.random.default_rng(seed + 1)
         return {name: stored(draw.standard_normal((neurons, width)) / np.sqrt(width)) for name in shape.matrices}
 
@@ -65,7 +67,7 @@ def random_token(
 
 
 def model_token(model: str, layer: int, prompt: str) -> LayerToken:
-    """Take a layer of a model with the input that the last token of `prompt` causes in it, and the neurons that fire."""
+    """Take a layer of a model, the input that the last token of `prompt` causes in it, and what fires."""
     loaded = load_model(model)
     card = loaded.card
     if not 0 <= layer < card.layers:

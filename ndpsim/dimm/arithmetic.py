@@ -1,7 +1,7 @@
 """The unit's arithmetic, bit for bit as `arithmetic` in isa/ndp.toml defines it.
 
-Kernels work on uint16 views of FP16 and BF16 (Numba has no such types on the CPU), on int8, int32 and float32. They are compiled without
-fast-math: LLVM may vectorise over independent lanes, and may neither fuse nor reorder.
+Kernels work on uint16 views of FP16 and BF16 (Numba has no such types on the CPU), on int8, int32 and float32. They
+are compiled without fast-math: LLVM may vectorise over independent lanes, and may neither fuse nor reorder.
 """
 
 import numpy as np
@@ -100,7 +100,10 @@ def dot_16(memory, base, stride, cols, lists, listed, first, n, table, x, y):  #
 
 @njit
 def axpy_16(memory, base, stride, cols, lists, listed, first, n, table, a, y):  # type: ignore[no-untyped-def]
-    """y[b] += a[b, k] * row L[k], for k in order; arguments as in `dot_16`, a: float32[batch, n], y: float32[batch, cols]."""
+    """y[b] += a[b, k] * row L[k], for k in order.
+
+    Arguments as in `dot_16`, but a: float32[batch, n], y: float32[batch, cols].
+    """
     wide = np.empty(cols, np.float32)
     for k in range(n):
         at = base + _row_number(lists, listed, first, k) * stride

@@ -42,6 +42,6 @@ def narrow(values: NDArray[np.float32], type_code: int) -> NDArray[np.generic]:
         raw = values.view(np.uint32)
         rounded = ((raw + np.uint32(0x7FFF) + (raw >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
         return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
-    limits = np.iinfo(NUMPY_TYPE[type_code])
+    limits = np.iinfo(np.int8 if type_code == T_I8 else np.int32)
     exact = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
-    return np.clip(exact, limits.min, limits.max).astype(NUMPY_TYPE[type_code])
+    return np.clip(exact, limits.min, limits.max).astype(limits.dtype)

@@ -13,19 +13,58 @@ from numpy.typing import NDArray
 from ndpsim.dimm import arithmetic
 from ndpsim.dimm.conversion import NUMPY_TYPE, narrow, widen, widen_table
 from ndpsim.dimm.resolve import (
-    BATCH, COLS, COUNT, DST, FIRST, LENGTH, LISTED, OFFSET, OP, PEER, REGION, SRC, SRC2, STRIDE, TO, TYPE, VALUE,
-    Resolved, Trap, resolve,
+    BATCH,
+    COLS,
+    COUNT,
+    DST,
+    FIRST,
+    LENGTH,
+    LISTED,
+    OFFSET,
+    OP,
+    PEER,
+    REGION,
+    SRC,
+    SRC2,
+    STRIDE,
+    TO,
+    TYPE,
+    VALUE,
+    Resolved,
+    Trap,
+    resolve,
 )  # fmt: skip
 from ndpsim.isa.constants import (
-    ATOM_BYTES, OP_ADD, OP_AXPY, OP_CVT, OP_DOT, OP_FILL, OP_GELU, OP_HIN, OP_HOUT, OP_LD, OP_MAX, OP_MUL, OP_RECV,
-    OP_RELU, OP_SEND, OP_SILU, OP_SOFTMAX, OP_ST, OP_SUM, T_F32, T_I8, T_I32, TYPE_BYTES,
+    ATOM_BYTES,
+    OP_ADD,
+    OP_AXPY,
+    OP_CVT,
+    OP_DOT,
+    OP_FILL,
+    OP_GELU,
+    OP_HIN,
+    OP_HOUT,
+    OP_LD,
+    OP_MAX,
+    OP_MUL,
+    OP_RECV,
+    OP_RELU,
+    OP_SEND,
+    OP_SILU,
+    OP_SOFTMAX,
+    OP_ST,
+    OP_SUM,
+    T_F32,
+    T_I8,
+    T_I32,
+    TYPE_BYTES,
 )  # fmt: skip
 from ndpsim.isa.program import Program
 
 
 @dataclass
 class DimmState:
-    """The memory of one DIMM: regions uint8[atoms * 64] in the order of the program's, the buffer uint8, and host streams."""
+    """The memory of one DIMM: regions uint8[atoms * 64] as the program declares them, buffer uint8, host streams."""
 
     regions: list[NDArray[np.uint8]]
     buffer: NDArray[np.uint8]
@@ -135,24 +174,25 @@ def _vector(op: list[int], state: DimmState) -> None:
         buffer[op[DST] : op[DST] + 4 * count].view(np.uint32)[:] = op[VALUE]
         return
     if code == OP_ADD and op[TYPE] == T_I32:
-        _view(buffer, op[DST], T_I32, count)[:] = _view(buffer, op[SRC], T_I32, count) + _view(
-            buffer, op[SRC2], T_I32, count
-        )
+        a, b, result = (_view(buffer, op[at], T_I32, count) for at in (SRC, SRC2, DST))
+        np.add(a, b, out=result)
         return
     source = _view(buffer, op[SRC], T_F32, batch, count)
     if code in (OP_SUM, OP_MAX):
         result = _view(buffer, op[DST], T_F32, batch)
         reduce = arithmetic.vector_sum if code == OP_SUM else arithmetic.vector_max
-        for b in range(batch):
-            result[b] = reduce(source[b])
+        for i in range(batch):
+            result[i] = reduce(source[i])
     else:
         result = _view(buffer, op[DST], T_F32, batch, count)
         if code in (OP_ADD, OP_MUL):
-            (np.add if code == OP_ADD else np.multiply)(source, _view(buffer, op[SRC2], T_F32, batch, count), out=result)
+            (np.add if code == OP_ADD else np.multiply)(
+                source, _view(buffer, op[SRC2], T_F32, batch, count), out=result
+            )
         else:
             kernel = _ELEMENTWISE[code]
-            for b in range(batch):
-                kernel(source[b], result[b])
+            for i in range(batch):
+                kernel(source[i], result[i])
     arithmetic.canonical(result.reshape(-1))
 
 

@@ -1,7 +1,8 @@
 """Memory images in HDF5: what the DIMMs hold before or after a program.
 
-Layout: attributes `format` and `version`; per DIMM a group `dimm0`, `dimm1`, ... with datasets `region0`, `region1`, ... (uint8, in the
-order of the program's regions), `host_in`, `host_out` and `buffer` (uint8; a missing one is empty, the buffer zero).
+Layout: attributes `format` and `version`; per DIMM a group `dimm0`, `dimm1`, ... with datasets `region0`,
+`region1`, ... (uint8, in the order of the program's regions), `host_in`, `host_out` and `buffer` (uint8; a missing
+one is empty, the buffer zero).
 """
 
 from pathlib import Path
@@ -75,5 +76,7 @@ def _bytes(group: h5py.Group, name: str, path: str, size: int | None) -> NDArray
     if not isinstance(data, h5py.Dataset):
         raise InputError(f"{path}: {group.name[1:]}/{name}: expected {shape}, found nothing")
     if data.dtype != np.uint8 or data.ndim != 1 or (size is not None and len(data) != size):
-        raise InputError(f"{path}: {group.name[1:]}/{name}: expected {shape}, found {data.dtype.name}{list(data.shape)}")
+        raise InputError(
+            f"{path}: {group.name[1:]}/{name}: expected {shape}, found {data.dtype.name}{list(data.shape)}"
+        )
     return np.asarray(data[()])

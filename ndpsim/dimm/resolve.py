@@ -1,7 +1,8 @@
 """Decode a program and check all of it before anything runs.
 
-No instruction branches and no check depends on data, so one pass over the program finds the first trap, the order in which
-the DIMMs' instructions run, and every operand: each instruction becomes a row of plain numbers that the executor and the timing kernel share.
+No instruction branches and no check depends on data, so one pass over the program finds the first trap, the order
+in which the DIMMs' instructions run, and every operand: each instruction becomes a row of plain numbers that the
+executor and the timing kernel share.
 """
 
 from dataclasses import dataclass
@@ -13,18 +14,52 @@ from numpy.typing import NDArray
 from ndpsim.errors import ProgramError
 from ndpsim.isa.assembly import disassemble_word
 from ndpsim.isa.constants import (
-    ALIGNMENT, ATOM_BYTES, OP_ADD, OP_AXPY, OP_BAR, OP_CVT, OP_DOT, OP_END, OP_FILL, OP_HIN, OP_HOUT, OP_LD, OP_LIST,
-    OP_MAT, OP_MAX, OP_MUL, OP_RANGE, OP_RECV, OP_SEND, OP_SOFTMAX, OP_ST, OP_SUM, T_F32, T_I8, TRAP_BUFFER,
-    TRAP_DEADLOCK, TRAP_ILLEGAL, TRAP_LENGTH, TRAP_LIST, TRAP_MISALIGNED, TRAP_NO_END, TRAP_OPERAND, TRAP_OVERLAP,
-    TRAP_PEER, TRAP_REGION, TRAP_ROW, TRAP_STARVED, TRAP_UNSET, TYPE_BYTES,
+    ALIGNMENT,
+    ATOM_BYTES,
+    OP_ADD,
+    OP_AXPY,
+    OP_BAR,
+    OP_CVT,
+    OP_DOT,
+    OP_END,
+    OP_FILL,
+    OP_HIN,
+    OP_HOUT,
+    OP_LD,
+    OP_LIST,
+    OP_MAT,
+    OP_MAX,
+    OP_MUL,
+    OP_RANGE,
+    OP_RECV,
+    OP_SEND,
+    OP_SOFTMAX,
+    OP_ST,
+    OP_SUM,
+    T_F32,
+    TRAP_BUFFER,
+    TRAP_DEADLOCK,
+    TRAP_ILLEGAL,
+    TRAP_LENGTH,
+    TRAP_LIST,
+    TRAP_MISALIGNED,
+    TRAP_NO_END,
+    TRAP_OPERAND,
+    TRAP_OVERLAP,
+    TRAP_PEER,
+    TRAP_REGION,
+    TRAP_ROW,
+    TRAP_STARVED,
+    TRAP_UNSET,
+    TYPE_BYTES,
 )  # fmt: skip
 from ndpsim.isa.encoding import array_to_words, extract
 from ndpsim.isa.program import DimmProgram, Program
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
-# Columns of a resolved instruction. The first ones are the raw fields; a matrix instruction also gets what its registers hold,
-# with REGION the number of the region and OFFSET the byte in it at which row 0 begins.
+# Columns of a resolved instruction. The first ones are the raw fields; a matrix instruction also gets what its
+# registers hold, with REGION the number of the region and OFFSET the byte in it at which row 0 begins.
 (
     OP, TYPE, TO, MAT, LIST, BATCH, PEER, SRC, SRC2, DST, COUNT, FIRST, VALUE, BASE, ROWS, COLS, STRIDE, REGION, LISTED,
     LENGTH, OFFSET, LEGAL,
@@ -55,8 +90,9 @@ class Trap:
 class Resolved:
     """A checked program.
 
-    ops: int64[n, 22], all DIMMs one after the other; starts: int64[DIMMs + 1], where each begins; order: int64[m], the
-    instructions that run, in order, up to the end or the trap; lists: uint32, all list sections joined (FIRST counts in it).
+    ops: int64[n, 22], all DIMMs one after the other; starts: int64[DIMMs + 1], where each begins; order: int64[m],
+    the instructions that run, in order, up to the end or the trap; lists: uint32, all list sections joined (FIRST
+    counts in it).
     """
 
     ops: NDArray[np.int64]
@@ -105,7 +141,7 @@ def _regions(dimms: tuple[DimmProgram, ...]) -> tuple[NDArray[np.int64], NDArray
 
 @cache
 def _legal_bits() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Return per opcode the bits that may be set, uint64[256, 2], and the set of allowed types as a bit mask, int64[256]."""
+    """Return by opcode: the bits that may be set, uint64[256, 2], and a bit mask of allowed types, int64[256]."""
     masks = np.zeros((256, 2), np.uint64)
     types = np.zeros(256, np.int64)
     for instruction in isa().instructions.values():
@@ -116,7 +152,7 @@ def _legal_bits() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
 
 
 def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Decode words uint64[n, 2] into rows int64[n, 22] with the raw fields and LEGAL (1 where the encoding is defined)."""
+    """Decode words uint64[n, 2] into rows int64[n, 22]: raw fields, and LEGAL (1 if the encoding is defined)."""
     fields = isa().fields
     ops = np.zeros((len(words), LEGAL + 1), np.int64)
     for name, column in _RAW.items():

@@ -13,17 +13,54 @@ from numpy.typing import NDArray
 
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.resolve import (
-    BASE, BATCH, COLS, COUNT, FIRST, LENGTH, LISTED, OP, PEER, STRIDE, TYPE, Resolved, resolve,
+    BASE,
+    BATCH,
+    COLS,
+    COUNT,
+    FIRST,
+    LENGTH,
+    LISTED,
+    OP,
+    PEER,
+    STRIDE,
+    TYPE,
+    Resolved,
+    resolve,
 )  # fmt: skip
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.log import CommandLog
 from ndpsim.dram.stream import (
-    COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, Rows, Timing, new_state, no_log, run_stream, timing_of,
+    COUNTERS,
+    LOG_COLUMNS,
+    N_RD,
+    N_WR,
+    Log,
+    RankState,
+    Rows,
+    Timing,
+    new_state,
+    no_log,
+    run_stream,
+    timing_of,
 )  # fmt: skip
 from ndpsim.errors import InputError
 from ndpsim.isa.constants import (
-    ATOM_BYTES, OP_AXPY, OP_BAR, OP_DOT, OP_END, OP_HIN, OP_HOUT, OP_LD, OP_LIST, OP_MAT, OP_RANGE, OP_RECV, OP_SEND,
-    OP_ST, T_I8, TYPE_BYTES,
+    ATOM_BYTES,
+    OP_AXPY,
+    OP_BAR,
+    OP_DOT,
+    OP_END,
+    OP_HIN,
+    OP_HOUT,
+    OP_LD,
+    OP_LIST,
+    OP_MAT,
+    OP_RANGE,
+    OP_RECV,
+    OP_SEND,
+    OP_ST,
+    T_I8,
+    TYPE_BYTES,
 )  # fmt: skip
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
@@ -51,9 +88,10 @@ class Clocks(NamedTuple):
 class RunTime:
     """When a program ran.
 
-    start_ps: when the host began to send it; total_ps: from there to the end of the last DIMM; finish_ps, upload_ps: int64[DIMMs], when
-    each DIMM ended, and when it had received its program; spans: int64[instructions, 2], start and end of each instruction (-1 if it never ran); counters:
-    int64[DIMMs, ranks, 7] (`COUNTERS`); log: the DRAM commands, if asked for.
+    start_ps: when the host began to send it; total_ps: from there to the end of the last DIMM; finish_ps,
+    upload_ps: int64[DIMMs], when each DIMM ended, and when it had received its program; spans: int64[instructions,
+    2], start and end of each instruction (-1 if it never ran); counters: int64[DIMMs, ranks, 7] (`COUNTERS`); log:
+    the DRAM commands, if asked for.
     """
 
     machine: Machine
@@ -117,7 +155,9 @@ class RunTime:
             "stream_s": stream,
             "stream_gb_per_s": self.dram_bytes / stream / 1e9 if stream else 0.0,
             "row_hit_rate": self.row_hit_rate,
-            "commands": {name: int(self.counters[:, :, i].sum()) for i, name in enumerate(COUNTERS) if name != "trains"},
+            "commands": {
+                name: int(self.counters[:, :, i].sum()) for i, name in enumerate(COUNTERS) if name != "trains"
+            },
             "dimm_bytes": [int(b) for b in self.counters[:, :, [N_RD, N_WR]].sum((1, 2)) * ATOM_BYTES],
         }
 
@@ -142,7 +182,9 @@ class Timer:
         self.now_ps = 0
         self._clocks, self._timing, self._map = _machine_arrays(machine)
         refresh, ranks = self._timing.nREFI, self._clocks.ranks
-        first_due = [refresh * (rank + 1) // ranks for rank in range(ranks)]  # staggered, for the current that a REF draws
+        first_due = [
+            refresh * (rank + 1) // ranks for rank in range(ranks)
+        ]  # staggered, for the current that a REF draws
         self._state = new_state(self._timing, first_due * machine.dimms)
 
     def run(self, program: Program, resolved: Resolved, *, log: bool = False) -> RunTime:
@@ -151,7 +193,9 @@ class Timer:
         With `log`, it is run twice: once to count its commands, once to write them.
         """
         if len(program.dimms) != self.machine.dimms:
-            raise InputError(f"program: expected {self.machine.dimms} DIMMs as in its machine, found {len(program.dimms)}")
+            raise InputError(
+                f"program: expected {self.machine.dimms} DIMMs as in its machine, found {len(program.dimms)}"
+            )
         before = self._state.counters.copy()
         records = np.empty((0, len(LOG_COLUMNS)), np.int64)
         if log:
@@ -165,7 +209,9 @@ class Timer:
         self.now_ps = int(finish.max())
         counters = (self._state.counters - before).reshape(self.machine.dimms, self._clocks.ranks, -1)
         commands_log = _command_log(records[: used[0]], self.machine) if log else None
-        return RunTime(self.machine, resolved, start, self.now_ps - start, finish, upload, spans, counters, commands_log)
+        return RunTime(
+            self.machine, resolved, start, self.now_ps - start, finish, upload, spans, counters, commands_log
+        )
 
     def _advance(
         self, program: Program, resolved: Resolved, state: RankState, log: Log
@@ -173,8 +219,8 @@ class Timer:
         uploads = np.array([dimm.upload_bytes for dimm in program.dimms], np.int64)
         spans = np.full((len(resolved.ops), 2), -1, np.int64)
         finish, upload = np.zeros_like(uploads), np.zeros_like(uploads)
-        _time(resolved.ops, resolved.starts, resolved.lists, _vector_costs(), self._clocks, self._timing, self._map, state,
-              self.now_ps, uploads, upload, finish, spans, log)  # fmt: skip
+        checked = (resolved.ops, resolved.starts, resolved.lists)
+        _time(*checked, _vector_costs(), self._clocks, self._timing, self._map, state, self.now_ps, uploads, upload, finish, spans, log)  # fmt: skip
         return finish, upload, spans
 
 

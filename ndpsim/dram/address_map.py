@@ -20,9 +20,9 @@ BANK_GROUP, BANK, ROW, COLUMN = range(4)
 class MapArrays(NamedTuple):
     """An address map as kernels see it; digits describe the local address, in which the rank bits are left out.
 
-    rank_lo, rank_width: bits of the rank in the linear address; digits: int64[n, 4] of (shift in the local address, mask,
-    field, shift in the field), least significant first; run_bits: bits of one run in one row; rotating: 1 if there are
-    several bank groups and the lowest digits are all their bits.
+    rank_lo, rank_width: bits of the rank in the linear address; digits: int64[n, 4] of (shift in the local address,
+    mask, field, shift in the field), least significant first; run_bits: bits of one run in one row; rotating: 1 if
+    there are several bank groups and the lowest digits are all their bits.
     """
 
     rank_lo: int
@@ -99,7 +99,7 @@ def parse_address_map(text: str, organization: Organization) -> AddressMap:
             raise InputError(f"address map '{text}': {name}: expected {widths[name]} bits in all")
         digits = [(n, widths[name] - spelt if n == name and w is None else w) for n, w in digits]
     final = tuple((name, width or 0) for name, width in digits)
-    ranks = [i for i, (name, width) in enumerate((d for d in final if d[1])) if name == "rank"]
+    ranks = [i for i, (name, width) in enumerate(d for d in final if d[1]) if name == "rank"]
     if ranks and ranks[-1] - ranks[0] + 1 != len(ranks):
         raise InputError(f"address map '{text}': rank: expected contiguous bits")
     return AddressMap(text, final)

@@ -64,8 +64,9 @@ class Timing(NamedTuple):
 class RankState(NamedTuple):
     """Everything that the engine remembers of its ranks; the first axis of every array is the rank.
 
-    scalars [10], counters [7]; per bank: open_row (-1 if closed), act, pre, read, write (last command, in clocks); per bank
-    group: group_act, group_read, group_write; recent_acts: ring of activates; patterns: ring of the last trains' bursts.
+    scalars [10], counters [7]; per bank: open_row (-1 if closed), act, pre, read, write (last command, in clocks);
+    per bank group: group_act, group_read, group_write; recent_acts: ring of activates; patterns: ring of the last
+    trains' bursts.
     """
 
     scalars: NDArray[np.int64]
@@ -83,21 +84,21 @@ class RankState(NamedTuple):
 
 
 class Log(NamedTuple):
-    """Where commands are written: records int64[capacity, 8] (LOG_COLUMNS) and used int64[1]; capacity 0 logs nothing."""
+    """Where commands go: records int64[capacity, 8] (LOG_COLUMNS), used int64[1]; capacity 0 logs nothing."""
 
     records: NDArray[np.int64]
     used: NDArray[np.int64]
 
 
 class Rows(NamedTuple):
-    """The matrix rows that one instruction visits: `count` of them, from lists[first] on (listed = 1) or first, first+1, ..."""
+    """The `length` matrix rows of one instruction: from lists[first] on (listed = 1), or first, first + 1, ..."""
 
     base: int
     stride: int
     atoms: int
     listed: int
     first: int
-    count: int
+    length: int
 
 
 def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
@@ -142,7 +143,9 @@ def no_log() -> Log:
 
 
 @njit
-def _write(log: Log, cycle: int, command: int, unit: int, ranks: int, group: int, bank: int, row: int, column: int) -> None:
+def _write(
+    log: Log, cycle: int, command: int, unit: int, ranks: int, group: int, bank: int, row: int, column: int
+) -> None:
     at = log.used[0]
     if at < log.records.shape[0]:
         record = log.records[at]
@@ -185,7 +188,7 @@ def _bus_busy(t: Timing, state: RankState, unit: int, service: int, cycle: int) 
 @njit
 def _act_at(state: RankState, unit: int, cycle: int) -> bool:
     acts = state.recent_acts[unit]
-    for i in range(acts.shape[0]):
+    for i in range(acts.shape[0]):  # noqa: SIM110 (Numba compiles no generator expressions)
         if acts[i] == cycle:
             return True
     return False
@@ -378,7 +381,8 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: i
                start: int, service: int, log: Log) -> int:  # fmt: skip
     """Run the part of an instruction that lies in one rank, and return when it is done, in picoseconds.
 
-    unit = dimm * ranks + rank; start in clocks; service: picoseconds that the MAC slice needs for a burst (0 for writes).
+    unit = dimm * ranks + rank; start in clocks; service: picoseconds that the MAC slice needs for a burst (0 for
+    writes).
     """
     rank = unit % ranks
     s = state.scalars[unit]
@@ -388,7 +392,7 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: i
     depth = state.patterns.shape[1]
     trains = 0
     begin = start
-    for i in range(rows.count):
+    for i in range(rows.length):
         row = int(lists[rows.first + i]) if rows.listed == 1 else rows.first + i
         atom = rows.base + row * rows.stride
         local = _below(amap, rank, atom)

@@ -74,8 +74,10 @@ def _pattern(instruction: Instruction) -> re.Pattern[str]:
     pattern = ""
     for part in re.split(r"(\{\w+\}|\s+|[\[\],])", instruction.syntax):
         if operand := _OPERAND.fullmatch(part):
-            pattern += rf"(?P<{operand[1]}>[^\s,\[\].]+(?:\.[^\s,\[\]]*)?)" if operand[1] == "value" else (
-                rf"(?P<{operand[1]}>[^\s,\[\].]+)"
+            pattern += (
+                rf"(?P<{operand[1]}>[^\s,\[\].]+(?:\.[^\s,\[\]]*)?)"
+                if operand[1] == "value"
+                else (rf"(?P<{operand[1]}>[^\s,\[\].]+)")
             )
         elif part.isspace():
             pattern += r"\s+" if not pattern.endswith(r"\s*") else ""
@@ -98,7 +100,9 @@ def _parse(instruction: Instruction, field: Field, text: str) -> int:
             return float_bits(float(text))
         return int(text, 0)
     except ValueError:
-        raise InputError(f"{instruction.mnemonic}: {field.name}: expected {_EXPECTED[field.kind]}, found '{text}'") from None
+        raise InputError(
+            f"{instruction.mnemonic}: {field.name}: expected {_EXPECTED[field.kind]}, found '{text}'"
+        ) from None
 
 
 _EXPECTED = {

@@ -15,7 +15,8 @@ OP_HIN, OP_HOUT, OP_SEND, OP_RECV = (_OPCODE[n] for n in ("hin", "hout", "send",
 _TYPE = {name: element.code for name, element in isa().types.items()}
 T_F16, T_BF16, T_I8, T_F32, T_I32 = (_TYPE[n] for n in ("f16", "bf16", "i8", "f32", "i32"))
 TYPE_BYTES = tuple(
-    next((t.bits // 8 for t in isa().types.values() if t.code == code), 0) for code in range(1 << isa().fields["type"].width)
+    next((t.bits // 8 for t in isa().types.values() if t.code == code), 0)
+    for code in range(1 << isa().fields["type"].width)
 )
 
 _TRAP = {name: code for name, (code, _) in isa().traps.items()}

@@ -20,7 +20,7 @@ def manual(isa: Isa) -> str:
         "## Timing classes",
         _table(["class", "time"], [[name, text] for name, text in isa.timing.items()]),
         "## Fields",
-        f"A word has {isa.width_bits} bits and is stored little-endian. Bits that an instruction does not use must be zero.",
+        f"A word has {isa.width_bits} bits, stored little-endian. Bits that an instruction does not use must be zero.",
         _table(
             ["field", "bits", "meaning"],
             [[f.name, f"{f.lo + f.width - 1}:{f.lo}", f.doc] for f in isa.fields.values()],
@@ -38,7 +38,9 @@ def manual(isa: Isa) -> str:
 def _section(instruction: Instruction) -> str:
     lines = [f"### {instruction.mnemonic}", f"`{instruction.syntax}` - opcode `{instruction.opcode:#04x}`"]
     bits = ", ".join(f"{f.name} {f.lo + f.width - 1}:{f.lo}" for f in instruction.fields)
-    lines.append(f"Fields: {bits or 'none'}." + (f" Types: {', '.join(instruction.types)}." if instruction.types else ""))
+    lines.append(
+        f"Fields: {bits or 'none'}." + (f" Types: {', '.join(instruction.types)}." if instruction.types else "")
+    )
     lines.append(f"```\n{instruction.meaning}\n```")
     timing = f"Time: {instruction.timing}"
     if instruction.timing == "vector":

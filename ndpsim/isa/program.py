@@ -1,7 +1,7 @@
 """Program files (`.ndp`): the instruction streams of all DIMMs, what they may touch, and the machine they are for.
 
-Layout, little-endian: 8 bytes magic, u32 version, u32 length of the header, header (JSON), then per DIMM its instructions (16 bytes
-each) and its list section (4 bytes an entry), last the SHA-256 of everything before it.
+Layout, little-endian: 8 bytes magic, u32 version, u32 length of the header, header (JSON), then per DIMM its
+instructions (16 bytes each) and its list section (4 bytes an entry), last the SHA-256 of everything before it.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """Whole programs as text: assembly for each DIMM, with directives for what the file format holds beside instructions.
 
-    .machine {...}              the machine, as one line of JSON (else the caller's)
-    .dimm 0                     what follows belongs to DIMM 0
-    .region weights 0 64 ro     name, first atom, atoms, ro or rw
-    .list 3, 1, 4               entries of the list section, appended
+.machine {...}              the machine, as one line of JSON (else the caller's)
+.dimm 0                     what follows belongs to DIMM 0
+.region weights 0 64 ro     name, first atom, atoms, ro or rw
+.list 3, 1, 4               entries of the list section, appended
 """
 
 import numpy as np
@@ -32,9 +32,7 @@ def program_text(program: Program) -> str:
         lines += ["", f".dimm {number}"]
         lines += [f".region {r.name} {r.base} {r.atoms} {'rw' if r.writable else 'ro'}" for r in dimm.regions]
         entries = dimm.lists.tolist()
-        lines += [
-            ".list " + ", ".join(map(str, entries[i : i + _PER_LINE])) for i in range(0, len(entries), _PER_LINE)
-        ]
+        lines += [".list " + ", ".join(map(str, entries[i : i + _PER_LINE])) for i in range(0, len(entries), _PER_LINE)]
         lines += [disassemble_word(word) for word in array_to_words(dimm.words)]
     return "\n".join(lines) + "\n"
 
@@ -77,7 +75,8 @@ def read_source(text: str, machine: str, file: str) -> Program:
         raise InputError(f"{file}: expected programs for DIMMs 0, 1, ... without a gap, found {sorted(parts)}")
     dimms = (parts[i] for i in range(len(parts)))
     return Program(
-        machine, tuple(DimmProgram(words_to_array(p.words), np.array(p.lists, np.uint32), tuple(p.regions)) for p in dimms)
+        machine,
+        tuple(DimmProgram(words_to_array(p.words), np.array(p.lists, np.uint32), tuple(p.regions)) for p in dimms),
     )
 
 

@@ -1,6 +1,7 @@
 """A set of NDP-DIMMs that holds the weights of several layers, and runs their programs for numbers and for time."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,5 +106,5 @@ class NdpDimms:
 
 def join_logs(logs: list[CommandLog]) -> CommandLog:
     """Join the logs of consecutive programs into one."""
-    arrays = {name: np.concatenate([getattr(log, name) for log in logs]) for name in FIELDS}
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(log, name) for log in logs]) for name in FIELDS}
     return logs[0]._replace(**arrays)

@@ -1,14 +1,14 @@
 """The simplest NDP system: every feed-forward block runs in the DIMMs, everything else on the host.
 
 For each token and layer the neurons that fire are compiled into programs for the DIMMs, which return the block's
-output. Which neurons fire is taken from the block's own first matrix, evaluated in float32 (a perfect predictor); `all` computes every
-neuron instead. Beside it runs the same model, dense and in float32 throughout, on the same tokens, and the likeliest tokens are compared.
+output. Which neurons fire is taken from the block's own first matrix, evaluated in float32 (a perfect predictor);
+`all` computes every neuron instead. Beside it runs the same model, dense and in float32 throughout, on the same
+tokens, and the likeliest tokens are compared.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,10 @@ from ndpsim.sparsity.capture import capture_in_memory
 NEAR_TIE = 0.05
 """Logits closer than this may change places when activations are rounded to FP16; a wider swap is a bug."""
 
-Active = Literal["exact", "all"]
-
 
 @dataclass(frozen=True)
 class Divergence:
-    """A step at which the NDP run and the dense run prefer different tokens; gap: between their two logits in the dense run."""
+    """A step at which the NDP and the dense run prefer different tokens; gap: of their logits in the dense run."""
 
     step: int
     ndp_token: int
@@ -83,7 +81,9 @@ class Generation:
             "dram_bytes": bursts * ATOM_BYTES,
             "stream_gb_per_s": bursts * ATOM_BYTES / stream_s / 1e9 if stream_s else 0.0,
             "row_hit_rate": 1 - activates / bursts if bursts else 0.0,
-            "commands": {name: int(totals.counters[:, :, i].sum()) for i, name in enumerate(COUNTERS) if name != "trains"},
+            "commands": {
+                name: int(totals.counters[:, :, i].sum()) for i, name in enumerate(COUNTERS) if name != "trains"
+            },
             "upload_bytes": totals.upload_bytes,
             "active_share": float(np.mean(self.active_share)) if self.active_share else 0.0,
             "active_share_by_layer": [float(np.mean(self.active_share[i :: self.layers])) for i in range(self.layers)],
@@ -106,9 +106,11 @@ class FfnOffload:
         machine: Machine,
         *,
         balance: str | BalanceStrategy = "round_robin",
-        active: Active = "exact",
+        active: str = "exact",
         log: bool = False,
     ) -> None:
+        if active not in ("exact", "all"):
+            raise InputError(f"active: expected exact or all, found {active}")
         self.model = model
         self.machine = machine
         self.active = active
