@@ -159,7 +159,9 @@ def test_json_that_describes_no_machine_is_refused(text):
     assert str(error.value) == "p.ndp: machine: expected the description of a machine"
 
 
-@pytest.mark.parametrize("changes", [{"dimm": 3}, {"dimm": {}}, {"dimms": 0}, {"dimms": None}, {"address_map": "diagonal"}])
+@pytest.mark.parametrize(
+    "changes", [{"dimm": 3}, {"dimm": {}}, {"dimms": 0}, {"dimms": None}, {"address_map": "diagonal"}]
+)
 def test_json_of_a_machine_that_cannot_be_is_refused(changes):
     with pytest.raises(InputError) as error:
         machine_from_json(json.dumps(json.loads(load_machine().to_json()) | changes), "p.ndp")

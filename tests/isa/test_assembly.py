@@ -21,13 +21,13 @@ def plausible_words(draw):
     return word
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(plausible_words() | WORDS, max_size=5))
 def test_assembling_a_disassembly_gives_the_words_back(words):
     assert assemble(disassemble(words)) == words
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(plausible_words(), st.randoms())
 def test_spaces_comments_and_empty_lines_change_nothing(word, random):
     head, _, operands = disassemble([word]).strip().partition(" ")

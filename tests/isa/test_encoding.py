@@ -40,7 +40,7 @@ def near_misses(draw):
     return rest | instruction.opcode
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(instructions())
 def test_decode_is_the_inverse_of_encode(case):
     mnemonic, operands = case
@@ -49,7 +49,7 @@ def test_decode_is_the_inverse_of_encode(case):
     assert encoder(mnemonic)(*(operands[field.name] for field in instruction.fields)) == encode(mnemonic, operands)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(near_misses() | WORDS)
 def test_encode_is_the_inverse_of_decode(word):
     decoded = decode(word)
@@ -66,13 +66,13 @@ def assert_same_decoding(words):
             assert (ours[0].mnemonic, ours[1]) == (theirs.mnemonic, theirs.fields)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(near_misses() | WORDS, min_size=1, max_size=8))
 def test_all_decoders_agree_on_random_words(words):
     assert_same_decoding(words)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(instructions())
 def test_all_decoders_agree_on_every_single_bit_flip(case):
     word = encode(*case)
@@ -105,7 +105,7 @@ def test_a_type_that_the_instruction_does_not_take_makes_a_word_undefined(mnemon
             assert decode(encode(mnemonic, operands | {kind: code})) is None
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(near_misses() | WORDS, max_size=6))
 def test_extract_gives_the_bits_of_a_field(words):
     array = words_to_array(words)
@@ -116,6 +116,7 @@ def test_extract_gives_the_bits_of_a_field(words):
             assert {f.name: int(extract(array, f)[i]) for f in decoded[0].fields} == decoded[1]
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS))
 def test_words_and_arrays_are_two_forms_of_one_thing(words):
     array = words_to_array(words)
@@ -123,6 +124,7 @@ def test_words_and_arrays_are_two_forms_of_one_thing(words):
     assert array_to_words(array) == words
 
 
+@settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False))
 def test_float_bits_are_those_of_binary32(value):
     assert float_from_bits(float_bits(value)) == value
@@ -145,7 +147,7 @@ def test_operands_that_an_instruction_cannot_hold_are_refused(mnemonic, operands
     assert str(error.value) == sentence
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(instructions(), st.data())
 def test_every_field_refuses_what_is_too_wide(case, data):
     mnemonic, operands = case

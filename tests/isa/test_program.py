@@ -60,7 +60,7 @@ def assert_equal(a, b):
         assert mine.regions == other.regions
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(PROGRAMS)
 def test_a_program_comes_back_from_its_bytes(program):
     assert_equal(from_bytes(to_bytes(program), "p.ndp"), program)
@@ -90,6 +90,7 @@ def test_every_truncation_is_refused():
         assert refusal(data[:length])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_other_bytes_are_refused(data):
     assert refusal(data) == "not an NDP program file"

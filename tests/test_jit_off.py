@@ -1,0 +1,85 @@
+"""Kernels are plain functions: without Numba's compiler they give the same numbers and the same DRAM commands.
+
+Run as a script, this file prints what it computed, as one line of JSON.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import ndpsim
+from ndpsim.compiler.lower import layer_compiler
+from ndpsim.compiler.placement import LayerShape, memory_image
+from ndpsim.dimm.config import load_machine
+from ndpsim.dimm.executor import execute, new_states
+from ndpsim.dimm.timing import time_program
+from ndpsim.dram.checker import check
+
+
+def whole_path(shape: LayerShape) -> dict[str, object]:
+    """Compile a layer, run it, time it and judge its log."""
+    machine = load_machine(dimms=2)
+    rng = np.random.default_rng(5)
+
+    def draw(*size: int) -> np.ndarray:
+        if shape.type == "i8":
+            return rng.integers(-128, 128, size, np.int8)
+        numbers = rng.standard_normal(size).astype(np.float32)
+        return numbers.astype(np.float16) if shape.type == "f16" else (numbers.view(np.uint32) >> 16).astype(np.uint16)
+
+    x, active, frequencies = draw(2, shape.width), np.array([0, 2, 3, 7]), rng.random(shape.neurons)
+    compiler = layer_compiler(shape, machine, balance="by_frequency", frequencies=frequencies)
+    program = compiler.compile(active, batch=2)
+    states = new_states(program, machine.buffer_bytes)
+    weights = {name: draw(shape.neurons, shape.width) for name in shape.matrices}
+    for state, regions in zip(states, memory_image(compiler.placement, weights), strict=True):
+        state.regions, state.host_in = regions, compiler.host_input(x)
+    trap = execute(program, states)
+    run = time_program(program, machine, log=True)
+    assert run.log is not None
+    log = b"".join(np.asarray(column).astype("<i8").tobytes() for column in run.log[:8])
+    return {
+        "trap": str(trap),
+        "numbers": compiler.result([bytes(state.host_out) for state in states], active, 2).tobytes().hex(),
+        "spans": run.spans.tolist(),
+        "commands": len(run.log.cycle),
+        "log": hashlib.sha256(log).hexdigest(),
+        "legal": check(run.log, machine.standard).legal,
+    }
+
+
+SHAPES = [
+    LayerShape(8, 20, "silu", gated=True, type="bf16"),
+    LayerShape(8, 20, "gelu"),
+    LayerShape(8, 150, "relu"),
+    LayerShape(8, 70, None, type="i8"),
+]
+
+
+def test_a_whole_path_without_the_compiler_gives_the_same_numbers_and_commands():
+    package = Path(ndpsim.__file__).parents[1]
+    path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = subprocess.run(
+        [sys.executable, __file__],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    plain = json.loads(run.stdout)
+    assert plain["jit"] is False
+    for shape, found in zip(SHAPES, plain["paths"], strict=True):
+        assert found == whole_path(shape)
+        assert found["trap"] == "None" and found["legal"] and found["commands"] > 0
+
+
+if __name__ == "__main__":
+    import numba
+
+    print(json.dumps({"jit": not numba.config.DISABLE_JIT, "paths": [whole_path(shape) for shape in SHAPES]}))
