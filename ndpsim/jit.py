@@ -11,6 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numba
+from numba.core import config
+
 from ndpsim.data import isa_dir
 
 
@@ -31,12 +34,13 @@ def _cache_dir() -> Path:
     return folder
 
 
-if "NUMBA_CACHE_DIR" not in os.environ:
-    os.environ["NUMBA_CACHE_DIR"] = str(_cache_dir())
-
-import numba  # noqa: E402  (the cache folder must be set first)
+_CACHE_DIR = config.CACHE_DIR or str(_cache_dir())
 
 
 def njit(function: Any) -> Any:
     """Compile a kernel: cached, without the GIL, and without any licence to reorder floating-point arithmetic."""
-    return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
+    before, config.CACHE_DIR = config.CACHE_DIR, _CACHE_DIR
+    try:
+        return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
+    finally:
+        config.CACHE_DIR = before

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ndpsim.compiler.placement import BalanceStrategy, LayerShape, Placement, place
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
-from ndpsim.isa.constants import ALIGNMENT
+from ndpsim.isa import codes
 from ndpsim.isa.encoding import encoder, words_to_array
 from ndpsim.isa.program import DimmProgram, Program
 from ndpsim.isa.spec import isa
@@ -30,7 +30,7 @@ _F32 = isa().types["f32"].code
 
 
 def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+    return -(-size // codes.ALIGNMENT) * codes.ALIGNMENT
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class LayerCompiler:
         y = 4 * batch * shape.width if block else 0
         incoming = min(y, 4 * MERGE_PIECE) if self.machine.dimms > 1 else 0
         per_neuron = batch * ((8 if shape.gated else 4) + size) if block else 4 * batch
-        fixed = x + y + incoming + ALIGNMENT  # the narrow values are rounded up to the alignment
+        fixed = x + y + incoming + codes.ALIGNMENT  # the narrow values are rounded up to the alignment
         tile = (self.machine.buffer_bytes - fixed) // per_neuron
         if tile < 1:
             raise InputError(

@@ -4,13 +4,32 @@ Kernels work on uint16 views of FP16 and BF16 (Numba has no such types on the CP
 are compiled without fast-math: LLVM may vectorise over independent lanes, and may neither fuse nor reorder.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.isa.constants import PARTIAL_SUMS
+from ndpsim.isa import codes
 from ndpsim.jit import njit
 
 NAN_BITS = np.uint32(0x7FC00000)
+
+
+class Rows(NamedTuple):
+    """The rows that a matrix instruction visits.
+
+    memory: the region as elements (uint16 for FP16 and BF16, int8, or uint8 for plain moves); base, stride, cols in
+    elements; the rows are lists[first + k] (listed = 1) or first + k, for k < length.
+    """
+
+    memory: NDArray[Any]
+    base: int
+    stride: int
+    cols: int
+    lists: NDArray[np.uint32]
+    listed: int
+    first: int
+    length: int
 
 
 @njit
@@ -60,7 +79,7 @@ def canonical(values: NDArray[np.float32]) -> None:
 
 @njit
 def _tree(partial: NDArray[np.float32]) -> np.float32:
-    h = PARTIAL_SUMS // 2
+    h = codes.PARTIAL_SUMS // 2
     while h > 0:
         for i in range(h):
             partial[i] = partial[i] + partial[i + h]
@@ -69,78 +88,70 @@ def _tree(partial: NDArray[np.float32]) -> np.float32:
 
 
 @njit
-def _row_number(lists: NDArray[np.uint32], listed: int, first: int, k: int) -> int:
-    return int(lists[first + k]) if listed == 1 else first + k
+def _row(rows: Rows, k: int) -> NDArray[Any]:
+    number = int(rows.lists[rows.first + k]) if rows.listed == 1 else rows.first + k
+    at = rows.base + number * rows.stride
+    return rows.memory[at : at + rows.cols]
 
 
 @njit
-def dot_16(memory, base, stride, cols, lists, listed, first, n, table, x, y):  # type: ignore[no-untyped-def]
-    """y[b, k] = dot product of row L[k] and x[b]; memory: uint16[m] of one region, base and stride in elements.
-
-    x: float32[batch, cols]; y: float32[batch, n]; table: float32[65536] widens an element.
-    """
-    partial = np.empty(PARTIAL_SUMS, np.float32)
-    wide = np.empty(cols, np.float32)
-    whole = cols // PARTIAL_SUMS * PARTIAL_SUMS
-    for k in range(n):
-        at = base + _row_number(lists, listed, first, k) * stride
-        row = memory[at : at + cols]
-        for i in range(cols):
+def dot_16(rows: Rows, table: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+    """y[b, k] = dot product of row k and x[b]; x: [batch, cols], y: [batch, length], table widens an element."""
+    partial = np.empty(codes.PARTIAL_SUMS, np.float32)
+    wide = np.empty(rows.cols, np.float32)
+    whole = rows.cols // codes.PARTIAL_SUMS * codes.PARTIAL_SUMS
+    for k in range(rows.length):
+        row = _row(rows, k)
+        for i in range(rows.cols):
             wide[i] = table[row[i]]
         for b in range(x.shape[0]):
             vector = x[b]
             partial[:] = np.float32(0)
-            for i in range(0, whole, PARTIAL_SUMS):
-                for j in range(PARTIAL_SUMS):
+            for i in range(0, whole, codes.PARTIAL_SUMS):
+                for j in range(codes.PARTIAL_SUMS):
                     partial[j] = partial[j] + wide[i + j] * vector[i + j]
-            for i in range(whole, cols):
+            for i in range(whole, rows.cols):
                 partial[i - whole] = partial[i - whole] + wide[i] * vector[i]
             y[b, k] = _tree(partial)
 
 
 @njit
-def axpy_16(memory, base, stride, cols, lists, listed, first, n, table, a, y):  # type: ignore[no-untyped-def]
-    """y[b] += a[b, k] * row L[k], for k in order.
-
-    Arguments as in `dot_16`, but a: float32[batch, n], y: float32[batch, cols].
-    """
-    wide = np.empty(cols, np.float32)
-    for k in range(n):
-        at = base + _row_number(lists, listed, first, k) * stride
-        row = memory[at : at + cols]
-        for i in range(cols):
+def axpy_16(rows: Rows, table: NDArray[np.float32], a: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+    """y[b] += a[b, k] * row k, for k in order; a: [batch, length], y: [batch, cols], table as in `dot_16`."""
+    wide = np.empty(rows.cols, np.float32)
+    for k in range(rows.length):
+        row = _row(rows, k)
+        for i in range(rows.cols):
             wide[i] = table[row[i]]
         for b in range(a.shape[0]):
             scale = a[b, k]
             out = y[b]
-            for i in range(cols):
+            for i in range(rows.cols):
                 out[i] = out[i] + scale * wide[i]
 
 
 @njit
-def dot_8(memory, base, stride, cols, lists, listed, first, n, x, y):  # type: ignore[no-untyped-def]
-    """INT8 dot products into int32[batch, n], modulo 2^32; memory: int8[m], x: int8[batch, cols]."""
-    for k in range(n):
-        at = base + _row_number(lists, listed, first, k) * stride
-        row = memory[at : at + cols]
+def dot_8(rows: Rows, x: NDArray[np.int8], y: NDArray[np.int32]) -> None:
+    """y[b, k] = dot product of row k and x[b], modulo 2^32."""
+    for k in range(rows.length):
+        row = _row(rows, k)
         for b in range(x.shape[0]):
             vector = x[b]
             total = np.int32(0)
-            for i in range(cols):
+            for i in range(rows.cols):
                 total = np.int32(total + np.int32(row[i]) * np.int32(vector[i]))
             y[b, k] = total
 
 
 @njit
-def axpy_8(memory, base, stride, cols, lists, listed, first, n, a, y):  # type: ignore[no-untyped-def]
-    """INT8 rows scaled and added to int32[batch, cols], modulo 2^32."""
-    for k in range(n):
-        at = base + _row_number(lists, listed, first, k) * stride
-        row = memory[at : at + cols]
+def axpy_8(rows: Rows, a: NDArray[np.int8], y: NDArray[np.int32]) -> None:
+    """y[b] += a[b, k] * row k, modulo 2^32."""
+    for k in range(rows.length):
+        row = _row(rows, k)
         for b in range(a.shape[0]):
             scale = np.int32(a[b, k])
             out = y[b]
-            for i in range(cols):
+            for i in range(rows.cols):
                 out[i] = np.int32(out[i] + scale * np.int32(row[i]))
 
 
@@ -215,9 +226,9 @@ def vector_max(x: NDArray[np.float32]) -> np.float32:
 @njit
 def vector_sum(x: NDArray[np.float32]) -> np.float32:
     """Sum float32[n] over the partial sums and the tree."""
-    partial = np.zeros(PARTIAL_SUMS, np.float32)
+    partial = np.zeros(codes.PARTIAL_SUMS, np.float32)
     for i in range(x.shape[0]):
-        lane = i % PARTIAL_SUMS
+        lane = i % codes.PARTIAL_SUMS
         partial[lane] = partial[lane] + x[i]
     return _tree(partial)
 
@@ -234,16 +245,14 @@ def softmax(x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
 
 
 @njit
-def load_rows(memory, base, stride, lists, listed, first, place):  # type: ignore[no-untyped-def]
-    """Copy rows L[k] of a region, uint8[m], into place, uint8[n, row bytes]; base and stride in bytes."""
-    for k in range(place.shape[0]):
-        at = base + _row_number(lists, listed, first, k) * stride
-        place[k] = memory[at : at + place.shape[1]]
+def load_rows(rows: Rows, place: NDArray[np.uint8]) -> None:
+    """Copy rows into place, uint8[length, cols], one after the other."""
+    for k in range(rows.length):
+        place[k] = _row(rows, k)
 
 
 @njit
-def store_rows(memory, base, stride, lists, listed, first, place):  # type: ignore[no-untyped-def]
-    """Copy place, uint8[n, row bytes], into rows L[k] of a region, in order of k."""
-    for k in range(place.shape[0]):
-        at = base + _row_number(lists, listed, first, k) * stride
-        memory[at : at + place.shape[1]] = place[k]
+def store_rows(rows: Rows, place: NDArray[np.uint8]) -> None:
+    """Copy place, uint8[length, cols], into rows, in order of k."""
+    for k in range(rows.length):
+        _row(rows, k)[:] = place[k]

@@ -6,9 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.dimm.arithmetic import fill_widen_tables
-from ndpsim.isa.constants import T_BF16, T_F16, T_F32, T_I8, T_I32
+from ndpsim.isa import codes
 
-NUMPY_TYPE = {T_F16: np.uint16, T_BF16: np.uint16, T_I8: np.int8, T_F32: np.float32, T_I32: np.int32}
+NUMPY_TYPE = {
+    codes.T_F16: np.uint16,
+    codes.T_BF16: np.uint16,
+    codes.T_I8: np.int8,
+    codes.T_F32: np.float32,
+    codes.T_I32: np.int32,
+}
 
 
 @cache
@@ -21,27 +27,27 @@ def widen_tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def widen_table(type_code: int) -> NDArray[np.float32]:
-    """Return the table of T_F16 or T_BF16."""
-    return widen_tables()[int(type_code == T_BF16)]
+    """Return the table of codes.T_F16 or codes.T_BF16."""
+    return widen_tables()[int(type_code == codes.T_BF16)]
 
 
 def widen(values: NDArray[np.generic], type_code: int) -> NDArray[np.float32]:
     """Convert elements as stored (FP16 and BF16 as uint16) to float32 of the same shape; NaNs become canonical."""
-    if type_code in (T_F16, T_BF16):
+    if type_code in (codes.T_F16, codes.T_BF16):
         return widen_table(type_code)[values]
     return values.astype(np.float32)
 
 
 def narrow(values: NDArray[np.float32], type_code: int) -> NDArray[np.generic]:
     """Convert float32 to the stored form of a type: round to nearest even, saturate integers, NaN canonical or 0."""
-    if type_code == T_F16:
+    if type_code == codes.T_F16:
         with np.errstate(over="ignore"):
             bits = values.astype(np.float16).view(np.uint16)
         return np.where(np.isnan(values), np.uint16(0x7E00), bits)
-    if type_code == T_BF16:
+    if type_code == codes.T_BF16:
         raw = values.view(np.uint32)
         rounded = ((raw + np.uint32(0x7FFF) + (raw >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
         return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
-    limits = np.iinfo(np.int8 if type_code == T_I8 else np.int32)
+    limits = np.iinfo(np.int8 if type_code == codes.T_I8 else np.int32)
     exact = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
     return np.clip(exact, limits.min, limits.max).astype(limits.dtype)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ndpsim.dimm.executor import DimmState
 from ndpsim.errors import InputError
 from ndpsim.files import write_whole
-from ndpsim.isa.constants import ATOM_BYTES
+from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 
 FORMAT = "ndpsim-image"
@@ -63,7 +63,7 @@ def _read_dimm(file: h5py.File, path: str, dimm: int, program: Program, buffer_b
     group = file.get(f"dimm{dimm}")
     if not isinstance(group, h5py.Group):
         raise InputError(f"{path}: dimm{dimm}: expected the memory of {len(program.dimms)} DIMMs")
-    sizes = [region.atoms * ATOM_BYTES for region in program.dimms[dimm].regions]
+    sizes = [region.atoms * codes.ATOM_BYTES for region in program.dimms[dimm].regions]
     regions = [_bytes(group, f"region{i}", path, size) for i, size in enumerate(sizes)]
     buffer = _bytes(group, "buffer", path, buffer_bytes) if "buffer" in group else np.zeros(buffer_bytes, np.uint8)
     host_in = _bytes(group, "host_in", path, None).tobytes() if "host_in" in group else b""

@@ -6,69 +6,59 @@ executor and the timing kernel share.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.dimm.decode import (
+    BASE,
+    BATCH,
+    COLS,
+    COUNT,
+    DST,
+    FIRST,
+    LEGAL,
+    LENGTH,
+    LIST,
+    LISTED,
+    MAT,
+    OFFSET,
+    OP,
+    PEER,
+    REGION,
+    ROWS,
+    SRC,
+    SRC2,
+    STRIDE,
+    TO,
+    TYPE,
+    decode_fields,
+)
 from ndpsim.errors import ProgramError
+from ndpsim.isa import codes
 from ndpsim.isa.assembly import disassemble_word
-from ndpsim.isa.constants import (
-    ALIGNMENT,
-    ATOM_BYTES,
-    OP_ADD,
-    OP_AXPY,
-    OP_BAR,
-    OP_CVT,
-    OP_DOT,
-    OP_END,
-    OP_FILL,
-    OP_HIN,
-    OP_HOUT,
-    OP_LD,
-    OP_LIST,
-    OP_MAT,
-    OP_MAX,
-    OP_MUL,
-    OP_RANGE,
-    OP_RECV,
-    OP_SEND,
-    OP_SOFTMAX,
-    OP_ST,
-    OP_SUM,
-    T_F32,
-    TRAP_BUFFER,
-    TRAP_DEADLOCK,
-    TRAP_ILLEGAL,
-    TRAP_LENGTH,
-    TRAP_LIST,
-    TRAP_MISALIGNED,
-    TRAP_NO_END,
-    TRAP_OPERAND,
-    TRAP_OVERLAP,
-    TRAP_PEER,
-    TRAP_REGION,
-    TRAP_ROW,
-    TRAP_STARVED,
-    TRAP_UNSET,
-    TYPE_BYTES,
-)  # fmt: skip
-from ndpsim.isa.encoding import array_to_words, extract
+from ndpsim.isa.encoding import array_to_words
 from ndpsim.isa.program import DimmProgram, Program
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
-# Columns of a resolved instruction. The first ones are the raw fields; a matrix instruction also gets what its
-# registers hold, with REGION the number of the region and OFFSET the byte in it at which row 0 begins.
-(
-    OP, TYPE, TO, MAT, LIST, BATCH, PEER, SRC, SRC2, DST, COUNT, FIRST, VALUE, BASE, ROWS, COLS, STRIDE, REGION, LISTED,
-    LENGTH, OFFSET, LEGAL,
-) = range(22)  # fmt: skip
-_RAW = {
-    "op": OP, "type": TYPE, "to": TO, "list": LIST, "batch": BATCH, "src": SRC, "src2": SRC2, "dst": DST,
-    "count": COUNT, "first": FIRST, "base": BASE, "rows": ROWS, "cols": COLS, "stride": STRIDE,
-}  # fmt: skip
+Ints = NDArray[np.int64]
 UNLIMITED = 1 << 62  # host stream of unknown length: nothing can starve
+
+
+class _Tables(NamedTuple):
+    """What instructions refer to.
+
+    lists: all list sections, list_starts: where each begins; regions: int64[n, 3] of (first byte, end, writable),
+    region_starts: where each DIMM's begin; host: bytes left in each host stream in.
+    """
+
+    lists: NDArray[np.uint32]
+    list_starts: Ints
+    region_starts: Ints
+    regions: Ints
+    host: Ints
 
 
 @dataclass(frozen=True)
@@ -122,7 +112,8 @@ def resolve(program: Program, buffer_bytes: int, host_bytes: list[int] | None = 
     order = np.empty(len(ops), np.int64)
     result = np.zeros(4, np.int64)  # instructions run, trap code, DIMM, index
     host = np.array(host_bytes or [UNLIMITED] * len(dimms), np.int64)
-    _resolve(ops, starts, lists, list_starts, *_regions(dimms), host, buffer_bytes, order, result)
+    tables = _Tables(lists, list_starts, *_regions(dimms), host)
+    _resolve(ops, starts, tables, buffer_bytes, order, result)
     ran, code, dimm, index = (int(x) for x in result)
     return Resolved(ops, starts, order[:ran], lists, _trap(program, code, dimm, index) if code else None)
 
@@ -135,39 +126,12 @@ def _trap(program: Program, code: int, dimm: int, index: int) -> Trap:
 
 def _regions(dimms: tuple[DimmProgram, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     starts = np.cumsum([0] + [len(dimm.regions) for dimm in dimms])
-    table = [(r.base * ATOM_BYTES, (r.base + r.atoms) * ATOM_BYTES, int(r.writable)) for d in dimms for r in d.regions]
+    table = [
+        (r.base * codes.ATOM_BYTES, (r.base + r.atoms) * codes.ATOM_BYTES, int(r.writable))
+        for d in dimms
+        for r in d.regions
+    ]
     return starts, np.array(table, np.int64).reshape(-1, 3)
-
-
-@cache
-def _legal_bits() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Return by opcode: the bits that may be set, uint64[256, 2], and a bit mask of allowed types, int64[256]."""
-    masks = np.zeros((256, 2), np.uint64)
-    types = np.zeros(256, np.int64)
-    for instruction in isa().instructions.values():
-        low, high = instruction.mask & (1 << 64) - 1, instruction.mask >> 64
-        masks[instruction.opcode] = low, high
-        types[instruction.opcode] = sum(1 << isa().types[name].code for name in instruction.types)
-    return masks, types
-
-
-def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Decode words uint64[n, 2] into rows int64[n, 22]: raw fields, and LEGAL (1 if the encoding is defined)."""
-    fields = isa().fields
-    ops = np.zeros((len(words), LEGAL + 1), np.int64)
-    for name, column in _RAW.items():
-        ops[:, column] = extract(words, fields[name])
-    ops[:, MAT] = ops[:, TO]
-    ops[:, PEER] = ops[:, BATCH]
-    ops[:, VALUE] = ops[:, FIRST]
-    masks, types = _legal_bits()
-    opcode = ops[:, OP]
-    legal = ((words & ~masks[opcode]) == 0).all(axis=1) & (masks[opcode, 0] != 0)
-    typed = types[opcode] != 0
-    legal &= ~typed | (types[opcode] >> ops[:, TYPE] & 1 == 1)
-    legal &= (opcode != OP_CVT) | (types[opcode] >> ops[:, TO] & 1 == 1)
-    ops[:, LEGAL] = legal
-    return ops
 
 
 @njit
@@ -178,66 +142,76 @@ def _overlaps(a: int, a_bytes: int, b: int, b_bytes: int, may_coincide: bool) ->
 
 
 @njit
-def _check_buffer(op, buffer_bytes, src_bytes, src2_bytes, dst_bytes, may_coincide):  # type: ignore[no-untyped-def]
+def _check_buffer(
+    op: Ints, buffer_bytes: int, src_bytes: int, src2_bytes: int, dst_bytes: int, may_coincide: bool
+) -> int:
     """Check up to three buffer operands (a size of -1 means: not used) and return a trap code, or 0."""
     sizes = (src_bytes, src2_bytes, dst_bytes)
     places = (op[SRC], op[SRC2], op[DST])
     for i in range(3):
-        if sizes[i] >= 0 and places[i] % ALIGNMENT:
-            return TRAP_MISALIGNED
+        if sizes[i] >= 0 and places[i] % codes.ALIGNMENT:
+            return codes.TRAP_MISALIGNED
     for i in range(3):
         if sizes[i] >= 0 and places[i] + sizes[i] > buffer_bytes:
-            return TRAP_BUFFER
+            return codes.TRAP_BUFFER
     if dst_bytes >= 0:
         for i in range(2):
             if sizes[i] >= 0 and _overlaps(places[i], sizes[i], places[2], dst_bytes, may_coincide):
-                return TRAP_OVERLAP
+                return codes.TRAP_OVERLAP
     return 0
 
 
 @njit
-def _check_matrix(op, region_lo, region_hi, regions):  # type: ignore[no-untyped-def]
-    row_bytes = op[COLS] * TYPE_BYTES[op[TYPE]]
-    if op[COLS] == 0 or (op[ROWS] > 1 and op[STRIDE] * ATOM_BYTES < row_bytes):
-        return TRAP_OPERAND
+def _check_matrix(op: Ints, region_lo: int, region_hi: int, regions: Ints) -> int:
+    row_bytes = op[COLS] * codes.TYPE_BYTES[op[TYPE]]
+    if op[COLS] == 0 or (op[ROWS] > 1 and op[STRIDE] * codes.ATOM_BYTES < row_bytes):
+        return codes.TRAP_OPERAND
     op[REGION] = -1
     if op[ROWS] > 0:
-        lo = op[BASE] * ATOM_BYTES
-        hi = lo + (op[ROWS] - 1) * op[STRIDE] * ATOM_BYTES + row_bytes
+        lo = op[BASE] * codes.ATOM_BYTES
+        hi = lo + (op[ROWS] - 1) * op[STRIDE] * codes.ATOM_BYTES + row_bytes
         for i in range(region_lo, region_hi):
             if regions[i, 0] <= lo and hi <= regions[i, 1]:
                 op[REGION] = i - region_lo
                 op[OFFSET] = lo - regions[i, 0]
         if op[REGION] < 0:
-            return TRAP_REGION
+            return codes.TRAP_REGION
     return 0
 
 
 @njit
-def _check_stream(op, matrices, list_registers, lists, regions, region_lo, buffer_bytes):  # type: ignore[no-untyped-def]
+def _check_stream(
+    op: Ints,
+    matrices: Ints,
+    list_registers: Ints,
+    lists: NDArray[np.uint32],
+    regions: Ints,
+    region_lo: int,
+    buffer_bytes: int,
+) -> int:
     """Give a matrix instruction what its registers hold, and check it."""
     code = op[OP]
-    product = code in (OP_DOT, OP_AXPY)
+    product = code in (codes.OP_DOT, codes.OP_AXPY)
     if product and op[BATCH] == 0:
-        return TRAP_OPERAND
+        return codes.TRAP_OPERAND
     matrix = matrices[op[MAT]]
     entry = list_registers[op[LIST]]
     if matrix[0] < 0 or entry[0] < 0:
-        return TRAP_UNSET
+        return codes.TRAP_UNSET
     op[TYPE] = matrix[0]
     op[BASE], op[ROWS], op[COLS], op[STRIDE] = matrix[1], matrix[2], matrix[3], matrix[4]
     op[REGION], op[OFFSET] = matrix[5], matrix[6]
     op[LISTED], op[FIRST], op[LENGTH] = entry[0], entry[1], entry[2]
-    size = TYPE_BYTES[op[TYPE]]
+    size = codes.TYPE_BYTES[op[TYPE]]
     row_bytes = op[COLS] * size
     n = op[LENGTH]
     if product:
-        narrow = op[BATCH] * size * (op[COLS] if code == OP_DOT else n)
-        wide = op[BATCH] * 4 * (n if code == OP_DOT else op[COLS])
+        narrow = op[BATCH] * size * (op[COLS] if code == codes.OP_DOT else n)
+        wide = op[BATCH] * 4 * (n if code == codes.OP_DOT else op[COLS])
         trap = _check_buffer(op, buffer_bytes, narrow, -1, wide, False)
-    elif row_bytes % ALIGNMENT:
-        trap = TRAP_MISALIGNED
-    elif code == OP_LD:
+    elif row_bytes % codes.ALIGNMENT:
+        trap = codes.TRAP_MISALIGNED
+    elif code == codes.OP_LD:
         trap = _check_buffer(op, buffer_bytes, -1, -1, n * row_bytes, False)
     else:
         trap = _check_buffer(op, buffer_bytes, n * row_bytes, -1, -1, False)
@@ -246,39 +220,40 @@ def _check_stream(op, matrices, list_registers, lists, regions, region_lo, buffe
     if op[LISTED] == 1:
         for i in range(n):
             if lists[op[FIRST] + i] >= op[ROWS]:
-                return TRAP_ROW
+                return codes.TRAP_ROW
     elif n > 0 and op[FIRST] + n > op[ROWS]:
-        return TRAP_ROW
-    if code == OP_ST and op[REGION] >= 0 and regions[region_lo + op[REGION], 2] == 0:
-        return TRAP_REGION
+        return codes.TRAP_ROW
+    if code == codes.OP_ST and op[REGION] >= 0 and regions[region_lo + op[REGION], 2] == 0:
+        return codes.TRAP_REGION
     return 0
 
 
 @njit
-def _check_vector(op, buffer_bytes):  # type: ignore[no-untyped-def]
+def _check_vector(op: Ints, buffer_bytes: int) -> int:
     code = op[OP]
     n = 4 * op[COUNT]
-    if code == OP_CVT:
-        if (op[TYPE] == T_F32) == (op[TO] == T_F32):
-            return TRAP_OPERAND
-        source, result = op[COUNT] * TYPE_BYTES[op[TYPE]], op[COUNT] * TYPE_BYTES[op[TO]]
+    if code == codes.OP_CVT:
+        if (op[TYPE] == codes.T_F32) == (op[TO] == codes.T_F32):
+            return codes.TRAP_OPERAND
+        source, result = op[COUNT] * codes.TYPE_BYTES[op[TYPE]], op[COUNT] * codes.TYPE_BYTES[op[TO]]
         return _check_buffer(op, buffer_bytes, source, -1, result, True)
-    if code == OP_FILL:
+    if code == codes.OP_FILL:
         return _check_buffer(op, buffer_bytes, -1, -1, n, False)
-    if code in (OP_ADD, OP_MUL):
+    if code in (codes.OP_ADD, codes.OP_MUL):
         return _check_buffer(op, buffer_bytes, n, n, n, True)
-    if code in (OP_SOFTMAX, OP_SUM, OP_MAX):
+    if code in (codes.OP_SOFTMAX, codes.OP_SUM, codes.OP_MAX):
         if op[BATCH] == 0:
-            return TRAP_OPERAND
-        if code == OP_SOFTMAX:
+            return codes.TRAP_OPERAND
+        if code == codes.OP_SOFTMAX:
             return _check_buffer(op, buffer_bytes, n * op[BATCH], -1, n * op[BATCH], True)
         return _check_buffer(op, buffer_bytes, n * op[BATCH], -1, 4 * op[BATCH], False)
     return _check_buffer(op, buffer_bytes, n, -1, n, True)
 
 
 @njit
-def _resolve(ops, starts, lists, list_starts, region_starts, regions, host, buffer_bytes, order, result):  # type: ignore[no-untyped-def]
+def _resolve(ops: Ints, starts: Ints, tables: _Tables, buffer_bytes: int, order: Ints, result: Ints) -> None:
     """Run all DIMMs in turns without data; see `state` in ndp.toml for the turns."""
+    lists, list_starts, region_starts, regions, host = tables
     dimms = starts.shape[0] - 1
     matrices = np.full((dimms, 16, 7), -1, np.int64)
     registers = np.full((dimms, 16, 3), -1, np.int64)
@@ -300,15 +275,15 @@ def _resolve(ops, starts, lists, list_starts, region_starts, regions, host, buff
                 trap = 0
                 at = pc[d]
                 if at == starts[d + 1]:
-                    result[0], result[1], result[2], result[3] = ran, TRAP_NO_END, d, at - starts[d]
+                    result[0], result[1], result[2], result[3] = ran, codes.TRAP_NO_END, d, at - starts[d]
                     return
                 op = ops[at]
                 code = op[OP]
                 if op[LEGAL] == 0:
-                    trap = TRAP_ILLEGAL
-                elif code == OP_END:
+                    trap = codes.TRAP_ILLEGAL
+                elif code == codes.OP_END:
                     done[d] = True
-                elif code == OP_BAR:
+                elif code == codes.OP_BAR:
                     if arrived[d] < 0:
                         arrived[d] = barrier
                         waiting += 1
@@ -318,39 +293,39 @@ def _resolve(ops, starts, lists, list_starts, region_starts, regions, host, buff
                     if arrived[d] == barrier:
                         break
                     arrived[d] = -1
-                elif code == OP_MAT:
+                elif code == codes.OP_MAT:
                     trap = _check_matrix(op, region_starts[d], region_starts[d + 1], regions)
                     if trap == 0:
                         m = matrices[d, op[MAT]]
                         m[0], m[1], m[2], m[3], m[4] = op[TYPE], op[BASE], op[ROWS], op[COLS], op[STRIDE]
                         m[5], m[6] = op[REGION], op[OFFSET]
-                elif code == OP_LIST:
+                elif code == codes.OP_LIST:
                     if list_starts[d] + op[FIRST] + op[COUNT] > list_starts[d + 1]:
-                        trap = TRAP_LIST
+                        trap = codes.TRAP_LIST
                     else:
                         entry = registers[d, op[LIST]]
                         entry[0], entry[1], entry[2] = 1, list_starts[d] + op[FIRST], op[COUNT]
-                elif code == OP_RANGE:
+                elif code == codes.OP_RANGE:
                     entry = registers[d, op[LIST]]
                     entry[0], entry[1], entry[2] = 0, op[FIRST], op[COUNT]
-                elif code in (OP_DOT, OP_AXPY, OP_LD, OP_ST):
+                elif code in (codes.OP_DOT, codes.OP_AXPY, codes.OP_LD, codes.OP_ST):
                     trap = _check_stream(op, matrices[d], registers[d], lists, regions, region_starts[d], buffer_bytes)
-                elif code in (OP_HIN, OP_HOUT, OP_SEND, OP_RECV):
+                elif code in (codes.OP_HIN, codes.OP_HOUT, codes.OP_SEND, codes.OP_RECV):
                     n = op[COUNT]
-                    into = code in (OP_HIN, OP_RECV)
-                    trap = TRAP_MISALIGNED if n % ALIGNMENT else 0
+                    into = code in (codes.OP_HIN, codes.OP_RECV)
+                    trap = codes.TRAP_MISALIGNED if n % codes.ALIGNMENT else 0
                     if trap == 0:
                         trap = _check_buffer(op, buffer_bytes, -1 if into else n, -1, n if into else -1, False)
-                    if trap == 0 and code == OP_HIN:
+                    if trap == 0 and code == codes.OP_HIN:
                         if host[d] < n:
-                            trap = TRAP_STARVED
+                            trap = codes.TRAP_STARVED
                         else:
                             host[d] -= n
-                    elif trap == 0 and code in (OP_SEND, OP_RECV):
+                    elif trap == 0 and code in (codes.OP_SEND, codes.OP_RECV):
                         peer = op[PEER]
                         if peer >= dimms or abs(peer - d) != 1:
-                            trap = TRAP_PEER
-                        elif code == OP_SEND:
+                            trap = codes.TRAP_PEER
+                        elif code == codes.OP_SEND:
                             side = 1 if peer > d else 0
                             sent[d, side, tail[d, side]] = n
                             tail[d, side] += 1
@@ -359,7 +334,7 @@ def _resolve(ops, starts, lists, list_starts, region_starts, regions, host, buff
                             if head[peer, side] == tail[peer, side]:
                                 break
                             if sent[peer, side, head[peer, side]] != n:
-                                trap = TRAP_LENGTH
+                                trap = codes.TRAP_LENGTH
                             else:
                                 head[peer, side] += 1
                 else:
@@ -374,5 +349,5 @@ def _resolve(ops, starts, lists, list_starts, region_starts, regions, host, buff
     result[0] = ran
     for d in range(dimms):
         if not done[d]:
-            result[1], result[2], result[3] = TRAP_DEADLOCK, d, pc[d] - starts[d]
+            result[1], result[2], result[3] = codes.TRAP_DEADLOCK, d, pc[d] - starts[d]
             return

@@ -1,87 +1,23 @@
 """When every instruction of a program runs: DRAM streams by the stream engine, the rest by the classes of ndp.toml.
 
-Each DIMM runs in order, one instruction at a time. DIMMs meet in the memory channel that they share (first come, first
-served), in messages over DIMM-Link and in barriers. Time is int64 picoseconds; inside a rank it is clocks.
+`timing_kernel` does the work; this is its front, and what a run tells about itself.
 """
 
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.dimm.config import Machine
-from ndpsim.dimm.resolve import (
-    BASE,
-    BATCH,
-    COLS,
-    COUNT,
-    FIRST,
-    LENGTH,
-    LISTED,
-    OP,
-    PEER,
-    STRIDE,
-    TYPE,
-    Resolved,
-    resolve,
-)  # fmt: skip
-from ndpsim.dram.address_map import MapArrays
+from ndpsim.dimm.decode import OP
+from ndpsim.dimm.resolve import Resolved, resolve
+from ndpsim.dimm.timing_kernel import Clocks, Model, Times, run_all, vector_costs
 from ndpsim.dram.log import CommandLog
-from ndpsim.dram.stream import (
-    COUNTERS,
-    LOG_COLUMNS,
-    N_RD,
-    N_WR,
-    Log,
-    RankState,
-    Rows,
-    Timing,
-    new_state,
-    no_log,
-    run_stream,
-    timing_of,
-)  # fmt: skip
+from ndpsim.dram.stream import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log, timing_of
 from ndpsim.errors import InputError
-from ndpsim.isa.constants import (
-    ATOM_BYTES,
-    OP_AXPY,
-    OP_BAR,
-    OP_DOT,
-    OP_END,
-    OP_HIN,
-    OP_HOUT,
-    OP_LD,
-    OP_LIST,
-    OP_MAT,
-    OP_RANGE,
-    OP_RECV,
-    OP_SEND,
-    OP_ST,
-    T_I8,
-    TYPE_BYTES,
-)  # fmt: skip
+from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
-from ndpsim.jit import njit
-
-
-class Clocks(NamedTuple):
-    """The machine's parameters outside the DRAM, as kernels take them; times in picoseconds."""
-
-    ranks: int
-    core: int
-    array_latency: int
-    macs_16bit: int
-    macs_8bit: int
-    lanes: int
-    dividers: int
-    vector_latency: int
-    dimms_per_channel: int
-    link_byte: int
-    link_latency: int
-    barrier_latency: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +43,7 @@ class RunTime:
     @property
     def dram_bytes(self) -> int:
         """Bytes moved between DRAM and units, whole bursts."""
-        return int(self.counters[:, :, [N_RD, N_WR]].sum()) * ATOM_BYTES
+        return int(self.counters[:, :, [N_RD, N_WR]].sum()) * codes.ATOM_BYTES
 
     @property
     def row_hit_rate(self) -> float:
@@ -127,7 +63,7 @@ class RunTime:
         return totals
 
     def _stream_spans(self) -> NDArray[np.bool_]:
-        streams = np.isin(self.resolved.ops[:, OP], (OP_DOT, OP_AXPY, OP_LD, OP_ST))
+        streams = np.isin(self.resolved.ops[:, OP], (codes.OP_DOT, codes.OP_AXPY, codes.OP_LD, codes.OP_ST))
         return streams & (self.spans[:, 0] >= 0)
 
     def stream_ps(self) -> int:
@@ -158,7 +94,7 @@ class RunTime:
             "commands": {
                 name: int(self.counters[:, :, i].sum()) for i, name in enumerate(COUNTERS) if name != "trains"
             },
-            "dimm_bytes": [int(b) for b in self.counters[:, :, [N_RD, N_WR]].sum((1, 2)) * ATOM_BYTES],
+            "dimm_bytes": [int(b) for b in self.counters[:, :, [N_RD, N_WR]].sum((1, 2)) * codes.ATOM_BYTES],
         }
 
 
@@ -180,12 +116,10 @@ class Timer:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.now_ps = 0
-        self._clocks, self._timing, self._map = _machine_arrays(machine)
-        refresh, ranks = self._timing.nREFI, self._clocks.ranks
-        first_due = [
-            refresh * (rank + 1) // ranks for rank in range(ranks)
-        ]  # staggered, for the current that a REF draws
-        self._state = new_state(self._timing, first_due * machine.dimms)
+        self._model = _model(machine)
+        refresh, ranks = self._model.timing.nREFI, self._model.clocks.ranks
+        staggered = [refresh * (rank + 1) // ranks for rank in range(ranks)]  # for the current that a REF draws
+        self._state = new_state(self._model.timing, staggered * machine.dimms)
 
     def run(self, program: Program, resolved: Resolved, *, log: bool = False) -> RunTime:
         """Time a program that has been checked, and advance to its end.
@@ -205,26 +139,24 @@ class Timer:
             records = np.empty((max(commands, 1), len(LOG_COLUMNS)), np.int64)
         used = np.zeros(1, np.int64)
         start = self.now_ps
-        finish, upload, spans = self._advance(program, resolved, self._state, Log(records, used))
-        self.now_ps = int(finish.max())
-        counters = (self._state.counters - before).reshape(self.machine.dimms, self._clocks.ranks, -1)
+        times = self._advance(program, resolved, self._state, Log(records, used))
+        self.now_ps = int(times.finish.max())
+        counters = (self._state.counters - before).reshape(self.machine.dimms, self._model.clocks.ranks, -1)
         commands_log = _command_log(records[: used[0]], self.machine) if log else None
+        total = self.now_ps - start
         return RunTime(
-            self.machine, resolved, start, self.now_ps - start, finish, upload, spans, counters, commands_log
+            self.machine, resolved, start, total, times.finish, times.upload, times.spans, counters, commands_log
         )
 
-    def _advance(
-        self, program: Program, resolved: Resolved, state: RankState, log: Log
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def _advance(self, program: Program, resolved: Resolved, state: RankState, log: Log) -> Times:
         uploads = np.array([dimm.upload_bytes for dimm in program.dimms], np.int64)
         spans = np.full((len(resolved.ops), 2), -1, np.int64)
-        finish, upload = np.zeros_like(uploads), np.zeros_like(uploads)
-        checked = (resolved.ops, resolved.starts, resolved.lists)
-        _time(*checked, _vector_costs(), self._clocks, self._timing, self._map, state, self.now_ps, uploads, upload, finish, spans, log)  # fmt: skip
-        return finish, upload, spans
+        times = Times(uploads, np.zeros_like(uploads), np.zeros_like(uploads), spans)
+        run_all(resolved.ops, resolved.starts, resolved.lists, self._model, state, self.now_ps, times, log)
+        return times
 
 
-def _machine_arrays(machine: Machine) -> tuple[Clocks, Timing, MapArrays]:
+def _model(machine: Machine) -> Model:
     config = machine.config
     unit = config.unit
     clocks = Clocks(
@@ -242,16 +174,7 @@ def _machine_arrays(machine: Machine) -> tuple[Clocks, Timing, MapArrays]:
         barrier_latency=config.barrier.latency_ps.value,
     )
     timing = timing_of(machine.standard, unit.activate_ahead.value, unit.return_queue.value)
-    return clocks, timing, machine.address_map.arrays()
-
-
-@cache
-def _vector_costs() -> NDArray[np.int64]:
-    """Return int64[256, 2] by opcode: passes, and divisions (0 none, 1 an element, 2 a vector)."""
-    costs = np.zeros((256, 2), np.int64)
-    for instruction in isa().instructions.values():
-        costs[instruction.opcode] = instruction.passes, ("none", "element", "vector").index(instruction.divisions)
-    return costs
+    return Model(clocks, timing, machine.address_map.arrays(), vector_costs())
 
 
 def _command_log(records: NDArray[np.int64], machine: Machine) -> CommandLog:
@@ -270,140 +193,3 @@ def _command_log(records: NDArray[np.int64], machine: Machine) -> CommandLog:
         standard=machine.standard.name,
         bus="rank",
     )
-
-
-@njit
-def _ceil(a: int, b: int) -> int:
-    return -(-a // b)
-
-
-@njit
-def _service(c: Clocks, op) -> int:  # type: ignore[no-untyped-def]
-    """Picoseconds for which a rank's slice of the MAC array (or of the buffer port) holds one burst."""
-    if op[OP] == OP_ST:
-        return 0
-    if op[OP] == OP_LD:
-        return c.core
-    macs = ATOM_BYTES // TYPE_BYTES[op[TYPE]] * op[BATCH]
-    rate = c.macs_8bit if op[TYPE] == T_I8 else c.macs_16bit
-    return max(_ceil(macs * c.ranks, rate), 1) * c.core
-
-
-@njit
-def _stream(c: Clocks, t: Timing, amap: MapArrays, state: RankState, dimm: int, op, lists, now: int, log: Log) -> int:  # type: ignore[no-untyped-def]
-    atoms = _ceil(op[COLS] * TYPE_BYTES[op[TYPE]], ATOM_BYTES)
-    rows = Rows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH])
-    start = _ceil(now, t.tCK_ps)
-    service = _service(c, op)
-    end = now
-    for rank in range(c.ranks):
-        unit = dimm * c.ranks + rank
-        end = max(end, run_stream(t, amap, state, unit, c.ranks, op[OP] == OP_ST, rows, lists, start, service, log))
-    return end + c.array_latency
-
-
-@njit
-def _vector(c: Clocks, costs, op) -> int:  # type: ignore[no-untyped-def]
-    """Picoseconds of an element-wise instruction."""
-    vectors = max(op[BATCH], 1)  # instructions without a batch have zero there
-    elements = op[COUNT] * vectors
-    cycles = costs[op[OP], 0] * _ceil(elements, c.lanes)
-    if costs[op[OP], 1] == 1:
-        cycles += _ceil(elements, c.dividers)
-    elif costs[op[OP], 1] == 2:
-        cycles += _ceil(vectors, c.dividers)
-    return cycles * c.core + c.vector_latency
-
-
-@njit
-def _transfer(t: Timing, size: int, latency_clocks: int) -> int:
-    """Picoseconds from the start of a transfer over the memory channel to its last byte."""
-    return (_ceil(size, ATOM_BYTES) * t.nBL + latency_clocks) * t.tCK_ps if size > 0 else 0
-
-
-@njit
-def _next_dimm(now, blocked, done) -> int:  # type: ignore[no-untyped-def]
-    """Return the DIMM with the least time that can go on (the lowest number among equals), or -1."""
-    best = -1
-    for d in range(now.shape[0]):
-        if not done[d] and not blocked[d] and (best < 0 or now[d] < now[best]):
-            best = d
-    return best
-
-
-@njit
-def _time(ops, starts, lists, costs, c, t, amap, state, start, uploads, upload, finish, spans, log):  # type: ignore[no-untyped-def]
-    """Run all DIMMs of a checked program, always the one that is furthest behind."""
-    dimms = starts.shape[0] - 1
-    channels = _ceil(dimms, c.dimms_per_channel)
-    channel_free = np.full(channels, start, np.int64)
-    link_free = np.full((dimms, 2), start, np.int64)
-    longest = 0
-    for d in range(dimms):
-        longest = max(longest, starts[d + 1] - starts[d])
-    arrival = np.zeros((dimms, 2, longest), np.int64)  # messages to the lower and to the upper neighbour
-    head = np.zeros((dimms, 2), np.int64)
-    tail = np.zeros((dimms, 2), np.int64)
-    now = np.zeros(dimms, np.int64)
-    pc = starts[:-1].copy()
-    blocked = np.zeros(dimms, np.bool_)
-    done = np.zeros(dimms, np.bool_)
-    at_barrier = np.zeros(dimms, np.bool_)
-    for d in range(dimms):
-        channel = d // c.dimms_per_channel
-        now[d] = channel_free[channel] + _transfer(t, uploads[d], t.nCWL)
-        channel_free[channel] = now[d]
-        upload[d] = now[d]
-    while True:
-        d = _next_dimm(now, blocked, done)
-        if d < 0:
-            break
-        at = pc[d]
-        op = ops[at]
-        code = op[OP]
-        begin = now[d]
-        end = begin
-        if code in (OP_DOT, OP_AXPY, OP_LD, OP_ST):
-            end = _stream(c, t, amap, state, d, op, lists, begin, log)
-        elif code in (OP_HIN, OP_HOUT):
-            channel = d // c.dimms_per_channel
-            end = max(begin, channel_free[channel]) + _transfer(t, op[COUNT], t.nCWL if code == OP_HIN else t.nCL)
-            channel_free[channel] = end if op[COUNT] > 0 else channel_free[channel]
-        elif code == OP_SEND:
-            side = 1 if op[PEER] > d else 0
-            end = max(begin, link_free[d, side]) + op[COUNT] * c.link_byte
-            link_free[d, side] = end
-            arrival[d, side, tail[d, side]] = end + c.link_latency
-            tail[d, side] += 1
-            blocked[op[PEER]] = blocked[op[PEER]] and at_barrier[op[PEER]]
-        elif code == OP_RECV:
-            side = 1 if d > op[PEER] else 0
-            if head[op[PEER], side] == tail[op[PEER], side]:
-                blocked[d] = True
-                continue
-            end = max(begin, arrival[op[PEER], side, head[op[PEER], side]])
-            head[op[PEER], side] += 1
-        elif code == OP_BAR:
-            at_barrier[d] = True
-            if not at_barrier.all():
-                blocked[d] = True
-                continue
-            end = now.max() + c.barrier_latency
-            for other in range(dimms):
-                spans[pc[other], 0] = now[other]
-                spans[pc[other], 1] = end
-                now[other] = end
-                pc[other] += 1
-                at_barrier[other] = False
-                blocked[other] = False
-            continue
-        elif code in (OP_END, OP_MAT, OP_LIST, OP_RANGE):
-            end = begin + c.core
-            done[d] = code == OP_END
-        else:
-            end = begin + _vector(c, costs, op)
-        spans[at, 0] = begin
-        spans[at, 1] = end
-        now[d] = end
-        pc[d] += 1
-    finish[:] = now

@@ -17,7 +17,7 @@ from ndpsim.compiler.placement import BalanceStrategy, LayerShape
 from ndpsim.dimm.config import Machine
 from ndpsim.dram.stream import COUNTERS, N_ACT, N_RD, N_WR
 from ndpsim.errors import InputError
-from ndpsim.isa.constants import ATOM_BYTES
+from ndpsim.isa import codes
 from ndpsim.llm.decoder import Decoder, draw
 from ndpsim.llm.model import FloatArray, LanguageModel
 from ndpsim.machine.dimms import NdpDimms, Totals
@@ -72,14 +72,14 @@ class Generation:
         activates = int(totals.counters[:, :, N_ACT].sum())
         stream_s = totals.stream_ps * 1e-12
         seconds = totals.total_ps * 1e-12
-        per_dimm = totals.counters[:, :, [N_RD, N_WR]].sum((1, 2)) * ATOM_BYTES
+        per_dimm = totals.counters[:, :, [N_RD, N_WR]].sum((1, 2)) * codes.ATOM_BYTES
         return {
             "tokens": len(self.tokens),
             "simulated_s": seconds,
             "ndp_s_per_token": seconds / max(len(self.tokens), 1),
             "prompt_s": self.prompt_totals.total_ps * 1e-12 if self.prompt_totals else 0.0,
-            "dram_bytes": bursts * ATOM_BYTES,
-            "stream_gb_per_s": bursts * ATOM_BYTES / stream_s / 1e9 if stream_s else 0.0,
+            "dram_bytes": bursts * codes.ATOM_BYTES,
+            "stream_gb_per_s": bursts * codes.ATOM_BYTES / stream_s / 1e9 if stream_s else 0.0,
             "row_hit_rate": 1 - activates / bursts if bursts else 0.0,
             "commands": {
                 name: int(totals.counters[:, :, i].sum()) for i, name in enumerate(COUNTERS) if name != "trains"
