@@ -1,20 +1,24 @@
 """Numba as this project uses it: one decorator, and a compile cache that notices every changed kernel.
 
 Numba keys its cache on the file that holds a kernel, so a changed callee in *another* file would go unnoticed. The
-cache folder is therefore named after a hash of all sources of the package and of the instruction set. Import `njit`
-from here, never from numba, so that the folder is set before the first kernel is declared.
+cache folder is therefore named after a hash of all sources of the package and of the instruction set. Kernels import
+`njit` from here, never from numba.
 """
 
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+import numba.core
 
 from ndpsim.data import isa_dir
+
+_STALE_S = 30 * 24 * 3600
 
 
 def _cache_dir() -> Path:
@@ -27,6 +31,7 @@ def _cache_dir() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        _remove_stale(folder)
     except OSError:  # a home that cannot be written: compile afresh in a folder of this process's own user
         folder = Path(tempfile.gettempdir()) / f"ndpsim-kernels-{os.getuid() if hasattr(os, 'getuid') else 0}"
         folder = folder / digest.hexdigest()[:16]
@@ -34,13 +39,22 @@ def _cache_dir() -> Path:
     return folder
 
 
-_CACHE_DIR = config.CACHE_DIR or str(_cache_dir())
+def _remove_stale(folder: Path) -> None:
+    """Remove the caches of other versions that have not been used for a month."""
+    os.utime(folder)
+    for other in folder.parent.iterdir():
+        if time.time() - other.stat().st_mtime > _STALE_S:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+_config: Any = numba.core.config
+_CACHE_DIR = _config.CACHE_DIR or str(_cache_dir())
 
 
 def njit(function: Any) -> Any:
     """Compile a kernel: cached, without the GIL, and without any licence to reorder floating-point arithmetic."""
-    before, config.CACHE_DIR = config.CACHE_DIR, _CACHE_DIR
+    before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_DIR
     try:
         return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
     finally:
-        config.CACHE_DIR = before
+        _config.CACHE_DIR = before

@@ -13,8 +13,8 @@ from ndpsim.machine.dimms import join_logs
 from ndpsim.systems.ffn_offload import NEAR_TIE, FfnOffload
 
 PROMPTS = [
-    "The list", "A function that", "If the file", "Return the", "This module", "Changed in version", "The default value",
-    "An exception is raised", "Dictionaries are", "In Python, a class",
+    "The list", "A function that", "If the file", "Return the", "This module", "Changed in version",
+    "The default value", "An exception is raised", "Dictionaries are", "In Python, a class",
 ]  # fmt: skip
 
 

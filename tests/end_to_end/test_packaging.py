@@ -26,7 +26,9 @@ print(pathlib.Path(ndpsim.__file__).parent)
 def copy_of_the_repository(folder):
     """A copy without what builds leave behind."""
     target = folder / "copy"
-    ignore = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
+    ignore = shutil.ignore_patterns(
+        ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
+    )
     shutil.copytree(ROOT, target, ignore=ignore)
     return target
 
@@ -47,7 +49,9 @@ def test_a_bare_checkout_works(tmp_path):
 @pytest.mark.slow
 def test_a_wheel_holds_all_data_and_no_other_top_level_package(tmp_path):
     copy = copy_of_the_repository(tmp_path)
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path / "wheel", copy], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path / "wheel", copy], check=True
+    )
     (wheel,) = (tmp_path / "wheel").iterdir()
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()

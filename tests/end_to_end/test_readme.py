@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from processes import environment
+
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -30,14 +32,17 @@ def test_the_tour_works_from_beginning_to_end(tmp_path):
     script = folder / "ndpsim"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ndpsim "$@"\n')
     script.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
-                   "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # fmt: skip
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     work = tmp_path / "work"
     work.mkdir()
     bash = shutil.which("bash")
     assert bash
     done = subprocess.run(
-        [bash, "-euxo", "pipefail", "-c", "\n".join(blocks("tour"))], cwd=work, env=environment, capture_output=True, text=True
+        [bash, "-euxo", "pipefail", "-c", "\n".join(blocks("tour"))],
+        cwd=work,
+        env=environment(PATH=path),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "all legal" in done.stdout and "tRCD" in done.stdout
