@@ -18,8 +18,8 @@ from ndpsim.dimm.timing import time_program
 from ndpsim.dram.checker import check
 from ndpsim.dram.log import COMMANDS
 from ndpsim.dram.stream import N_RD, N_WR
-from ndpsim.isa.constants import OP_AXPY, OP_DOT
 from ndpsim.isa.program import from_bytes, to_bytes
+from ndpsim.isa.spec import isa
 
 MAPS = ["interleaved", "row", "striped", "row bank column:3 bank_group rank column", "rank row bank_group bank column"]
 STORED = {"f16": np.float16, "bf16": np.uint16, "i8": np.int8}
@@ -47,36 +47,42 @@ def stored(rng, kind, shape, wild=False):
 
 @st.composite
 def layers(draw, blocks=None):
-    """Draw a layer, its weights, one token of a batch, and the machine to run it on."""
+    """Draw a layer, its weights, one token of a batch, and the machine to run it on.
+
+    What need not shrink comes from a seed: Hypothesis repeats its choices, which then meet in few combinations.
+    """
     block = draw(st.booleans()) if blocks is None else blocks
     shape = LayerShape(
         neurons=draw(st.integers(1, 40)),
-        width=draw(st.one_of(st.integers(1, 40), st.integers(1, 150))),
+        width=draw(st.integers(1, 150)),
         activation=draw(st.sampled_from(["relu", "silu", "gelu"])) if block else None,
         gated=draw(st.booleans()) if block else False,
         type=draw(st.sampled_from(["f16", "bf16"] if block else ["f16", "bf16", "i8"])),
     )
     batch, dimms = draw(st.integers(1, 3)), draw(st.integers(1, 5))
-    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
-    wild = draw(st.integers(0, 9)) == 0
-    density = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
-    active = np.flatnonzero(rng.random(shape.neurons) < density)
-    if draw(st.integers(0, 5)) == 0:
-        active = np.array([rng.integers(0, shape.neurons)])
-    # The least buffer that holds a neuron at a time, up to a little more: so that tiles have to be cut.
+    seed = draw(st.integers(0, 1 << 32))
+    rng = np.random.default_rng(seed)
+
+    def pick(*choices):
+        return choices[rng.integers(0, len(choices))]
+
+    active = np.flatnonzero(rng.random(shape.neurons) < pick(0.1, 0.5, 1.0))
+    active = pick(active, active, active, active, np.array([rng.integers(0, shape.neurons)]), np.array([], int))
+    # Sometimes a buffer that holds the vectors and a few neurons only, so that tiles have to be cut.
     size = 1 if shape.type == "i8" else 2
-    least = batch * (shape.width * (size + (8 if block else 0)) + (8 + size)) + 16
-    buffer_bytes = draw(st.sampled_from([262144, -(-(least + draw(st.integers(0, 200))) // 64) * 64]))
+    vectors = batch * shape.width * (size + (8 if block else 0)) + 8
+    neurons = rng.integers(1, 7) * batch * (8 + size if block else 4)
     owner = rng.integers(0, dimms, shape.neurons).astype(np.int32)
+    wild = pick(True, *[False] * 9)
     return SimpleNamespace(
-        shape=shape, batch=batch, dimms=dimms, seed=draw(st.integers(0, 1 << 32)),
+        shape=shape, batch=batch, dimms=dimms, seed=seed,
         weights={name: stored(rng, shape.type, (shape.neurons, shape.width), wild) for name in shape.matrices},
         x=stored(rng, shape.type, (batch, shape.width), wild),
         active=rng.permutation(active),
-        machine=machine(dimms, draw(st.sampled_from(MAPS)), max(buffer_bytes, 64)),
-        balance=draw(st.sampled_from(["round_robin", "by_frequency", lambda neurons, dimms, frequencies: owner])),
+        machine=machine(dimms, pick(*MAPS), pick(262144, int(-(-(vectors + neurons) // 4) * 4))),
+        balance=pick("round_robin", "by_frequency", lambda neurons, dimms, frequencies: owner),
         frequencies=rng.random(shape.neurons),
-        piece=draw(st.sampled_from([1024, 100, 33])),
+        piece=pick(1024, 100, 33),
     )  # fmt: skip
 
 
@@ -91,6 +97,7 @@ def executed(case, compiler, program):
     for state, regions in zip(states, memory_image(compiler.placement, case.weights), strict=True):
         state.regions = regions
         state.host_in = compiler.host_input(case.x)
+        state.buffer[:] = 0x5A  # as a token before may have left it
     trap = execute(program, states)
     assert trap is None, str(trap)
     return compiler.result([bytes(state.host_out) for state in states], case.active, case.batch)
@@ -104,7 +111,7 @@ def expected(case, owner):
                         kind=shape.type, activation=shape.activation, gated=shape.gated)  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(layers())
 def test_a_compiled_layer_gives_what_the_oracle_gives_bit_for_bit(case):
     compiler, program = compiled(case)
@@ -113,7 +120,7 @@ def test_a_compiled_layer_gives_what_the_oracle_gives_bit_for_bit(case):
     assert np.array_equal(result.view(np.uint32), wanted.view(np.uint32))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(layers(blocks=True))
 def test_a_relu_block_lies_within_the_stated_bound_of_the_exact_result(case):
     shape = case.shape
@@ -127,7 +134,7 @@ def test_a_relu_block_lies_within_the_stated_bound_of_the_exact_result(case):
     assert (np.abs(result - exact) <= bound).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(layers())
 def test_a_layer_reads_its_active_neurons_once_and_no_rank_exceeds_its_peak(case):
     _, program = compiled(case)
@@ -136,7 +143,7 @@ def test_a_layer_reads_its_active_neurons_once_and_no_rank_exceeds_its_peak(case
     assert not run.counters[:, :, N_WR].any()
     timing, tck = case.machine.standard.timing, case.machine.standard.tck_ps
     took = run.spans[:, 1] - run.spans[:, 0]
-    streams = np.isin(run.resolved.ops[:, OP], (OP_DOT, OP_AXPY))
+    streams = np.isin(run.resolved.ops[:, OP], [isa().instructions[name].opcode for name in ("dot", "axpy")])
     for dimm in range(case.dimms):
         first, last = run.resolved.starts[dimm : dimm + 2]
         stream_ps = took[first:last][streams[first:last]].sum()
@@ -149,7 +156,7 @@ def test_a_layer_reads_its_active_neurons_once_and_no_rank_exceeds_its_peak(case
             assert len(bursts) * timing["nCCD_S"] * tck <= stream_ps
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(layers())
 def test_the_checker_finds_the_log_of_a_layer_legal(case):
     _, program = compiled(case)
