@@ -53,7 +53,7 @@ def generate_command(
 
     from ndpsim.dimm.config import load_machine
     from ndpsim.dram.log import write_log
-    from ndpsim.llm.library import load_model
+    from ndpsim.llm.catalog import load_model
     from ndpsim.llm.tokenizer import Tokenizer
     from ndpsim.machine.dimms import join_logs
     from ndpsim.systems.ffn_offload import FfnOffload

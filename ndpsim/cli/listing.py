@@ -15,7 +15,7 @@ def list_command(as_json: bool) -> None:
     from ndpsim.dimm.config import dimm_names, load_machine
     from ndpsim.dram.standard import standard_names
     from ndpsim.isa.spec import isa
-    from ndpsim.llm.library import model_names
+    from ndpsim.llm.catalog import model_names
 
     record: dict[str, Any] = {
         "models": model_names(),

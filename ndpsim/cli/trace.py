@@ -56,7 +56,7 @@ def capture_command(output: Path, model: str, text_path: Path | None, tokens: in
     if tokens < 1:
         raise InputError(f"--tokens: expected 1 or more, found {tokens}")
     from ndpsim.cli.program import read_text
-    from ndpsim.llm.library import load_model
+    from ndpsim.llm.catalog import load_model
     from ndpsim.sparsity.capture import capture_text
 
     loaded = load_model(model)

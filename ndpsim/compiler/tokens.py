@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ndpsim.compiler.placement import LayerShape
 from ndpsim.errors import InputError
+from ndpsim.llm.catalog import load_model
 from ndpsim.llm.decoder import Decoder
-from ndpsim.llm.library import load_model
 from ndpsim.llm.model import FloatArray
 from ndpsim.llm.tokenizer import Tokenizer
 

@@ -13,7 +13,7 @@ from ndpsim.dimm.decode import OP
 from ndpsim.dimm.resolve import Resolved, resolve
 from ndpsim.dimm.timing_kernel import Clocks, Model, Times, run_all, vector_costs
 from ndpsim.dram.log import CommandLog
-from ndpsim.dram.stream import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log, timing_of
+from ndpsim.dram.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log, timing_of
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program

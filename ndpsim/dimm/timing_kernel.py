@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ndpsim.dimm.decode import BASE, BATCH, COLS, COUNT, FIRST, LENGTH, LISTED, OP, PEER, STRIDE, TYPE
 from ndpsim.dram.address_map import MapArrays
-from ndpsim.dram.stream import Log, RankState, Rows, Timing, run_stream
+from ndpsim.dram.rank_state import Log, RankState, Timing
+from ndpsim.dram.stream import Rows, run_stream
 from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit

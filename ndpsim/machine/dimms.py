@@ -20,7 +20,7 @@ from ndpsim.errors import ProgramError
 class Totals:
     """What a set of DIMMs has done so far.
 
-    counters: int64[DIMMs, ranks, 7] (`ndpsim.dram.stream.COUNTERS`); busy_ps: int64[DIMMs], time in
+    counters: int64[DIMMs, ranks, 7] (`ndpsim.dram.rank_state.COUNTERS`); busy_ps: int64[DIMMs], time in
     stream instructions; stream_ps: time in which at least one DIMM moved matrix rows.
     """
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ndpsim.compiler.placement import BalanceStrategy, LayerShape
 from ndpsim.dimm.config import Machine
-from ndpsim.dram.stream import COUNTERS, N_ACT, N_RD, N_WR
+from ndpsim.dram.rank_state import COUNTERS, N_ACT, N_RD, N_WR
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.llm.decoder import Decoder, draw

@@ -1,4 +1,4 @@
-"""The instruction set covers attention: append to the KV cache, scores, softmax, weighted sum, for a group of query heads."""
+"""The instruction set covers attention: append to the KV cache, scores, softmax, weighted sum, for grouped heads."""
 
 import numpy as np
 import pytest

@@ -10,7 +10,8 @@ from ndpsim.dram.address_map import parse_address_map
 from ndpsim.dram.checker import check
 from ndpsim.dram.log import COMMANDS, CommandLog
 from ndpsim.dram.standard import Organization, Standard
-from ndpsim.dram.stream import LOG_COLUMNS, Log, Rows, new_state, run_stream, timing_of
+from ndpsim.dram.rank_state import LOG_COLUMNS, Log, new_state, timing_of
+from ndpsim.dram.stream import Rows, run_stream
 
 ORGANIZATIONS = [
     {"ranks": 2, "bank_groups": 2, "banks": 2, "rows": 8, "columns": 8},
