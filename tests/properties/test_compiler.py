@@ -17,7 +17,7 @@ from ndpsim.dimm.resolve import OP
 from ndpsim.dimm.timing import time_program
 from ndpsim.dram.checker import check
 from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.stream import N_RD, N_WR
+from ndpsim.dram.rank_state import N_RD, N_WR
 from ndpsim.isa.program import from_bytes, to_bytes
 from ndpsim.isa.spec import isa
 
