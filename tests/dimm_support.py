@@ -11,7 +11,9 @@ def to_program(dimms):
     """Turn the oracle's DIMMs into a program and memory of ours."""
     programs, states = [], []
     for dimm in dimms:
-        regions = tuple(Region(f"r{i}", base, atoms, writable) for i, (base, atoms, writable) in enumerate(dimm.regions))
+        regions = tuple(
+            Region(f"r{i}", base, atoms, writable) for i, (base, atoms, writable) in enumerate(dimm.regions)
+        )
         programs.append(DimmProgram(words_to_array(dimm.words), np.array(dimm.lists, np.uint32), regions))
         memory = [np.frombuffer(bytes(m), np.uint8).copy() for m in dimm.memory]
         states.append(DimmState(memory, np.frombuffer(bytes(dimm.buffer), np.uint8).copy(), bytes(dimm.host_in)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ndpsim.dimm.executor import DimmState
 from ndpsim.errors import InputError
-from ndpsim.files import write_whole
+from ndpsim.files import CHECKSUMMED, appearing, has_checksums
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 
@@ -24,18 +24,15 @@ VERSION = 1
 def write_image(path: str | Path, states: list[DimmState]) -> None:
     """Write the state of all DIMMs, whole or not at all."""
 
-    def write(stream: object) -> None:
-        with h5py.File(stream, "w") as file:
-            file.attrs.update(format=FORMAT, version=VERSION)
-            for number, state in enumerate(states):
-                group = file.create_group(f"dimm{number}")
-                for i, region in enumerate(state.regions):
-                    _store(group, f"region{i}", region)
-                for name, raw in (("host_in", state.host_in), ("host_out", bytes(state.host_out))):
-                    _store(group, name, np.frombuffer(raw, np.uint8))
-                _store(group, "buffer", state.buffer)
-
-    write_whole(path, write)
+    with appearing(path) as part, h5py.File(part, "w", **CHECKSUMMED) as file:
+        file.attrs.update(format=np.bytes_(FORMAT), version=VERSION)
+        for number, state in enumerate(states):
+            group = file.create_group(f"dimm{number}")
+            for i, region in enumerate(state.regions):
+                _store(group, f"region{i}", region)
+            for name, raw in (("host_in", state.host_in), ("host_out", bytes(state.host_out))):
+                _store(group, name, np.frombuffer(raw, np.uint8))
+            _store(group, "buffer", state.buffer)
 
 
 def _store(group: h5py.Group, name: str, data: NDArray[np.uint8]) -> None:
@@ -51,8 +48,10 @@ def read_image(path: str | Path, program: Program, buffer_bytes: int) -> list[Di
     if not Path(path).is_file():
         raise InputError(f"{path}: cannot be read: no such file")
     try:
+        if not has_checksums(path):
+            raise InputError(f"{path}: expected an {FORMAT} file of version {VERSION}")
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
+            if file.attrs.get("format") != np.bytes_(FORMAT) or file.attrs.get("version") != VERSION:
                 raise InputError(f"{path}: expected an {FORMAT} file of version {VERSION}")
             return [_read_dimm(file, str(path), d, program, buffer_bytes) for d in range(len(program.dimms))]
     except (OSError, RuntimeError) as error:

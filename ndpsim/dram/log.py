@@ -1,6 +1,5 @@
 """Command logs: what a controller sent, one record a command, in memory, as HDF5, or as CSV from other tools."""
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from ndpsim.dram.log_csv import read_csv
 from ndpsim.errors import InputError
+from ndpsim.files import CHECKSUMMED, appearing
 
 COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REF")
 FIELDS: dict[str, np.dtype[Any]] = {
@@ -55,35 +55,19 @@ def write_log(path: str | os.PathLike[str], log: CommandLog) -> None:
     """Write the log as HDF5, whole or not at all."""
     path = Path(path)
     validate(log, str(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:  # checksums of all metadata
-            file.attrs.update(
-                format=np.bytes_(FORMAT),
-                version=VERSION,
-                standard=np.bytes_(log.standard.encode()),
-                bus=np.bytes_(log.bus),
-                commands=np.array(COMMANDS, "S"),
-            )
-            for name, dtype in FIELDS.items():
-                values = np.asarray(getattr(log, name), dtype)
-                chunks = (min(max(len(values), 1), _CHUNK),)
-                file.create_dataset(
-                    name,
-                    data=values,
-                    chunks=chunks,
-                    maxshape=(None,),
-                    compression="gzip",
-                    compression_opts=4,
-                    shuffle=True,
-                    fletcher32=True,
-                )
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: expected a file that can be written, found: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with appearing(path) as part, h5py.File(part, "w", **CHECKSUMMED) as file:
+        file.attrs.update(
+            format=np.bytes_(FORMAT),
+            version=VERSION,
+            standard=np.bytes_(log.standard.encode()),
+            bus=np.bytes_(log.bus),
+            commands=np.array(COMMANDS, "S"),
+        )
+        packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+        for name, dtype in FIELDS.items():
+            values = np.asarray(getattr(log, name), dtype)
+            chunks = (min(max(len(values), 1), _CHUNK),)
+            file.create_dataset(name, data=values, chunks=chunks, maxshape=(None,), **packing)
 
 
 def read_log(path: str | os.PathLike[str]) -> CommandLog:

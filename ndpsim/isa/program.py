@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
-from ndpsim.files import write_whole
+from ndpsim.files import appearing
 
 MAGIC = b"\x93NDP\r\n\x1a\n"
 VERSION = 1
@@ -112,7 +112,8 @@ def _read_sections(header: dict[str, Any], body: bytes, at: int) -> Program:
 
 def write_program(path: str | Path, program: Program) -> None:
     """Write a program file, whole or not at all."""
-    write_whole(path, lambda stream: stream.write(to_bytes(program)))
+    with appearing(path) as part:
+        part.write_bytes(to_bytes(program))
 
 
 def read_program(path: str | Path) -> Program:

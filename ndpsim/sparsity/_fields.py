@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -10,13 +9,6 @@ import numpy as np
 from h5py import h5t
 
 from ndpsim.errors import InputError
-
-
-def has_checksums(path: Path) -> bool:
-    """Whether an HDF5 file is of the form that guards its structure with checksums."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    return len(start) == 9 and start[:8] == b"\x89HDF\r\n\x1a\n" and start[8] >= 2
 
 
 def _value_of(file: h5py.File, name: str) -> Any:

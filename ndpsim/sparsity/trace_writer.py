@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
-from ndpsim.sparsity.trace_format import FORMAT, VERSION, TraceHeader, layer_path, one_line, pack, row_bytes
+from ndpsim.files import CHECKSUMMED, appearing
+from ndpsim.sparsity.trace_format import FORMAT, VERSION, TraceHeader, layer_path, pack, row_bytes
 
 
 class TraceWriter:
@@ -24,7 +25,7 @@ class TraceWriter:
         self.path = path
         self.header = header
         self.tokens = 0
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._place = ExitStack()
         self._waiting: list[list[NDArray[np.uint8]]] = []
         self._waiting_ids: list[NDArray[np.int32]] = []
         self._waiting_tokens = 0
@@ -32,12 +33,10 @@ class TraceWriter:
         self._file: h5py.File | None = None
 
     def __enter__(self) -> Self:
-        try:
-            self._file = h5py.File(self._part, "w", libver="latest")
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: expected a folder that can be written to, found {one_line(error)}"
-            ) from None
+        with ExitStack() as opening:
+            part = opening.enter_context(appearing(self.path))
+            self._file = h5py.File(part, "w", **CHECKSUMMED)
+            self._place = opening.pop_all()
         rows = self.header.chunk_tokens
         packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
         for layer, n in enumerate(self.header.neurons):
@@ -92,12 +91,12 @@ class TraceWriter:
                 for name, value in attributes.items():
                     if value is not None:
                         self._file.attrs[name] = _fixed_text(value) if isinstance(value, str) else value
+        except BaseException as failure:
             self._file.close()
-            if kind is None:
-                os.replace(self._part, self.path)
-        finally:
-            self._file.close()
-            self._part.unlink(missing_ok=True)
+            self._place.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._file.close()
+        self._place.__exit__(kind, error, at)
 
 
 def _fixed_text(value: str) -> NDArray[np.bytes_]:

@@ -6,8 +6,8 @@ import pytest
 from ndpsim.dimm.config import load_machine
 from ndpsim.dram.checker import check
 from ndpsim.dram.standard import load_standard
-from ndpsim.llm.decoder import Decoder
 from ndpsim.llm.catalog import load_model
+from ndpsim.llm.decoder import Decoder
 from ndpsim.llm.tokenizer import Tokenizer
 from ndpsim.machine.dimms import join_logs
 from ndpsim.systems.ffn_offload import NEAR_TIE, FfnOffload

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndpsim.errors import InputError
-from ndpsim.files import write_whole
 from ndpsim.isa.program import (
     MAGIC,
     VERSION,
@@ -143,25 +142,6 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(InputError) as error:
         write_program(path, SMALL)
     assert str(error.value) == f"{path}: cannot be written: No such file or directory"
-
-
-def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "p.ndp"
-    path.write_bytes(b"old")
-
-    def half(stream):
-        stream.write(b"half of the n")
-        stream.flush()
-        raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        write_whole(path, half)
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["p.ndp"]
-    path.unlink()
-    with pytest.raises(RuntimeError, match="power cut"):
-        write_whole(path, half)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_upload_counts_instructions_and_lists():

@@ -1,4 +1,4 @@
-"""On random programs and random memory, the fast executor and the reference interpreter end in the same state, bit for bit."""
+"""On random programs and memory, the fast executor and the reference interpreter end in the same state, bit for bit."""
 
 from copy import deepcopy
 
@@ -90,7 +90,8 @@ class Writer:
         for i in range(3):
             words.append(encode("mat", {
                 "type": isa().types[self.pick("f16", "bf16", "i8")].code, "mat": i, "base": self.pick(0, 1, 100),
-                "rows": self.number(1, 6), "cols": self.pick(1, 4, 32, 64, self.number(1, 130)), "stride": self.number(5, 6),
+                "rows": self.number(1, 6), "cols": self.pick(1, 4, 32, 64, self.number(1, 130)),
+                "stride": self.number(5, 6),
             }))  # fmt: skip
             words.append(encode("range", {"list": i, "first": 0, "count": self.number(0, 4)}))
         names = [n for n in isa().instructions if n not in ("end", "bar", "send", "recv")]
@@ -127,7 +128,7 @@ def dimm_sets(draw):
 
 
 def link(rng, dimms):
-    """Insert a barrier on all DIMMs, or a message between neighbours, at random places; some of these can never match."""
+    """Insert a barrier on all DIMMs, or a message between neighbours, at random places; some can never match."""
     if rng.random() < 0.3:
         for dimm in dimms:
             dimm.words.insert(int(rng.integers(6, len(dimm.words) + 1)), encode("bar", {}))
@@ -148,5 +149,7 @@ def test_executor_and_interpreter_end_in_the_same_state(dimms):
     program, states = to_program(deepcopy(dimms))
     trap = execute(program, states)
     expected = run(dimms)
-    assert (trap and (trap.dimm, trap.index, trap.name)) == (expected and (expected.dimm, expected.index, expected.name))
+    assert (trap and (trap.dimm, trap.index, trap.name)) == (
+        expected and (expected.dimm, expected.index, expected.name)
+    )
     assert_same_state(states, dimms)

@@ -9,8 +9,8 @@ from oracles.rank_controller import RankController, parse_map, trains_of
 from ndpsim.dram.address_map import parse_address_map
 from ndpsim.dram.checker import check
 from ndpsim.dram.log import COMMANDS, CommandLog
-from ndpsim.dram.standard import Organization, Standard
 from ndpsim.dram.rank_state import LOG_COLUMNS, Log, new_state, timing_of
+from ndpsim.dram.standard import Organization, Standard
 from ndpsim.dram.stream import Rows, run_stream
 
 ORGANIZATIONS = [
@@ -43,8 +43,8 @@ def timings(draw):
     if draw(st.integers(0, 3)) == 0:
         return HERMES | {"nRFC": draw(st.integers(30, 200)), "nREFI": draw(st.integers(300, 900))}
     t = {name: draw(st.integers(lo, hi)) for name, lo, hi in [
-        ("nCL", 4, 20), ("nCWL", 3, 12), ("nBL", 2, 4), ("nRCD", 2, 20), ("nRP", 2, 20), ("nRTP", 1, 12), ("nWR", 2, 20),
-        ("nWTR_S", 1, 6), ("nRFC", 5, 60), ("nRRD_S", 1, 8),
+        ("nCL", 4, 20), ("nCWL", 3, 12), ("nBL", 2, 4), ("nRCD", 2, 20), ("nRP", 2, 20), ("nRTP", 1, 12),
+        ("nWR", 2, 20), ("nWTR_S", 1, 6), ("nRFC", 5, 60), ("nRRD_S", 1, 8),
     ]}  # fmt: skip
     t["nCWL"] = min(t["nCWL"], t["nCL"])
     t["nRAS"] = t["nRCD"] + draw(st.integers(2, 30))
@@ -89,7 +89,9 @@ def runs(draw):
 def fast_log(run, rank):
     """Run the engine on one rank; return its commands in order, and the end of each stream."""
     organization = Organization(**run["organization"])
-    standard = Standard(name="test", data_rate_mtps=2_000_000 // run["tck"], organization=organization, timing=run["timing"])
+    standard = Standard(
+        name="test", data_rate_mtps=2_000_000 // run["tck"], organization=organization, timing=run["timing"]
+    )
     timing = timing_of(standard, run["ahead"], run["queue"])
     amap = parse_address_map(run["map"], organization).arrays()
     state = new_state(timing, [run["first_due"]] * organization.ranks)
@@ -102,7 +104,9 @@ def fast_log(run, rank):
         rows = Rows(run["base"], run["stride"], run["row_atoms"], 1, 0, len(lists))
         service = 0 if stream["write"] else stream["service"]
         start = -(-now // run["tck"]) + stream["gap"]
-        now = run_stream(timing, amap, state, rank, organization.ranks, stream["write"], rows, lists, start, service, log)
+        now = run_stream(
+            timing, amap, state, rank, organization.ranks, stream["write"], rows, lists, start, service, log
+        )
         ends.append(now)
     used = records[: log.used[0]]
     return used[np.argsort(used[:, 0], kind="stable")], ends
@@ -156,7 +160,8 @@ def test_hermes_timings_agree_on_rows_of_a_real_layer(name):
     maps = {"interleaved": MAPS[0], "row": MAPS[1], "striped": MAPS[2]}
     run = {
         "organization": {"ranks": 4, "bank_groups": 2, "banks": 4, "rows": 131072, "columns": 128},
-        "map": maps[name], "timing": HERMES, "tck": 625, "ahead": 4, "queue": 16, "base": 77, "row_atoms": 33, "stride": 40,
+        "map": maps[name], "timing": HERMES, "tck": 625, "ahead": 4, "queue": 16, "base": 77,
+        "row_atoms": 33, "stride": 40,
         "streams": [
             {"rows": list(range(0, 900, 7)), "write": False, "gap": 3, "service": 4000},
             {"rows": list(range(5, 500, 11)), "write": True, "gap": 0, "service": 0},
