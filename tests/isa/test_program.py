@@ -141,7 +141,7 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     path = tmp_path / "nowhere" / "p.ndp"
     with pytest.raises(InputError) as error:
         write_program(path, SMALL)
-    assert str(error.value) == f"{path}: cannot be written: No such file or directory"
+    assert str(error.value) == f"{path}: expected a place that can be written, found: No such file or directory"
 
 
 def test_the_upload_counts_instructions_and_lists():

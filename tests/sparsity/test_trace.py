@@ -99,7 +99,7 @@ def test_an_interrupted_writer_leaves_nothing_behind_and_an_older_file_alone(pat
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="expected a place that can be written, found: No such file or directory$"):
+    with pytest.raises(InputError, match="expected a place that can be written, found: No such file or directory"):
         ActivationTrace.of(HEADER, random_fired(HEADER, 2)).write(tmp_path / "none" / "t.h5")
 
 
