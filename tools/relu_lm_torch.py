@@ -74,6 +74,9 @@ class Block(nn.Module):
 class ReluLM(nn.Module):
     """The whole model; the embedding is also the output head."""
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
@@ -95,7 +98,7 @@ class ReluLM(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (batch, tokens, vocab) for token ids (batch, tokens)."""
         x = self.embed(tokens)
-        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]  # type: ignore[index]
+        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x, cos, sin)
         return F.linear(self.final_norm(x), self.embed.weight)
