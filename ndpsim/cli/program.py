@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ndpsim.cli.interrupt import interruptible
 from ndpsim.cli.machine_options import machine_options
 from ndpsim.cli.show import json_option, percent, print_json, print_table, quantity
 from ndpsim.errors import InputError
@@ -100,7 +101,7 @@ def exec_command(
                 print_json(record)
             click.echo(f"ndpsim: {record['trap']['sentence']}", err=True)
             raise click.exceptions.Exit(1)
-    run = time_program(loaded, machine, log=log_path is not None)
+    run = interruptible(lambda: time_program(loaded, machine, log=log_path is not None))
     if log_path is not None and run.log is not None:
         write_log(log_path, run.log)
     record |= run.summary()
@@ -118,7 +119,7 @@ def _execute(program: Any, buffer_bytes: int, image: Path, state_path: Path | No
     from ndpsim.dimm.image import read_image, write_image
 
     states = read_image(image, program, buffer_bytes)
-    trap = execute(program, states)
+    trap = interruptible(lambda: execute(program, states))
     if state_path is not None:
         write_image(state_path, states)
     outputs = [bytes(state.host_out) for state in states]

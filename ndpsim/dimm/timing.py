@@ -124,12 +124,19 @@ class Timer:
     def run(self, program: Program, resolved: Resolved, *, log: bool = False) -> RunTime:
         """Time a program that has been checked, and advance to its end.
 
-        With `log`, it is run twice: once to count its commands, once to write them.
+        With `log`, it is run twice: once to count its commands, once to write them. Raises InputError if the program is
+        for another number of DIMMs, or for larger ones.
         """
         if len(program.dimms) != self.machine.dimms:
             raise InputError(
                 f"program: expected {self.machine.dimms} DIMMs as in its machine, found {len(program.dimms)}"
             )
+        for region in (region for dimm in program.dimms for region in dimm.regions):
+            if region.end > self.machine.atoms:
+                raise InputError(
+                    f"region {region.name}: expected an end within the {self.machine.atoms} atoms of a DIMM, "
+                    f"found {region.end}"
+                )
         before = self._state.counters.copy()
         records = np.empty((0, len(LOG_COLUMNS)), np.int64)
         if log:

@@ -6,6 +6,7 @@ instructions (16 bytes each) and its list section (4 bytes an entry), last the S
 
 import hashlib
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ MAGIC = b"\x93NDP\r\n\x1a\n"
 VERSION = 1
 _PREFIX = struct.Struct("<8sII")
 _DIGEST_BYTES = 32
+_NAME = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Region:
     atoms: int
     writable: bool = False
 
+    @property
+    def end(self) -> int:
+        """The first atom behind the region."""
+        return self.base + self.atoms
+
 
 @dataclass(frozen=True)
 class DimmProgram:
@@ -40,6 +47,19 @@ class DimmProgram:
     words: NDArray[np.uint64]
     lists: NDArray[np.uint32]
     regions: tuple[Region, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse regions that overlap, lie below 0, or have a name that assembly could not hold."""
+        reached, before = 0, "the start of the memory"
+        for region in sorted(self.regions, key=lambda r: (r.base, r.atoms)):
+            if not _NAME.fullmatch(region.name):
+                raise InputError(f"region: expected a name of letters, digits, '_', '.' and '-', found '{region.name}'")
+            if region.base < reached or region.atoms < 0:
+                raise InputError(
+                    f"region {region.name}: expected it behind {before}, from atom {reached} on, "
+                    f"found {region.atoms} atoms from {region.base} on"
+                )
+            reached, before = region.end, f"region {region.name}"
 
     @property
     def upload_bytes(self) -> int:
@@ -89,7 +109,7 @@ def from_bytes(data: bytes, file: str) -> Program:
     try:
         header = json.loads(body[_PREFIX.size : _PREFIX.size + header_bytes])
         return _read_sections(header, body, _PREFIX.size + header_bytes)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (InputError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{file}: header: not what version {VERSION} defines: {error}") from None
 
 

@@ -73,10 +73,16 @@ def read_source(text: str, machine: str, file: str) -> Program:
             raise InputError(f"{file}: line {number}: {str(error).removeprefix('assembly: line 1: ')}") from None
     if not parts or sorted(parts) != list(range(len(parts))):
         raise InputError(f"{file}: expected programs for DIMMs 0, 1, ... without a gap, found {sorted(parts)}")
-    dimms = (parts[i] for i in range(len(parts)))
+    try:
+        return _program(machine, [parts[i] for i in range(len(parts))])
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def _program(machine: str, parts: list[_Part]) -> Program:
     return Program(
         machine,
-        tuple(DimmProgram(words_to_array(p.words), np.array(p.lists, np.uint32), tuple(p.regions)) for p in dimms),
+        tuple(DimmProgram(words_to_array(p.words), np.array(p.lists, np.uint32), tuple(p.regions)) for p in parts),
     )
 
 

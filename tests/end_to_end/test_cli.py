@@ -210,3 +210,31 @@ def test_ctrl_c_is_one_sentence_and_leaves_no_file(tmp_path):
     assert process.returncode == 130
     assert out == b"" and b"interrupted" in err and b"Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_region_beyond_the_dimm_is_refused(capsys, tmp_path):
+    source = tmp_path / "far.s"
+    source.write_text(".region far 1000000000 4 ro\nend\n")
+    assert run(capsys, "asm", source, "-o", tmp_path / "far.ndp")[0] == 0
+    assert "region far" in refused(capsys, "exec", tmp_path / "far.ndp")
+    source.write_text(".region a 0 4 ro\n.region b 2 4 ro\nend\n")
+    assert "region b" in refused(capsys, "asm", source, "-o", tmp_path / "twice.ndp")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
+def test_ctrl_c_stops_a_kernel_that_would_run_for_minutes(tmp_path):
+    source = tmp_path / "long.s"
+    read = "range l0, 0, 16000\n" + "dot m0, l0, [0x0], [0x20000], 1\n" * 2000
+    source.write_text(f".region all 0 {1 << 27} ro\nmat.f16 m0, 0, 16000, 60000, 8192\n{read}end\n")
+    command = [sys.executable, "-m", "ndpsim"]
+    subprocess.run([*command, "asm", source, "-o", tmp_path / "long.ndp"], env=environment(), check=True)
+    process = subprocess.Popen(
+        [*command, "exec", tmp_path / "long.ndp"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(4)
+    assert process.poll() is None
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 2
+    assert process.returncode == 130 and out == b"" and b"interrupted" in err and b"Traceback" not in err

@@ -20,14 +20,17 @@ from ndpsim.isa.program import (
 )
 
 U32, U64 = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 64) - 1)
-REGIONS = st.builds(Region, st.text(max_size=8), U32, U32, st.booleans())
+NAMES = st.from_regex(r"[\w.-]{1,8}", fullmatch=True)
 
 
 @st.composite
 def dimm_programs(draw):
     words = np.array(draw(st.lists(st.tuples(U64, U64), max_size=6)), np.uint64).reshape(-1, 2)
     lists = np.array(draw(st.lists(U32, max_size=6)), np.uint32)
-    return DimmProgram(words, lists, tuple(draw(st.lists(REGIONS, max_size=3))))
+    bounds = sorted(draw(st.lists(U32, min_size=6, max_size=6)))
+    pairs = zip(bounds[::2], bounds[1::2], strict=True)
+    regions = [Region(draw(NAMES), base, end - base, draw(st.booleans())) for base, end in pairs]
+    return DimmProgram(words, lists, tuple(draw(st.permutations(regions))[: draw(st.integers(0, 3))]))
 
 
 PROGRAMS = st.builds(Program, st.text(), st.lists(dimm_programs(), min_size=1, max_size=4).map(tuple))
@@ -146,3 +149,17 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
 
 def test_the_upload_counts_instructions_and_lists():
     assert [dimm.upload_bytes for dimm in SMALL.dimms] == [2 * 16 + 2 * 4, 16]
+
+
+@pytest.mark.parametrize(
+    ("regions", "reason"),
+    [
+        ((Region("a", 0, 4), Region("b", 3, 1)), "region b: expected it behind region a, from atom 4 on"),
+        ((Region("a", -1, 4),), "region a: expected it behind the start of the memory"),
+        ((Region("a", 0, -4),), "region a"),
+        ((Region("two words", 0, 4),), "expected a name of letters"),
+    ],
+)
+def test_regions_that_overlap_or_cannot_be_written_down_are_refused(regions, reason):
+    with pytest.raises(InputError, match=reason):
+        DimmProgram(np.zeros((0, 2), np.uint64), np.zeros(0, np.uint32), regions)

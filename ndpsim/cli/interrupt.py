@@ -1,0 +1,29 @@
+"""Long kernels that Ctrl-C can stop: Python sees a signal only when the main thread is in Python."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
+_POLL_S = 0.05
+
+
+def interruptible(call: Callable[[], T]) -> T:
+    """Run a call in a thread of its own and return its result; kernels release the GIL, so the main one can listen.
+
+    When the main thread is interrupted, the process ends and takes the call with it.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_S)
+    return future.result()
