@@ -16,7 +16,7 @@ from ndpsim.dram.rank_state import Log, RankState, Timing
 from ndpsim.dram.stream import Rows, run_stream
 from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
-from ndpsim.jit import njit
+from ndpsim.jit import inlined, njit
 
 Ints = NDArray[np.int64]
 
@@ -70,7 +70,7 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-@njit
+@inlined
 def _service(c: Clocks, op: Ints) -> int:
     """Picoseconds for which a rank's slice of the MAC array (or of the buffer port) holds one burst."""
     if op[OP] == codes.OP_ST:
@@ -82,7 +82,7 @@ def _service(c: Clocks, op: Ints) -> int:
     return max(_ceil(macs * c.ranks, rate), 1) * c.core
 
 
-@njit
+@inlined
 def _stream(m: Model, state: RankState, dimm: int, op: Ints, lists: NDArray[np.uint32], now: int, log: Log) -> int:
     """Run a matrix instruction on all ranks of a DIMM and return its end."""
     c, t = m.clocks, m.timing
@@ -99,7 +99,7 @@ def _stream(m: Model, state: RankState, dimm: int, op: Ints, lists: NDArray[np.u
     return end + c.array_latency
 
 
-@njit
+@inlined
 def _vector(m: Model, op: Ints) -> int:
     """Picoseconds of an element-wise instruction."""
     c, costs = m.clocks, m.vector_costs
@@ -119,7 +119,7 @@ def _transfer(t: Timing, size: int, latency_clocks: int) -> int:
     return (_ceil(size, codes.ATOM_BYTES) * t.nBL + latency_clocks) * t.tCK_ps if size > 0 else 0
 
 
-@njit
+@inlined
 def _next_dimm(now: Ints, blocked: NDArray[np.bool_], done: NDArray[np.bool_]) -> int:
     """Return the DIMM with the least time that can go on (the lowest number among equals), or -1."""
     best = -1

@@ -48,7 +48,7 @@ from ndpsim.dram.rank_state import (
     RankState,
     Timing,
 )
-from ndpsim.jit import njit
+from ndpsim.jit import inlined, njit
 
 
 class Rows(NamedTuple):
@@ -121,7 +121,7 @@ def _precharge_ready(t: Timing, state: RankState, unit: int, b: int) -> int:
     return max(ready, state.write[unit, b] + t.nCWL + t.nBL + t.nWR)
 
 
-@njit
+@inlined
 def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> int:
     """Do the refresh that is due and return the cycle at which the row engine goes on."""
     s = state.scalars[unit]
@@ -151,7 +151,7 @@ def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> in
     return refresh + t.nRFC
 
 
-@njit
+@inlined
 def _open(t: Timing, state: RankState, unit: int, ranks: int, group: int, bank: int, row: int, begin: int, service: int,
           log: Log) -> None:  # fmt: skip
     """Precharge a bank if another row is open in it, and activate the row; both no earlier than `begin`."""
@@ -187,7 +187,7 @@ def _open(t: Timing, state: RankState, unit: int, ranks: int, group: int, bank: 
     _write(log, cycle, ACT, unit, ranks, group, bank, row, -1)
 
 
-@njit
+@inlined
 def _first_burst(t: Timing, state: RankState, unit: int, write: bool, start: int, group: int, bank: int, touched: int,
                  pace: int, service: int) -> int:  # fmt: skip
     """Earliest cycle of burst 0, such that DRAM timing never stops the train again."""
@@ -212,7 +212,7 @@ def _first_burst(t: Timing, state: RankState, unit: int, write: bool, start: int
     return first
 
 
-@njit
+@inlined
 def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, write: bool, start: int, begin: int,
            slot: int, local: int, bursts: int, service: int, log: Log) -> None:  # fmt: skip
     """Run one train of `bursts` bursts from local address `local` on; `begin` is the cycle of its take-up."""
@@ -268,7 +268,7 @@ def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, 
         _log_bursts(t, amap, unit, ranks, write, local, pattern, service, bank, row, log)
 
 
-@njit
+@inlined
 def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, write: bool, local: int, pattern: Any, service: int,
                 bank: int, row: int, log: Log) -> None:  # fmt: skip
     for k in range(pattern[BURSTS]):
