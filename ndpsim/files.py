@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and HDF5 in the form whose damage is always noticed."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,13 +13,35 @@ CHECKSUMMED: dict[str, Any] = {"libver": ("v110", "v110")}
 """For `h5py.File(path, "w", ...)`: checksums of all metadata. In older forms a damaged byte can crash the library."""
 
 
+def require_place(path: str | os.PathLike[str]) -> Path:
+    """Return where a file of this name will lie (links followed).
+
+    Raises InputError if that is a folder, a device, or in a folder that does not exist or cannot be written.
+    """
+    target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()
+    found = None
+    if not target.name or target.is_dir():
+        found = "a folder"
+    elif target.exists() and not target.is_file():
+        found = "a device or a pipe"
+    elif not target.parent.is_dir():
+        found = os.strerror(errno.ENOENT)
+    elif not os.access(target.parent, os.W_OK):
+        found = os.strerror(errno.EACCES)
+    if found:
+        raise InputError(f"{path}: expected a place that can be written, found: {found}")
+    return target
+
+
 @contextmanager
 def appearing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the path of a temporary file beside `path`, which takes its place when the block ends well.
 
     Raises InputError if the folder or the place cannot be written.
     """
-    path = Path(path)
+    path = require_place(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part

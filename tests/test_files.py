@@ -38,3 +38,20 @@ def test_a_folder_in_the_place_of_the_file_is_one_sentence(tmp_path):
     ):
         part.write_bytes(b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["result"]
+
+
+def test_a_link_stays_a_link_and_its_target_is_replaced(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    with appearing(tmp_path / "link") as part:
+        part.write_bytes(b"new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("name", ["", ".", "pipe", "none/x"])
+def test_what_is_no_place_for_a_file_is_refused_and_left_alone(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with pytest.raises(InputError, match="expected a place that can be written"), appearing(name) as part:
+        part.write_bytes(b"new")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from ndpsim.cli.machine_options import machine_options
 from ndpsim.cli.show import json_option, print_json, print_table, quantity
@@ -60,8 +61,14 @@ def compile_command(
     from ndpsim.dimm.config import load_machine
     from ndpsim.dimm.executor import DimmState
     from ndpsim.dimm.image import write_image
+    from ndpsim.files import require_place
     from ndpsim.isa.program import write_program
 
+    if model is not None:
+        _refuse_random_options()
+    for path in (output, image_path):
+        if path is not None:
+            require_place(path)
     machine = load_machine(dimm, placement=placement, dimms=dimms)
     if model is not None:
         token = model_token(model, layer, prompt)
@@ -101,3 +108,11 @@ def compile_command(
         ("instructions", f"{record['instructions']}, {quantity(upload, 'B')} with lists"),
         ("will read", quantity(len(token.active) * token.shape.neuron_bytes, "B")),
     ])  # fmt: skip
+
+
+def _refuse_random_options() -> None:
+    """Options of a random layer mean nothing beside --model."""
+    context = click.get_current_context()
+    for name in ("neurons", "width", "activation", "gated", "type_", "density", "batch", "seed"):
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise InputError(f"--{name.rstrip('_')}: expected without --model, which brings its own layer")

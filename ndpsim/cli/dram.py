@@ -45,6 +45,8 @@ def check_command(log: Path, standard: str | None, overrides: tuple[str, ...], a
         click.echo(f"{log}: {report.commands} commands, violations of {name}: {counts}")
         for violation in report.first:
             click.echo(f"  {violation}")
+        if hidden := sum(report.counts.values()) - len(report.first):
+            click.echo(f"  and {hidden} more")
     if not report.legal:
         raise click.exceptions.Exit(1)
 

@@ -53,15 +53,20 @@ def generate_command(
 
     from ndpsim.dimm.config import load_machine
     from ndpsim.dram.log import write_log
+    from ndpsim.files import require_place
     from ndpsim.llm.catalog import load_model
     from ndpsim.llm.tokenizer import Tokenizer
     from ndpsim.machine.dimms import join_logs
     from ndpsim.systems.ffn_offload import FfnOffload
 
+    if log_path is not None:
+        require_place(log_path)
     loaded = load_model(model)
     machine = load_machine(dimm, placement=placement, dimms=dimms)
     tokenizer = Tokenizer.of(loaded)
     ids = tokenizer.encode(prompt)
+    if len(ids) + tokens > loaded.card.context:
+        click.echo(f"note: the model sees only the last {loaded.card.context} tokens", err=True)
     system = FfnOffload(loaded, machine, balance=balance, active=active, log=log_path is not None)
     with progress("compiling kernels", total=len(ids) - 1 + tokens) as update:
         result = system.generate(
@@ -88,12 +93,18 @@ def _print(f: dict[str, Any], dimms: int) -> None:
         ("tokens", str(f["tokens"])),
         ("NDP time per token", quantity(f["ndp_s_per_token"], "s")),
         ("DRAM bytes", quantity(f["dram_bytes"], "B")),
-        ("bandwidth reached", f"{f['stream_gb_per_s']:.1f} GB/s on {dimms} DIMMs, while rows were moved"),
+        (
+            "bandwidth reached",
+            f"{f['stream_gb_per_s']:.1f} GB/s on {dimms} DIMM{'s' * (dimms > 1)}, while rows were moved",
+        ),
         ("row-hit rate", percent(f["row_hit_rate"])),
         ("neurons active", percent(f["active_share"])),
         ("  by layer", ", ".join(percent(share) for share in f["active_share_by_layer"])),
         ("load of each DIMM", ", ".join(percent(size / busiest) for size in f["dimm_bytes"]) + " of the busiest"),
-        ("DRAM commands", ", ".join(f"{name} {count}" for name, count in f["commands"].items() if count)),
+        (
+            "DRAM commands, without the prompt's",
+            ", ".join(f"{name} {count}" for name, count in f["commands"].items() if count),
+        ),
         ("programs sent", quantity(f["upload_bytes"], "B")),
         ("wall time", quantity(f["wall_s"], "s")),
         ("same tokens as dense", _verdict(f)),

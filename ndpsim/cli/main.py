@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 the program or the data says no (a trap, a violation); 2 w
 interrupted.
 """
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit."""
     try:
         code = cli.main(arguments, prog_name="ndpsim", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)  # click returns the code of an Exit that a command raised
     except click.ClickException as error:
         error.show()
@@ -72,6 +74,10 @@ def main(arguments: list[str] | None = None) -> Any:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has left; there is nobody to tell
         sys.exit(1)
+    except OSError as error:
+        _say(f"output: {error.strerror or error}")
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what could not be written must not be tried again at exit)
+        sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted; nothing was written")
         sys.exit(130)

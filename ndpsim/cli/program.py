@@ -24,6 +24,7 @@ def asm_command(source: Path, output: Path, dimm: str, dimms: int, placement: st
     .dimm parts.
     """
     from ndpsim.dimm.config import load_machine, machine_from_json
+    from ndpsim.dimm.timing import require_fit
     from ndpsim.isa.program import write_program
     from ndpsim.isa.source import read_source, source_machine
 
@@ -33,8 +34,11 @@ def asm_command(source: Path, output: Path, dimm: str, dimms: int, placement: st
     if named is None:
         machine = load_machine(dimm, placement=placement, dimms=len(program.dimms))
         program = read_source(text, machine.to_json(), str(source))
-    elif machine_from_json(named, str(source)).dimms != len(program.dimms):
+    else:
+        machine = machine_from_json(named, str(source))
+    if machine.dimms != len(program.dimms):
         raise InputError(f"{source}: .machine: names another number of DIMMs than the {len(program.dimms)} that follow")
+    require_fit(program, machine)
     write_program(output, program)
     count = sum(len(d.words) for d in program.dimms)
     if as_json:
@@ -83,8 +87,10 @@ def exec_command(
 ) -> None:
     """Execute PROGRAM for its numbers (with --image) and for its time."""
     from ndpsim.dimm.config import machine_from_json
+    from ndpsim.dimm.resolve import resolve
     from ndpsim.dimm.timing import time_program
     from ndpsim.dram.log import write_log
+    from ndpsim.files import require_place
     from ndpsim.isa.program import read_program
 
     if state_path is not None and image is None:
@@ -94,13 +100,18 @@ def exec_command(
     if machine.dimms != len(loaded.dimms):
         raise InputError(f"{program}: machine: names {machine.dimms} DIMMs, found programs for {len(loaded.dimms)}")
     record: dict[str, Any] = {"program": str(program), "executed": image is not None}
+    for path in (state_path, log_path):
+        if path is not None:
+            require_place(path)
     if image is not None:
         record |= _execute(loaded, machine.buffer_bytes, image, state_path)
-        if record["trap"]:
-            if as_json:
-                print_json(record)
-            click.echo(f"ndpsim: {record['trap']['sentence']}", err=True)
-            raise click.exceptions.Exit(1)
+    else:
+        record["trap"] = _trap_record(resolve(loaded, machine.buffer_bytes).trap)
+    if record["trap"]:
+        if as_json:
+            print_json(record)
+        click.echo(f"ndpsim: {record['trap']['sentence']}", err=True)
+        raise click.exceptions.Exit(1)
     run = interruptible(lambda: time_program(loaded, machine, log=log_path is not None))
     if log_path is not None and run.log is not None:
         write_log(log_path, run.log)
@@ -124,10 +135,14 @@ def _execute(program: Any, buffer_bytes: int, image: Path, state_path: Path | No
         write_image(state_path, states)
     outputs = [bytes(state.host_out) for state in states]
     return {
-        "trap": {**vars(trap), "sentence": str(trap)} if trap else None,
+        "trap": _trap_record(trap),
         "host_out_bytes": [len(out) for out in outputs],
         "host_out_sha256": [hashlib.sha256(out).hexdigest() for out in outputs],
     }
+
+
+def _trap_record(trap: Any) -> dict[str, Any] | None:
+    return {**vars(trap), "sentence": str(trap)} if trap else None
 
 
 def _print(record: dict[str, Any]) -> None:

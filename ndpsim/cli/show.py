@@ -66,5 +66,5 @@ def quantity(value: float, unit: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share as percent."""
-    return f"{100 * share:.1f} %"
+    """Write a share as percent; a dash for not-a-number."""
+    return "-" if math.isnan(share) else f"{100 * share:.1f} %"

@@ -145,9 +145,10 @@ class LayerCompiler:
         fixed = x + y + incoming + codes.ALIGNMENT  # the narrow values are rounded up to the alignment
         tile = (self.machine.buffer_bytes - fixed) // per_neuron
         if tile < 1:
+            remedy = "smaller batch" if batch > 1 else "larger buffer"
             raise InputError(
                 f"batch: {batch} inputs and results of {shape.width} elements need {fixed + per_neuron} bytes "
-                f"of a buffer that has {self.machine.buffer_bytes}; use a smaller batch"
+                f"of a buffer that has {self.machine.buffer_bytes}; use a {remedy}"
             )
         tile = min(tile, shape.neurons)
         wide = 4 * batch * tile

@@ -48,6 +48,8 @@ class LayerShape:
         if self.type not in allowed:
             kind = "a single matrix" if self.activation is None else "a block (an INT8 one would need scales)"
             raise InputError(f"layer: type: expected {' or '.join(allowed)} for {kind}, found {self.type}")
+        if self.gated and self.activation is None:
+            raise InputError("layer: gated: expected an activation with it, found none")
         if self.activation not in (None, "relu", "silu", "gelu"):
             raise InputError(f"layer: activation: expected relu, silu, gelu or none, found {self.activation}")
 

@@ -88,6 +88,25 @@ class DimmConfig(BaseModel):
     address_maps: Annotated[dict[str, str], Field(min_length=1)]
 
 
+_UNITS = {
+    "unit.core_ps": "ps",
+    "unit.buffer_bytes": "byte",
+    "unit.macs_per_cycle_16bit": "MAC/cycle",
+    "unit.macs_per_cycle_8bit": "MAC/cycle",
+    "unit.array_latency": "core cycle",
+    "unit.return_queue": "burst",
+    "unit.activate_ahead": "train",
+    "vector.lanes": "element/cycle",
+    "vector.dividers": "division/cycle",
+    "vector.latency": "core cycle",
+    "channel.dimms_per_channel": "DIMM",
+    "link.picoseconds_per_byte": "ps",
+    "link.latency_ps": "ps",
+    "barrier.latency_ps": "ps",
+}
+"""The unit that each value is read in; a file that says another one is refused, not converted."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """The DIMMs that a program is compiled for: one description, an address map, and how many of them."""
@@ -162,6 +181,8 @@ def _machine(file: str, raw: dict[str, Any], placement: str | None, dimms: int) 
         config = DimmConfig.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{file}: " + "; ".join(_fault(dict(one)) for one in error.errors())) from None
+    if wrong := _unit_faults(config):
+        raise InputError(f"{file}: " + "; ".join(wrong))
     if type(dimms) is not int or not 1 <= dimms <= 256:
         raise InputError(f"number of DIMMs: expected 1 to 256, found {dimms}")
     try:
@@ -174,10 +195,25 @@ def _machine(file: str, raw: dict[str, Any], placement: str | None, dimms: int) 
             f"found {config.unit.core_ps.value} against {float(standard.tck_ps):g}"
         )
     maps = config.address_maps
+    for name, map_text in maps.items():
+        try:
+            parse_address_map(map_text, standard.organization)
+        except InputError as error:
+            raise InputError(f"{file}: address_maps.{name}: {error}") from None
     text = maps.get(placement or next(iter(maps)), placement or "")
     if " " not in text.strip():
         raise InputError(f"placement '{placement}': expected one of {', '.join(maps)}, or an address map")
     return Machine(config, standard, parse_address_map(text, standard.organization), dimms)
+
+
+def _unit_faults(config: DimmConfig) -> list[str]:
+    faults = []
+    for path, unit in _UNITS.items():
+        section, name = path.split(".")
+        found = getattr(getattr(config, section), name).unit
+        if found not in ("", unit):
+            faults.append(f"{path}.unit: expected {unit}, found {found}")
+    return faults
 
 
 def _fault(error: dict[str, Any]) -> str:

@@ -54,8 +54,8 @@ def read_image(path: str | Path, program: Program, buffer_bytes: int) -> list[Di
             if file.attrs.get("format") != np.bytes_(FORMAT) or file.attrs.get("version") != VERSION:
                 raise InputError(f"{path}: expected an {FORMAT} file of version {VERSION}")
             return [_read_dimm(file, str(path), d, program, buffer_bytes) for d in range(len(program.dimms))]
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: not a whole HDF5 file: {str(error).splitlines()[0]}") from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a whole HDF5 file: {str(error).strip(chr(39)).splitlines()[0]}") from None
 
 
 def _read_dimm(file: h5py.File, path: str, dimm: int, program: Program, buffer_bytes: int) -> DimmState:

@@ -107,6 +107,15 @@ def time_program(program: Program, machine: Machine, *, log: bool = False) -> Ru
     return Timer(machine).run(program, resolved, log=log)
 
 
+def require_fit(program: Program, machine: Machine) -> None:
+    """Raise InputError if a region reaches beyond the DIMM."""
+    for region in (region for dimm in program.dimms for region in dimm.regions):
+        if region.end > machine.atoms:
+            raise InputError(
+                f"region {region.name}: expected an end within the {machine.atoms} atoms of a DIMM, found {region.end}"
+            )
+
+
 class Timer:
     """The clocks of a machine's DIMMs, which go on from program to program: open rows, refreshes and all.
 
@@ -131,12 +140,7 @@ class Timer:
             raise InputError(
                 f"program: expected {self.machine.dimms} DIMMs as in its machine, found {len(program.dimms)}"
             )
-        for region in (region for dimm in program.dimms for region in dimm.regions):
-            if region.end > self.machine.atoms:
-                raise InputError(
-                    f"region {region.name}: expected an end within the {self.machine.atoms} atoms of a DIMM, "
-                    f"found {region.end}"
-                )
+        require_fit(program, self.machine)
         before = self._state.counters.copy()
         records = np.empty((0, len(LOG_COLUMNS)), np.int64)
         if log:

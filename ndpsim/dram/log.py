@@ -77,6 +77,8 @@ def read_log(path: str | os.PathLike[str]) -> CommandLog:
         arrays: dict[str, Any] = read_csv(path, COMMANDS, FIELDS)
         log = CommandLog(**arrays)
     else:
+        if not path.is_file():
+            raise InputError(f"{path}: expected a command log in HDF5 or CSV, found: No such file")
         try:
             with h5py.File(path, "r") as file:
                 log = _read_hdf5(file, path)

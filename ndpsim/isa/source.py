@@ -54,19 +54,18 @@ def read_source(text: str, machine: str, file: str) -> Program:
         if not code or code.startswith(".machine "):
             continue
         try:
-            if code.startswith(".dimm"):
-                current = _number(code.removeprefix(".dimm"), "a DIMM number", 255)
+            directive, _, rest = code.partition(" ")
+            if directive == ".dimm":
+                current = _number(rest, "a DIMM number", 255)
                 if current in parts:
                     raise InputError(f".dimm: {current} was described before")
                 parts[current] = _Part()
                 continue
             part = parts.setdefault(current, _Part())
-            if code.startswith(".region"):
+            if directive == ".region":
                 part.regions.append(_region(code))
-            elif code.startswith(".list"):
-                part.lists += [
-                    _number(entry, "a row number", (1 << 32) - 1) for entry in code.removeprefix(".list").split(",")
-                ]
+            elif directive == ".list":
+                part.lists += [_number(entry, "a row number", (1 << 32) - 1) for entry in rest.split(",")]
             else:
                 part.words += assemble(code)
         except InputError as error:

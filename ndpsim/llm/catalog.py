@@ -14,7 +14,8 @@ def model_names() -> list[str]:
 
 def load_model(name: str) -> LanguageModel:
     """Load a model by name, or from a folder. Raises InputError that lists the known names."""
-    folder = Path(name) if "/" in name or "\\" in name else workloads_dir() / "models" / name
+    shipped = workloads_dir() / "models" / name
+    folder = shipped if name in model_names() else Path(name)
     if not (folder / "model.toml").is_file():
         raise InputError(f"model '{name}': expected one of {', '.join(model_names())}, or a folder with a model.toml")
     return LanguageModel.load(folder)

@@ -47,6 +47,10 @@ class Tokenizer:
 
     def encode(self, text: str, begin: bool = True) -> list[int]:
         """Token ids of ``text``, behind the token that begins a document unless ``begin`` is false."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError("text: expected UTF-8, found other bytes") from None
         ids: list[int] = self._pieces.encode(text)
         return [self.begin, *ids] if begin else ids
 

@@ -215,8 +215,7 @@ def test_ctrl_c_is_one_sentence_and_leaves_no_file(tmp_path):
 def test_a_region_beyond_the_dimm_is_refused(capsys, tmp_path):
     source = tmp_path / "far.s"
     source.write_text(".region far 1000000000 4 ro\nend\n")
-    assert run(capsys, "asm", source, "-o", tmp_path / "far.ndp")[0] == 0
-    assert "region far" in refused(capsys, "exec", tmp_path / "far.ndp")
+    assert "region far" in refused(capsys, "asm", source, "-o", tmp_path / "far.ndp")
     source.write_text(".region a 0 4 ro\n.region b 2 4 ro\nend\n")
     assert "region b" in refused(capsys, "asm", source, "-o", tmp_path / "twice.ndp")
 
@@ -238,3 +237,51 @@ def test_ctrl_c_stops_a_kernel_that_would_run_for_minutes(tmp_path):
     out, err = process.communicate(timeout=60)
     assert time.monotonic() - began < 2
     assert process.returncode == 130 and out == b"" and b"interrupted" in err and b"Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (('unit = "ps", source = "Table II: 1 GHz"', 'unit = "ns", source = "x"'), "unit.core_ps.unit: expected ps"),
+        (('interleaved = "row bank rank column bank_group"', 'interleaved = "row"'), "address_maps.interleaved"),
+        (("lanes = {", "lane = {"), "vector.lane"),
+    ],
+)
+def test_a_faulty_dimm_description_is_refused_by_file_and_field(capsys, tmp_path, change, names):
+    from ndpsim.data import workloads_dir
+
+    text = (workloads_dir() / "hardware" / "dimms" / "hermes.toml").read_text(encoding="utf-8")
+    assert change[0] in text
+    (tmp_path / "my.toml").write_text(text.replace(*change), encoding="utf-8")
+    answer = refused(capsys, "generate", "x", "--tokens", 1, "--dimm", tmp_path / "my.toml")
+    assert "my.toml" in answer and names in answer
+
+
+def test_a_trap_is_in_the_json_without_an_image_too(capsys, tmp_path):
+    (tmp_path / "trap.s").write_text("hin [0x3fffc], 256\nend\n")
+    assert run(capsys, "asm", tmp_path / "trap.s", "-o", tmp_path / "trap.ndp")[0] == 0
+    code, out, _ = run(capsys, "exec", tmp_path / "trap.ndp", "--json")
+    assert code == 1 and json.loads(out)["trap"]["name"] == "buffer"
+
+
+def test_a_place_that_cannot_be_written_is_noticed_before_the_run(capsys, tmp_path):
+    began = time.perf_counter()
+    refused(capsys, "generate", "x", "--tokens", 5000, "--log", tmp_path / "none" / "log.h5")
+    assert time.perf_counter() - began < 5
+
+
+def test_a_prompt_that_is_no_utf8_and_options_that_contradict_are_refused(capsys, tmp_path):
+    assert "UTF-8" in refused(capsys, "generate", "\udcff", "--tokens", 1)
+    assert "--gated" in refused(capsys, "compile", "--model", "relu-lm", "--gated", "-o", tmp_path / "c.ndp")
+    assert "gated" in refused(capsys, "compile", "--activation", "none", "--gated", "-o", tmp_path / "c.ndp")
+
+
+def test_every_flipped_byte_of_an_image_is_refused_or_harmless(capsys, tmp_path, program):
+    data = bytearray(program[1].read_bytes())
+    damaged = tmp_path / "damaged.h5"
+    for at in range(0, min(len(data), 4000), 16):
+        data[at] ^= 0xFF
+        damaged.write_bytes(data)
+        code, _, err = run(capsys, "exec", program[0], "--image", damaged, "--json")
+        assert code in (0, 2) and "Traceback" not in err
+        data[at] ^= 0xFF
