@@ -1,20 +1,30 @@
-"""Address maps: how a linear address, counted in bursts of 64 bytes, falls on rank, bank group, bank, row and column.
+"""Address maps: how a linear address, counted in bursts, falls on rank, bank group, bank, row and column.
 
 The notation lists digits, most significant first: `row bank rank column bank_group`. `column:3` is a digit of three
-bits; a name without a width takes all bits of its field that are not spelt out elsewhere. CONTROLLER.md has the rules.
+bits; a name without a width takes all bits of its field that are not spelt out elsewhere. STREAM_CONTROLLER.md has the rules
+for the streams of a rank. Maps of the host also have the digits `channel` and `pseudo_channel`, and may hash after a
+bar: in `row rank bank column bank_group | bank ^= row, bank_group ^= row>>2` the bank of a request is its digit XORed
+with the low bits of the row, the bank group with those of the row shifted right.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
-from ndpsim.dram.standard import Organization
+from ndpsim.dram.standard import Organization, Standard
 from ndpsim.errors import InputError
 
 FIELDS = ("bank_group", "bank", "row", "column", "rank")
 BANK_GROUP, BANK, ROW, COLUMN = range(4)
+HOST_FIELDS = ("channel", "pseudo_channel", "rank", "bank_group", "bank", "row", "column")
+HOST_MAP = "row rank bank column bank_group pseudo_channel channel"
+"""The host's default: a sequential stream rotates over channels and bank groups, which gives the peak bandwidth."""
+_HASH = re.compile(r"\s*(\w+)\s*\^=\s*(\w+)\s*(?:>>\s*(\d{1,4})\s*)?", re.ASCII)
 
 
 class MapArrays(NamedTuple):
@@ -72,34 +82,151 @@ class AddressMap:
 
 
 def parse_address_map(text: str, organization: Organization) -> AddressMap:
-    """Read an address map.
+    """Read the address map of an NDP stream.
 
-    Raises InputError if a field is missing, unknown, too wide or too narrow, or if the rank bits are not contiguous.
+    Raises InputError if a field is missing, unknown, too wide or too narrow, if the rank bits are not contiguous, or
+    if it uses what only maps of the host have: channels and hashes.
     """
-    total = {
+    if "|" in text:
+        raise InputError(f"address map '{text}': expected digits alone, found '|': only maps of the host can hash")
+    counts = {
+        "bank_group": organization.bank_groups,
+        "bank": organization.banks,
+        "row": organization.rows,
+        "column": organization.columns,
+        "rank": organization.ranks,
+    }
+    final = _digits(text, text, counts)
+    ranks = [i for i, (name, width) in enumerate(d for d in final if d[1]) if name == "rank"]
+    if ranks and ranks[-1] - ranks[0] + 1 != len(ranks):
+        raise InputError(f"address map '{text}': rank: expected contiguous bits")
+    return AddressMap(text, final)
+
+
+class HostMapArrays(NamedTuple):
+    """A map of the host as kernels see it; fields are numbered as in HOST_FIELDS.
+
+    digits: int64[k, 4] of (shift in the burst address, mask, field, shift in the field). hashes: int64[h, 4] of (target
+    field, source field, shift, mask): target ^= source >> shift & mask; no source is itself a target.
+    """
+
+    digits: NDArray[np.int64]
+    hashes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HostMap:
+    """A checked address map of a whole memory system; an address beyond its end wraps to the start.
+
+    digits: (field, bits), most significant first. hashes: (target, source, shift).
+    """
+
+    text: str
+    burst_bytes: int
+    digits: tuple[tuple[str, int], ...]
+    hashes: tuple[tuple[str, str, int], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the map covers: all of the memory."""
+        return self.burst_bytes << sum(width for _, width in self.digits)
+
+    def arrays(self) -> HostMapArrays:
+        """Return the map in the form that kernels take."""
+        position, filled = 0, dict.fromkeys(HOST_FIELDS, 0)
+        digits, hashes = [], []
+        for name, width in reversed(self.digits):
+            digits.append((position, (1 << width) - 1, HOST_FIELDS.index(name), filled[name]))
+            position += width
+            filled[name] += width
+        for target, source, shift in self.hashes:
+            hashes.append((HOST_FIELDS.index(target), HOST_FIELDS.index(source), shift, (1 << filled[target]) - 1))
+        return HostMapArrays(np.array(digits, np.int64).reshape(-1, 4), np.array(hashes, np.int64).reshape(-1, 4))
+
+    def decode(self, address: npt.ArrayLike) -> dict[str, NDArray[np.int64]]:
+        """Return int64[n] for each of HOST_FIELDS: where the bytes of int64[n] addresses (>= 0) lie."""
+        burst = np.asarray(address, np.int64) // self.burst_bytes
+        fields = {name: np.zeros_like(burst) for name in HOST_FIELDS}
+        arrays = self.arrays()
+        for shift, mask, field, shift_in_field in arrays.digits.tolist():
+            fields[HOST_FIELDS[field]] |= (burst >> shift & mask) << shift_in_field
+        self._hash(fields, arrays)
+        return fields
+
+    def encode(self, fields: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Return the byte address, int64[n], of each burst whose place is given by int64[n] for each of HOST_FIELDS."""
+        plain = dict(fields)
+        arrays = self.arrays()
+        self._hash(plain, arrays)  # sources are not hashed themselves, so that hashing twice changes nothing
+        burst = np.zeros(len(plain["row"]), np.int64)
+        for shift, mask, field, shift_in_field in arrays.digits.tolist():
+            burst |= (plain[HOST_FIELDS[field]] >> shift_in_field & mask) << shift
+        return burst * self.burst_bytes
+
+    def _hash(self, fields: dict[str, NDArray[np.int64]], arrays: HostMapArrays) -> None:
+        for target, source, shift, mask in arrays.hashes.tolist():
+            fields[HOST_FIELDS[target]] = fields[HOST_FIELDS[target]] ^ (fields[HOST_FIELDS[source]] >> shift & mask)
+
+
+def host_map(text: str | None, standard: Standard) -> HostMap:
+    """Read an address map of the host; None is HOST_MAP.
+
+    Raises InputError if a field is missing, unknown, too wide or too narrow, if the memory has a number of something
+    that is no power of two, or if a hash is malformed.
+    """
+    text = HOST_MAP if text is None else text
+    organization = standard.organization
+    counts = {
+        "channel": organization.channels,
+        "pseudo_channel": organization.pseudo_channels,
         "rank": organization.ranks,
         "bank_group": organization.bank_groups,
         "bank": organization.banks,
         "row": organization.rows,
         "column": organization.columns,
     }
-    widths = {name: count.bit_length() - 1 for name, count in total.items()}
+    for name, count in counts.items():
+        if count & (count - 1):
+            raise InputError(f"address map: {name}: expected a memory with a power of two of them, found {count}")
+    notation, bar, hashing = text.partition("|")
+    digits = _digits(notation, text, counts)
+    hashes = _hashes(hashing, text, counts) if bar else ()
+    return HostMap(text, standard.burst_bytes, digits, hashes)
+
+
+def _digits(notation: str, text: str, counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    widths = {name: count.bit_length() - 1 for name, count in counts.items()}
     digits: list[tuple[str, int | None]] = []
-    for part in text.split():
+    for part in notation.split():
         name, colon, width = part.partition(":")
-        if name not in FIELDS:
-            raise InputError(f"address map '{text}': expected one of {', '.join(FIELDS)}, found '{name}'")
+        if name not in widths:
+            only = ", which only maps of the host have" if name in HOST_FIELDS else ""
+            raise InputError(f"address map '{text}': expected one of {', '.join(widths)}, found '{name}'{only}")
         if colon and not (width.isdecimal() and len(width) < 4):
             raise InputError(f"address map '{text}': {name}: expected a width in bits, found '{width}'")
         digits.append((name, int(width) if colon else None))
-    for name in FIELDS:
+    for name in widths:
         given = [width for n, width in digits if n == name]
         spelt = sum(width for width in given if width is not None)
         if given.count(None) > 1 or spelt > widths[name] or (None not in given and spelt != widths[name]):
             raise InputError(f"address map '{text}': {name}: expected {widths[name]} bits in all")
         digits = [(n, widths[name] - spelt if n == name and w is None else w) for n, w in digits]
-    final = tuple((name, width or 0) for name, width in digits)
-    ranks = [i for i, (name, width) in enumerate(d for d in final if d[1]) if name == "rank"]
-    if ranks and ranks[-1] - ranks[0] + 1 != len(ranks):
-        raise InputError(f"address map '{text}': rank: expected contiguous bits")
-    return AddressMap(text, final)
+    return tuple((name, width or 0) for name, width in digits)
+
+
+def _hashes(hashing: str, text: str, counts: Mapping[str, int]) -> tuple[tuple[str, str, int], ...]:
+    hashes: list[tuple[str, str, int]] = []
+    for part in hashing.split(","):
+        match = _HASH.fullmatch(part)
+        if match is None:
+            raise InputError(f"address map '{text}': expected a hash such as bank ^= row>>2, found '{part.strip()}'")
+        target, source, shift = match[1], match[2], int(match[3] or 0)
+        targets = [name for name in counts if name not in ("row", "column", *(done for done, _, _ in hashes))]
+        if target not in targets:
+            raise InputError(f"address map '{text}': hash: expected one of {', '.join(targets)}, found '{target}'")
+        if source not in ("row", "column"):
+            raise InputError(f"address map '{text}': hash of {target}: expected row or column, found '{source}'")
+        if shift and counts[source] >> shift == 0:
+            raise InputError(f"address map '{text}': hash of {target}: expected a shift within {source}, found {shift}")
+        hashes.append((target, source, shift))
+    return tuple(hashes)

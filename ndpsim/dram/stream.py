@@ -1,4 +1,4 @@
-"""The NDP stream engine of one rank: trains of bursts to open rows, in closed form. CONTROLLER.md is its specification.
+"""The NDP stream engine of one rank: trains of bursts to open rows, in closed form. STREAM_CONTROLLER.md is its specification.
 
 Nothing here ticks. Trains are taken in order, and for each one the cycles of its precharges, activates and first burst
 follow from a few "earliest" times; all its other bursts follow from a formula. Row commands are issued ahead, so they

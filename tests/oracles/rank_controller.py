@@ -1,4 +1,4 @@
-"""Per-cycle reference of the stream controller of one rank, written from ndpsim/dram/CONTROLLER.md alone."""
+"""Per-cycle reference of the stream controller of one rank, written from ndpsim/dram/STREAM_CONTROLLER.md alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The per-cycle reference of a rank against cases computed by hand from ndpsim/dram/CONTROLLER.md."""
+"""The per-cycle reference of a rank against cases computed by hand from ndpsim/dram/STREAM_CONTROLLER.md."""
 
 import pytest
 
