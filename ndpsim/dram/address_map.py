@@ -1,9 +1,9 @@
 """Address maps: how a linear address, counted in bursts, falls on rank, bank group, bank, row and column.
 
 The notation lists digits, most significant first: `row bank rank column bank_group`. `column:3` is a digit of three
-bits; a name without a width takes all bits of its field that are not spelt out elsewhere. STREAM_CONTROLLER.md has the rules
-for the streams of a rank. Maps of the host also have the digits `channel` and `pseudo_channel`, and may hash after a
-bar: in `row rank bank column bank_group | bank ^= row, bank_group ^= row>>2` the bank of a request is its digit XORed
+bits; a name without a width takes all bits of its field that are not spelt out elsewhere. STREAM_CONTROLLER.md has the
+rules for the streams of a rank. Maps of the host also have the digits `channel` and `pseudo_channel`, and may hash after
+a bar: in `row rank bank column bank_group | bank ^= row, bank_group ^= row>>2` the bank of a request is its digit XORed
 with the low bits of the row, the bank group with those of the row shifted right.
 """
 
@@ -131,16 +131,24 @@ class HostMap:
         """Bytes that the map covers: all of the memory."""
         return self.burst_bytes << sum(width for _, width in self.digits)
 
+    def counts(self) -> dict[str, int]:
+        """Return how many channels, ranks, ... there are, for each of HOST_FIELDS."""
+        bits = dict.fromkeys(HOST_FIELDS, 0)
+        for name, width in self.digits:
+            bits[name] += width
+        return {name: 1 << width for name, width in bits.items()}
+
     def arrays(self) -> HostMapArrays:
         """Return the map in the form that kernels take."""
+        number = HOST_FIELDS.index
         position, filled = 0, dict.fromkeys(HOST_FIELDS, 0)
-        digits, hashes = [], []
+        digits = []
         for name, width in reversed(self.digits):
-            digits.append((position, (1 << width) - 1, HOST_FIELDS.index(name), filled[name]))
+            digits.append((position, (1 << width) - 1, number(name), filled[name]))
             position += width
             filled[name] += width
-        for target, source, shift in self.hashes:
-            hashes.append((HOST_FIELDS.index(target), HOST_FIELDS.index(source), shift, (1 << filled[target]) - 1))
+        counts = self.counts()
+        hashes = [(number(target), number(source), shift, counts[target] - 1) for target, source, shift in self.hashes]
         return HostMapArrays(np.array(digits, np.int64).reshape(-1, 4), np.array(hashes, np.int64).reshape(-1, 4))
 
     def decode(self, address: npt.ArrayLike) -> dict[str, NDArray[np.int64]]:
