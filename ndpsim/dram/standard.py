@@ -1,143 +1,182 @@
-"""DRAM standards: organization and timing of a speed grade, read from `workloads/hardware/dram/*.toml`.
+"""DRAM standards: organization, timings and constraints of a preset, read from `workloads/hardware/dram/*.toml`.
 
-A file keeps each timing as a minimum in clocks, in nanoseconds, or both; `minimum_in_clocks` alone converts.
+A file keeps each timing as a minimum in clocks, in nanoseconds, or both; `in_clocks` alone converts.
 """
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
+from itertools import product
+from math import ceil, floor
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from ndpsim.data import workloads_dir
+from ndpsim.dram.constraints import Constraint, Row, expand, names_in, value_of
+from ndpsim.dram.standard_faults import faults_of_names
+from ndpsim.dram.standard_file import (
+    MAX_CLOCKS,
+    PowerOfTwo,
+    Preset,
+    RefreshKind,
+    RefreshRow,
+    Rounding,
+    StandardFile,
+    Table,
+    TimingValue,
+    faults_of_form,
+)
 from ndpsim.errors import InputError
 
-MAX_CLOCKS = 1 << 30
+_EXTENSION_KEYS = {"extends", "source", "device", "speed", "preset"}
 
 
-def _power_of_two(value: int) -> int:
-    if value & (value - 1):
-        raise ValueError("a power of two")
-    return value
+class Organization(Table):
+    """How many of each level; `banks` are those of one bank group, `columns` are bursts in a row of a rank.
+
+    `ranks` are those of a channel, or of a pseudo-channel where there are some. `width` (data bits) and `density_gbit`
+    are those of one device, 0 where they do not matter.
+    """
+
+    channels: PowerOfTwo = 1
+    pseudo_channels: PowerOfTwo = 1
+    ranks: PowerOfTwo
+    bank_groups: PowerOfTwo
+    banks: PowerOfTwo
+    rows: PowerOfTwo
+    columns: PowerOfTwo
+    width: int = 0
+    density_gbit: int = 0
 
 
-def _exact(value: object) -> object:
-    return Decimal(value) if type(value) is int else value
+class Refresh(NamedTuple):
+    """A kind of refresh: its command, clocks from one to the next, how many may be postponed, groups that it covers."""
+
+    command: str
+    interval: int
+    postpone: int
+    covers_groups: int
 
 
-_Count = Annotated[int, Field(strict=True, ge=1, le=MAX_CLOCKS)]
-_PowerOfTwo = Annotated[_Count, AfterValidator(_power_of_two)]
-_Nanoseconds = Annotated[Decimal, Field(strict=True, gt=0, le=10**9, allow_inf_nan=False), BeforeValidator(_exact)]
-_Text = Annotated[str, Field(strict=True, min_length=1)]
+@dataclass(frozen=True)
+class Standard:
+    """A speed bin of a device: organization, timings in clocks under their JEDEC names, and constraints on commands.
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Organization(_Table):
-    """How many of each level; `banks` are those of one bank group, `columns` are bursts in a row."""
-
-    ranks: _PowerOfTwo
-    bank_groups: _PowerOfTwo
-    banks: _PowerOfTwo
-    rows: _PowerOfTwo
-    columns: _PowerOfTwo
-
-
-class Minimum(_Table):
-    """A timing as the standard gives it: at least `nck` clocks and at least `ns` nanoseconds."""
-
-    nck: _Count | None = None
-    ns: _Nanoseconds | None = None
-    source: _Text
-
-    @model_validator(mode="after")
-    def _one_is_given(self) -> "Minimum":
-        if self.nck is None and self.ns is None:
-            raise ValueError("nck, ns or both")
-        return self
-
-
-class Timing(_Table):
-    """The timings of a preset."""
-
-    nCL: Minimum
-    nCWL: Minimum
-    nBL: Minimum
-    nRCD: Minimum
-    nRP: Minimum
-    nRAS: Minimum
-    nRC: Minimum
-    nRRD_S: Minimum
-    nRRD_L: Minimum
-    nFAW: Minimum
-    nCCD_S: Minimum
-    nCCD_L: Minimum
-    nWR: Minimum
-    nRTP: Minimum
-    nWTR_S: Minimum
-    nWTR_L: Minimum
-    nRFC: Minimum
-    nREFI: Minimum
-
-
-class _Preset(_Table):
-    data_rate_mtps: _Count
-    source: _Text
-    organization: Organization
-    timing: Timing
-
-
-class _File(_Table):
-    standard: Literal["DDR4"]
-    preset: dict[str, _Preset] = Field(min_length=1)
-
-
-class Standard(_Table):
-    """One speed grade: its organization, and its timings in clocks under their JEDEC names (`nRCD`, `nRP`, ...)."""
+    `clocks` has the clocks that each command takes on its bus, `busses` the commands of each command bus. `rows`,
+    `sums` and `refresh_rows` are what `constraints`, overridden timings and `refresh` are derived from.
+    """
 
     name: str
-    data_rate_mtps: int
+    data_rate_mtps: Fraction | int
     organization: Organization
     timing: dict[str, int]
+    family: str = ""
+    transfers_per_clock: int = 2
+    burst_length: int = 8
+    bus_bits: int = 64
+    clocks: dict[str, int] = field(default_factory=dict)
+    busses: tuple[tuple[str, ...], ...] = ()
+    rows: tuple[Row, ...] = ()
+    sums: dict[str, str] = field(default_factory=dict)
+    refresh_rows: Mapping[RefreshKind, RefreshRow] = field(default_factory=dict)
+    currents: dict[str, Any] | None = None
 
     @property
     def tck_ps(self) -> int | Fraction:
         """Return the clock period in picoseconds, exactly."""
-        return clock_period_ps(self.data_rate_mtps)
+        return clock_period_ps(self.data_rate_mtps, self.transfers_per_clock)
+
+    @property
+    def burst_bytes(self) -> int:
+        """Return the bytes that one burst carries."""
+        return self.bus_bits * self.burst_length // 8
+
+    @property
+    def read_latency(self) -> int:
+        """Return the clocks from the first clock of a RD to the first of its data."""
+        return self.clocks["RD"] - 1 + self.timing["nCL"]
+
+    @property
+    def write_latency(self) -> int:
+        """Return the clocks from the first clock of a WR to the first of its data."""
+        return self.clocks["WR"] - 1 + self.timing["nCWL"]
+
+    @cached_property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """Return what the rows demand of single commands with the present timings, from first clock to first clock."""
+        return expand(self.rows, self.timing, self.clocks)
+
+    @cached_property
+    def refresh(self) -> dict[RefreshKind, Refresh]:
+        """Return the kinds of refresh by name: `all_bank`, and `same_bank` or `per_bank`."""
+        groups = self.organization.bank_groups
+        return {
+            kind: Refresh(row.command, self.timing[row.interval], row.postpone, row.covers_groups or groups)
+            for kind, row in self.refresh_rows.items()
+        }
 
 
-def clock_period_ps(data_rate_mtps: int) -> int | Fraction:
-    """Return the clock period of a data rate: two transfers per clock."""
-    period = Fraction(2_000_000, data_rate_mtps)
+def clock_period_ps(data_rate_mtps: Fraction | int, transfers_per_clock: int = 2) -> int | Fraction:
+    """Return the clock period of a data rate in picoseconds, exactly: an int where it is whole."""
+    period = Fraction(transfers_per_clock * 1_000_000) / data_rate_mtps
     return period.numerator if period.denominator == 1 else period
 
 
-def minimum_in_clocks(minimum: Minimum, tck_ps: int | Fraction) -> int:
-    """Convert to clocks with the rounding of JESD79-4: add 0.974 clock to the nanoseconds and truncate."""
-    from_ns = 0 if minimum.ns is None else int(Fraction(minimum.ns) * 1000 / tck_ps + Fraction(974, 1000))
-    return max(minimum.nck or 1, from_ns)
+def in_clocks(value: TimingValue, tck_ps: int | Fraction, rounding: Rounding) -> int:
+    """Convert a timing that is no sum: minima by the rounding of the standard, a maximum down; at least 1."""
+    if value.max_ns is not None:
+        return max(1, floor(_clocks(value.max_ns, tck_ps)))
+    exact = Fraction(0) if value.ns is None else _clocks(value.ns, tck_ps)
+    if rounding == "add 0.974 and truncate":  # JESD79-4
+        rounded = floor(exact + Fraction(974, 1000))
+    elif rounding == "times 0.997, add 1 and truncate":  # JESD79-5
+        rounded = floor(exact * Fraction(997, 1000) + 1)
+    else:
+        rounded = ceil(exact)
+    return max(value.nck or 1, rounded if value.ns is not None else 1)
 
 
-def load_standard(name: str) -> Standard:
-    """Return the standard of that name."""
-    standards = _load_all()
-    if name not in standards:
-        raise InputError(f"standard: expected one of {', '.join(standards)}, found {name!r}")
-    return standards[name]
+def _clocks(ns: Decimal, tck_ps: int | Fraction) -> Fraction:
+    return Fraction(ns) * 1000 / tck_ps
+
+
+def load_standard(name: str, ranks: int | None = None, channels: int | None = None) -> Standard:
+    """Return the preset of that name, or of `FILE.toml` (if it has only one) or `FILE.toml:NAME`.
+
+    `ranks` of a channel and `channels` replace those of the preset.
+    """
+    path, toml, preset = name.rpartition(".toml:")
+    if toml or name.endswith(".toml"):
+        standard = _from_file(Path(path + ".toml" if toml else name), preset if toml else "")
+    else:
+        presets = _shipped()
+        if name not in presets:
+            short = [known for known, entry in presets.items() if entry.is_short]
+            raise InputError(
+                f"standard: expected one of {', '.join(short)}, one of these with a device (such as "
+                f"DDR4-3200AA-4Gb_x16), or a TOML file, found {name!r}"
+            )
+        standard = presets[name].build()
+    counts = {"ranks": ranks, "channels": channels}
+    chosen = {key: value for key, value in counts.items() if value is not None}
+    for key, value in chosen.items():
+        if type(value) is not int or not 1 <= value <= MAX_CLOCKS or value & (value - 1):
+            raise InputError(f"{key}: expected a power of two, found {value!r}")
+    return replace(standard, organization=standard.organization.model_copy(update=chosen))
 
 
 def standard_names() -> list[str]:
     """Return the names that `load_standard` knows, sorted."""
-    return list(_load_all())
+    return sorted(_shipped())
 
 
 def with_overrides(standard: Standard, overrides: Mapping[str, int]) -> Standard:
-    """Return the standard with some timings, in clocks, replaced."""
+    """Return the standard with some timings, in clocks, replaced; sums of them follow unless they are replaced too."""
     faults = []
     for key, value in overrides.items():
         if key not in standard.timing:
@@ -146,50 +185,154 @@ def with_overrides(standard: Standard, overrides: Mapping[str, int]) -> Standard
             faults.append(f"{key}: expected an integer from 1 to {MAX_CLOCKS}, found {value!r}")
     if faults:
         raise InputError("\n".join(faults))
-    return standard.model_copy(update={"timing": {**standard.timing, **overrides}})
+    sums = {key: text for key, text in standard.sums.items() if key not in overrides}
+    timing = {key: value for key, value in {**standard.timing, **overrides}.items() if key not in sums}
+    return replace(standard, timing=_with_sums(standard.name, list(standard.timing), timing, sums), sums=sums)
 
 
-def _load_all() -> dict[str, Standard]:
-    folder = workloads_dir() / "hardware" / "dram"
-    standards: dict[str, Standard] = {}
-    for path in sorted(folder.glob("*.toml")):
-        for name, standard in read_standards(path).items():
-            if name in standards:
-                raise InputError(f"{path}: preset.{name}: expected a name that no other file has, found it twice")
-            standards[name] = standard
-    return dict(sorted(standards.items()))
+def _with_sums(name: str, order: list[str], timing: dict[str, int], sums: dict[str, str]) -> dict[str, int]:
+    """Return all timings in their order, those that are sums (of no cycle) computed from the others."""
+    left = dict(sums)
+    while left:
+        for key, text in list(left.items()):
+            if not left.keys() & set(names_in(text)):
+                timing[key] = value_of(left.pop(key), timing)
+                if not 1 <= timing[key] <= MAX_CLOCKS:
+                    raise InputError(f"{name}: {key}: expected {text} from 1 to {MAX_CLOCKS}, found {timing[key]}")
+    return {key: timing[key] for key in order}
+
+
+class _Entry(NamedTuple):
+    """A preset that can be built: where it comes from, and whether a name without a device leads to it."""
+
+    path: Path
+    file: StandardFile
+    name: str
+    preset: Preset
+    is_short: bool
+
+    def build(self) -> Standard:
+        file, preset = self.file, self.preset
+        device, speed = file.device[preset.device], file.speed[preset.speed]
+        values = file.timing | device.timing | speed.timing | preset.timing
+        tck_ps = clock_period_ps(speed.data_rate_mtps, file.transfers_per_clock)
+        sums = {key: value.sum for key, value in values.items() if value.sum is not None}
+        timing = {key: in_clocks(value, tck_ps, file.rounding) for key, value in values.items() if key not in sums}
+        timing.setdefault("nBL", max(1, file.burst_length // file.transfers_per_clock))
+        organization = Organization(
+            channels=preset.channels or file.channels,
+            pseudo_channels=file.pseudo_channels,
+            ranks=preset.ranks or device.ranks,
+            **device.model_dump(include={"bank_groups", "banks", "rows", "columns", "width", "density_gbit"}),
+        )
+        return Standard(
+            name=self.name,
+            data_rate_mtps=speed.data_rate_mtps,
+            organization=organization,
+            timing=_with_sums(f"{self.path}: {self.name}", sorted({*timing, *sums}), timing, sums),
+            family=file.standard,
+            transfers_per_clock=file.transfers_per_clock,
+            burst_length=file.burst_length,
+            bus_bits=file.bus_bits,
+            clocks={command: clocks for bus in file.bus for command, clocks in bus.commands.items()},
+            busses=tuple(tuple(bus.commands) for bus in file.bus),
+            rows=tuple(Row(**row.model_dump()) for row in file.constraints),
+            sums=sums,
+            refresh_rows=file.refresh,
+            currents=device.currents,
+        )
 
 
 def read_standards(path: Path) -> dict[str, Standard]:
     """Read all presets of one file; an InputError lists every fault of the file, one on a line."""
+    return {name: entry.build() for name, entry in _entries(path).items()}
+
+
+def _shipped() -> dict[str, _Entry]:
+    presets: dict[str, _Entry] = {}
+    for path in sorted(_folder().glob("*.toml")):
+        for name, entry in _entries(path).items():
+            if name in presets:
+                raise InputError(f"{path}: preset.{name}: expected a name that no other file has, found it twice")
+            presets[name] = entry
+    return presets
+
+
+def _folder() -> Path:
+    return workloads_dir() / "hardware" / "dram"
+
+
+def _from_file(path: Path, name: str) -> Standard:
+    presets = _entries(path)
+    short = [known for known, entry in presets.items() if entry.is_short] or list(presets)
+    if not name and len(short) == 1:
+        return presets[short[0]].build()
+    if name not in presets:
+        found = repr(name) if name else "none"
+        raise InputError(f"{path}: preset: expected {path}:NAME with one of {', '.join(short)}, found {found}")
+    return presets[name].build()
+
+
+def _entries(path: Path) -> dict[str, _Entry]:
+    """Return the presets that a file adds; an InputError lists every fault of the file, one on a line."""
+    content = _read(path)
+    base: dict[str, Any] = {}
+    faults = []
+    if "extends" in content:
+        base = _base(path, content["extends"])
+        faults += [f"{key}: expected only known keys, found this one" for key in content.keys() - _EXTENSION_KEYS]
+        whole = dict(base)
+        for kind in ("device", "speed", "preset"):
+            added = content.get(kind, {})
+            if not isinstance(added, dict):
+                faults.append(f"{kind}: expected a table, found {added!r}")
+                continue
+            known = base.get(kind, {})
+            faults += [
+                f"{kind}.{name}: expected a new name, found one of the standard" for name in added if name in known
+            ]
+            whole[kind] = known | added
+    else:
+        whole = content
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-        file = _File.model_validate(content)
+        file = StandardFile.model_validate(whole)
+    except ValidationError as error:
+        faults += faults_of_form(error)
+    faults += faults_of_names(whole)
+    if faults:
+        raise InputError("\n".join(f"{path}: {fault}" for fault in faults))
+    return _presets(path, file, base)
+
+
+def _presets(path: Path, file: StandardFile, base: dict[str, Any]) -> dict[str, _Entry]:
+    """Return the presets of a standard that are not those of the base alone."""
+    presets = {}
+    for speed, device in product(file.speed, file.device):
+        if speed in base.get("speed", {}) and device in base["device"]:
+            continue
+        preset = Preset(device=device, speed=speed, source=file.source)
+        name = f"{file.standard}-{speed}"
+        if device == file.default_device:
+            presets[name] = _Entry(path, file, name, preset, True)
+        presets[f"{name}-{device}"] = _Entry(path, file, f"{name}-{device}", preset, False)
+    for name, preset in file.preset.items():
+        if name not in base.get("preset", {}):
+            presets[name] = _Entry(path, file, name, preset, True)
+    return presets
+
+
+def _base(path: Path, family: object) -> dict[str, Any]:
+    for other in sorted(_folder().glob("*.toml")):
+        content = _read(other)
+        if other != path and family is not None and content.get("standard") == family:
+            return content
+    raise InputError(f"{path}: extends: expected the name of a standard, found {family!r}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except OSError as error:
         raise InputError(f"{path}: expected a readable file, found {error.strerror}") from error
-    except ValidationError as error:
-        faults = [_fault(dict(one)) for one in error.errors(include_url=False)]
-        raise InputError("\n".join(f"{path}: {fault}" for fault in faults)) from error
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that does not parse
         raise InputError(f"{path}: expected a TOML file, found: {error}") from error
-    return {name: _standard(name, preset) for name, preset in file.preset.items()}
-
-
-def _standard(name: str, preset: _Preset) -> Standard:
-    tck_ps = clock_period_ps(preset.data_rate_mtps)
-    clocks = {key: minimum_in_clocks(getattr(preset.timing, key), tck_ps) for key in Timing.model_fields}
-    return Standard(name=name, data_rate_mtps=preset.data_rate_mtps, organization=preset.organization, timing=clocks)
-
-
-def _fault(error: dict[str, Any]) -> str:
-    field = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "missing":
-        return f"{field}: expected a value, found none"
-    if error["type"] == "extra_forbidden":
-        return f"{field}: expected only known keys, found this one"
-    if error["type"] == "value_error":
-        expected = str(error["ctx"]["error"])
-    else:
-        expected = error["msg"].removeprefix("Input should be ")
-    found = error["input"]
-    return f"{field}: expected {expected}, found {str(found) if isinstance(found, Decimal) else repr(found)}"
