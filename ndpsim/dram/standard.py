@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from ndpsim.data import workloads_dir
 from ndpsim.dram.constraints import Constraint, Row, expand, names_in, value_of
+from ndpsim.dram.currents import DeviceCurrents, DeviceEnergies, nearest_currents
 from ndpsim.dram.standard_faults import faults_of_names
 from ndpsim.dram.standard_file import (
     MAX_CLOCKS,
@@ -84,7 +85,7 @@ class Standard:
     rows: tuple[Row, ...] = ()
     sums: dict[str, str] = field(default_factory=dict)
     refresh_rows: Mapping[RefreshKind, RefreshRow] = field(default_factory=dict)
-    currents: dict[str, Any] | None = None
+    currents: DeviceCurrents | DeviceEnergies | None = None
 
     @property
     def tck_ps(self) -> int | Fraction:
@@ -239,7 +240,7 @@ class _Entry(NamedTuple):
             rows=tuple(Row(**row.model_dump()) for row in file.constraints),
             sums=sums,
             refresh_rows=file.refresh,
-            currents=device.currents,
+            currents=nearest_currents(device.currents, speed.data_rate_mtps),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ndpsim.dram.constraints import Scope, terms
+from ndpsim.dram.currents import Currents
 
 MAX_CLOCKS = 1 << 30
 Rounding = Literal["add 0.974 and truncate", "times 0.997, add 1 and truncate", "up"]
@@ -107,7 +108,7 @@ class Device(Table):
     rows: PowerOfTwo
     columns: PowerOfTwo
     timing: dict[str, TimingValue]
-    currents: dict[str, Any] | None = None
+    currents: list[Currents] = []
 
 
 class Speed(Table):
