@@ -6,6 +6,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ class Request:
     after: int = 0
     timed: bool = False
 
-    @property
+    @cached_property
     def of_bank(self) -> Bank:
         return Bank(self.pseudo_channel, self.rank, self.bank_group, self.bank)
 
@@ -265,14 +266,10 @@ class Channel:
             return refreshing + self.commands_for_bank(oldest.of_bank, queued[:1], queued, held)
 
         active = [index for index in queued if self.requests[index].write == (self.mode == "write")]
-        banks = {self.requests[index].of_bank for index in active}
-        commands = [
-            command
-            for bank in banks
-            for command in self.commands_for_bank(
-                bank, [index for index in active if self.requests[index].of_bank == bank], queued, held
-            )
-        ]
+        wanting: dict[Bank, list[int]] = defaultdict(list)
+        for index in active:
+            wanting[self.requests[index].of_bank].append(index)
+        commands = [c for bank, indices in wanting.items() for c in self.commands_for_bank(bank, indices, queued, held)]
         classes = {"RD": 0, "WR": 0, "RDA": 0, "WRA": 0, "ACT": 1, "PRE": 2}
         commands.sort(key=lambda command: (classes[command.name], self.outcomes[command.request].entry))
         return refreshing + commands + self.timed_out(cycle, queued, held)
