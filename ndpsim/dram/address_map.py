@@ -2,9 +2,9 @@
 
 The notation lists digits, most significant first: `row bank rank column bank_group`. `column:3` is a digit of three
 bits; a name without a width takes all bits of its field that are not spelt out elsewhere. STREAM_CONTROLLER.md has the
-rules for the streams of a rank. Maps of the host also have the digits `channel` and `pseudo_channel`, and may hash after
-a bar: in `row rank bank column bank_group | bank ^= row, bank_group ^= row>>2` the bank of a request is its digit XORed
-with the low bits of the row, the bank group with those of the row shifted right.
+rules for the streams of a rank. Maps of the host also have the digits `channel` and `pseudo_channel`, and may hash
+after a bar: in `row rank bank column bank_group | bank ^= row, bank_group ^= row>>2` the bank of a request is its digit
+XORed with the low bits of the row, the bank group with those of the row shifted right.
 """
 
 import re

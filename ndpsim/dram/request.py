@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ BLOCK = 1 << 18
 MAX_ADDRESS = (1 << 63) - 1
 MAX_CYCLE = (1 << 48) - 1
 MAX_AFTER = (1 << 16) - 1
-DTYPES = (np.int64, np.uint8, np.int64, np.int64)
+DTYPES: tuple[type[np.integer], ...] = (np.int64, np.uint8, np.int64, np.int64)
 
 
 class Requests(NamedTuple):
@@ -27,6 +27,16 @@ class Requests(NamedTuple):
     write: npt.NDArray[np.uint8]
     arrival: npt.NDArray[np.int64]
     after: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, address: Any, write: Any, arrival: Any, after: Any) -> Self:
+        """Return columns of any integer type as requests; columns that fit are not copied."""
+        columns = (address, write, arrival, after)
+        return cls(*(np.ascontiguousarray(*column) for column in zip(columns, DTYPES, strict=True)))
+
+    def part(self, start: int, stop: int) -> Self:
+        """Return some of the requests, as views."""
+        return self.of(*(column[start:stop] for column in self))
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Trace:
 def require_valid(block: Requests, first: int, latest: int, where: str) -> None:
     """Raise InputError unless a block can follow `first` requests of which the last arrived in cycle `latest`."""
     count = len(block.address)
-    limits = {
+    limits: dict[str, tuple[Any, Any]] = {
         "address": (0, MAX_ADDRESS),
         "write": (0, 1),
         "arrival": (np.concatenate([[latest], block.arrival[:-1]]), MAX_CYCLE),

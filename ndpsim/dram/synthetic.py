@@ -49,9 +49,9 @@ def synthetic(name: str, n: int, standard: Standard, address_map: HostMap | None
                 address = index * standard.burst_bytes
             else:
                 address = rng.integers(0, bursts, len(index)) * standard.burst_bytes
-            write = index % 3 == 2 if name == "mixed" else np.zeros(len(index))
-            after = index > 0 if name == "chase" else np.zeros(len(index))
-            yield Requests(address, write.astype(np.uint8), np.zeros_like(index), after.astype(np.int64))
+            none = np.zeros_like(index)
+            write = index % 3 == 2 if name == "mixed" else none
+            yield Requests.of(address, write, none, index > 0 if name == "chase" else none)
 
     return Trace(n, timed=False, dependent=name == "chase", read=read)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
 from ndpsim.files import has_checksums
-from ndpsim.sparsity._fields import dataset_of, integer_of, text_of, vector_of
+from ndpsim.hdf5_fields import dataset_of, integer_of, text_of, vector_of
 from ndpsim.sparsity.statistics import TraceStatistics, layer_statistics
 from ndpsim.sparsity.trace_format import FORMAT, VERSION, TraceHeader, layer_path, one_line, pack, row_bytes
 from ndpsim.sparsity.trace_writer import TraceWriter

@@ -1,4 +1,4 @@
-"""Checked access to the attributes and datasets of a trace file; every refusal names the field."""
+"""Checked access to the attributes and datasets of an HDF5 file; every refusal names the field."""
 
 from __future__ import annotations
 
