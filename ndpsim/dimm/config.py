@@ -12,6 +12,7 @@ from ndpsim.data import workloads_dir
 from ndpsim.dram.address_map import AddressMap, parse_address_map
 from ndpsim.dram.standard import Standard, load_standard
 from ndpsim.errors import InputError
+from ndpsim.isa import codes
 
 T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -28,6 +29,7 @@ class Sourced(BaseModel, Generic[T]):
 
 Count = Sourced[Annotated[int, Field(ge=1, le=1 << 30)]]
 Delay = Sourced[Annotated[int, Field(ge=0, le=1 << 30)]]
+Quantity = Sourced[Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]]
 
 
 class Unit(BaseModel):
@@ -74,21 +76,37 @@ class Barrier(BaseModel):
     latency_ps: Delay
 
 
+class Energy(BaseModel):
+    """What the unit takes for each thing that it does, and all the time."""
+
+    model_config = _STRICT
+    mac_f16: Quantity
+    mac_bf16: Quantity
+    mac_i8: Quantity
+    buffer_byte: Quantity
+    vector_operation: Quantity
+    link_bit: Quantity
+    static: Quantity
+
+
 class DimmConfig(BaseModel):
     """One NDP-DIMM as its file describes it."""
 
     model_config = _STRICT
     name: str
     dram: Sourced[str]
+    ranks: Count | None = None
     unit: Unit
     vector: Vector
     channel: Channel
     link: Link
     barrier: Barrier
+    energy: Energy | None = None
     address_maps: Annotated[dict[str, str], Field(min_length=1)]
 
 
 _UNITS = {
+    "ranks": "rank",
     "unit.core_ps": "ps",
     "unit.buffer_bytes": "byte",
     "unit.macs_per_cycle_16bit": "MAC/cycle",
@@ -103,6 +121,13 @@ _UNITS = {
     "link.picoseconds_per_byte": "ps",
     "link.latency_ps": "ps",
     "barrier.latency_ps": "ps",
+    "energy.mac_f16": "pJ",
+    "energy.mac_bf16": "pJ",
+    "energy.mac_i8": "pJ",
+    "energy.buffer_byte": "pJ",
+    "energy.vector_operation": "pJ",
+    "energy.link_bit": "pJ",
+    "energy.static": "mW",
 }
 """The unit that each value is read in; a file that says another one is refused, not converted."""
 
@@ -120,6 +145,11 @@ class Machine:
     def core_ps(self) -> int:
         """Core clock period in picoseconds."""
         return self.config.unit.core_ps.value
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of one DIMM, those of all its sub-channels; each has a data bus to the unit of its own."""
+        return self.standard.organization.channels * self.standard.organization.ranks
 
     @property
     def atoms(self) -> int:
@@ -186,31 +216,40 @@ def _machine(file: str, raw: dict[str, Any], placement: str | None, dimms: int) 
     if type(dimms) is not int or not 1 <= dimms <= 256:
         raise InputError(f"number of DIMMs: expected 1 to 256, found {dimms}")
     try:
-        standard = load_standard(config.dram.value)
+        standard = load_standard(config.dram.value, ranks=config.ranks.value if config.ranks else None)
     except InputError as error:
         raise InputError(f"{file}: dram: {error}") from None
-    if standard.tck_ps != int(standard.tck_ps) or config.unit.core_ps.value < standard.tck_ps:
+    if standard.burst_bytes != codes.ATOM_BYTES:
         raise InputError(
-            f"{file}: unit.core_ps: expected a core no faster than a DRAM clock of whole picoseconds, "
-            f"found {config.unit.core_ps.value} against {float(standard.tck_ps):g}"
+            f"{file}: dram: expected a standard with bursts of {codes.ATOM_BYTES} bytes, the atom of the instruction "
+            f"set, found {standard.name} with {standard.burst_bytes}"
         )
+    if config.unit.core_ps.value < standard.tck_ps:
+        raise InputError(
+            f"{file}: unit.core_ps: expected a core no faster than a DRAM clock, "
+            f"found {config.unit.core_ps.value} ps against {float(standard.tck_ps):g}"
+        )
+    counts = standard.organization
+    organization = counts.model_copy(update={"channels": 1, "ranks": counts.channels * counts.ranks})
     maps = config.address_maps
     for name, map_text in maps.items():
         try:
-            parse_address_map(map_text, standard.organization)
+            parse_address_map(map_text, organization)
         except InputError as error:
             raise InputError(f"{file}: address_maps.{name}: {error}") from None
     text = maps.get(placement or next(iter(maps)), placement or "")
     if " " not in text.strip():
         raise InputError(f"placement '{placement}': expected one of {', '.join(maps)}, or an address map")
-    return Machine(config, standard, parse_address_map(text, standard.organization), dimms)
+    return Machine(config, standard, parse_address_map(text, organization), dimms)
 
 
 def _unit_faults(config: DimmConfig) -> list[str]:
     faults = []
     for path, unit in _UNITS.items():
-        section, name = path.split(".")
-        found = getattr(getattr(config, section), name).unit
+        entry: Any = config
+        for name in path.split("."):
+            entry = getattr(entry, name, None)  # a DIMM need not give its ranks, and may have no [energy]
+        found = entry.unit if entry else unit
         if found not in ("", unit):
             faults.append(f"{path}.unit: expected {unit}, found {found}")
     return faults

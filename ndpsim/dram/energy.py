@@ -122,8 +122,9 @@ def event_energy(standard: Standard, scale: str = "maximum") -> EventEnergy:
             read_io_pj=read_io,
             write_io_pj=write_io,
         )
-    transfers = bits // standard.bus_bits
-    parts = {name: _of_rail(currents, rail, SCALES[scale], transfers) for name, rail in currents.rails.items()}
+    parts = {
+        name: _of_rail(currents, rail, SCALES[scale], standard.burst_length) for name, rail in currents.rails.items()
+    }
     activate, read, write, refresh, precharged, active = (
         devices * sum(one, 0.0) for one in zip(*parts.values(), strict=True)
     )

@@ -1,0 +1,150 @@
+"""Energy of the NDP units: what a program makes them do, counted instruction by instruction, and the joules of it.
+
+The memory channel (programs, host streams) is not in it: no public figure covers its drivers and termination.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.dimm.config import Machine
+from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, OP, TO, TYPE
+from ndpsim.dimm.resolve import Resolved
+from ndpsim.dimm.timing_kernel import vector_costs
+from ndpsim.dram.activity import RankActivity
+from ndpsim.dram.rank_state import COUNTERS
+from ndpsim.isa import codes
+
+
+@dataclass(frozen=True)
+class NdpWork:
+    """What units did: multiply-accumulates by type, bytes in and out of the buffer, operations of the vector unit, and
+    bytes sent over DIMM-Link."""
+
+    macs_f16: int = 0
+    macs_bf16: int = 0
+    macs_i8: int = 0
+    buffer_bytes: int = 0
+    vector_operations: int = 0
+    link_bytes: int = 0
+
+    def __add__(self, other: "NdpWork") -> "NdpWork":
+        """Return the work of both."""
+        return NdpWork(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+
+@dataclass(frozen=True)
+class NdpEnergy:
+    """Joules of the units by component; `basis` says what the figures rest on. All NaN if the DIMM gives none."""
+
+    mac: float
+    buffer: float
+    vector: float
+    link: float
+    static: float
+    basis: str
+
+    @property
+    def total(self) -> float:
+        """All components together."""
+        return self.mac + self.buffer + self.vector + self.link + self.static
+
+    def summary(self) -> dict[str, Any]:
+        """Return the joules by component, their total, and the basis."""
+        parts = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "basis"}
+        return {**parts, "total": self.total, "basis": self.basis}
+
+
+def ndp_work(resolved: Resolved) -> NdpWork:
+    """Count the work of the instructions that run, on all DIMMs.
+
+    Every operand is read from the buffer and every result written to it: a dot product reads its vector once a row, and
+    scaled rows read and write their sums once a row. That is an upper bound for a unit that keeps some in registers.
+    """
+    op = resolved.ops[resolved.order]
+    code, kind, batch = op[:, OP], op[:, TYPE], op[:, BATCH]
+    size = np.array(codes.TYPE_BYTES, np.int64)
+    dot, axpy = code == codes.OP_DOT, code == codes.OP_AXPY
+
+    elements = op[:, LENGTH] * op[:, COLS]
+    macs = np.where(dot | axpy, elements * batch, 0)
+    moved = np.zeros(len(op), np.int64)
+    moved[dot] = (macs * size[kind] + op[:, LENGTH] * batch * 4)[dot]
+    moved[axpy] = (macs * (4 + 4) + op[:, LENGTH] * batch * size[kind])[axpy]
+    rows = np.isin(code, (codes.OP_LD, codes.OP_ST))
+    moved[rows] = (elements * size[kind])[rows]
+    copies = np.isin(code, (codes.OP_HIN, codes.OP_HOUT, codes.OP_SEND, codes.OP_RECV))
+    moved[copies] = op[copies, COUNT]
+
+    passes, divisions = vector_costs()[code].T
+    vectors = np.maximum(batch, 1)  # as in timing: instructions without a batch have zero there
+    values = op[:, COUNT] * vectors
+    operations = passes * values + np.select([divisions == 1, divisions == 2], [values, vectors], 0)
+    for vector_code, words in _VECTOR_WORDS.items():
+        here = code == vector_code
+        moved[here] = words * 4 * values[here]
+    reduced = np.isin(code, (codes.OP_SUM, codes.OP_MAX))
+    moved[reduced] += 4 * vectors[reduced]
+    converted = code == codes.OP_CVT
+    moved[converted] = (op[:, COUNT] * (size[kind] + size[op[:, TO] % len(size)]))[converted]
+    return NdpWork(
+        macs_f16=int(macs[kind == codes.T_F16].sum()),
+        macs_bf16=int(macs[kind == codes.T_BF16].sum()),
+        macs_i8=int(macs[kind == codes.T_I8].sum()),
+        buffer_bytes=int(moved.sum()),
+        vector_operations=int(operations.sum()),
+        link_bytes=int(op[code == codes.OP_SEND, COUNT].sum()),
+    )
+
+
+_VECTOR_WORDS = {
+    codes.OP_FILL: 1, codes.OP_ADD: 3, codes.OP_MUL: 3, codes.OP_RELU: 2, codes.OP_SILU: 2, codes.OP_GELU: 2,
+    codes.OP_SOFTMAX: 2, codes.OP_SUM: 1, codes.OP_MAX: 1,
+}  # fmt: skip
+"""32-bit words that an element-wise instruction moves for each element; `sum` and `max` also write one a vector."""
+
+
+def ndp_energy(machine: Machine, work: NdpWork, total_ps: int) -> NdpEnergy:
+    """Return the joules of what the machine's units did in a run of `total_ps`."""
+    energy = machine.config.energy
+    if energy is None:
+        return NdpEnergy(*[math.nan] * 5, basis=f"no energy: DIMM {machine.config.name} has no [energy]")
+    macs = (
+        work.macs_f16 * energy.mac_f16.value
+        + work.macs_bf16 * energy.mac_bf16.value
+        + work.macs_i8 * energy.mac_i8.value
+    )
+    static = energy.static.value
+    return NdpEnergy(
+        mac=macs * 1e-12,
+        buffer=work.buffer_bytes * energy.buffer_byte.value * 1e-12,
+        vector=work.vector_operations * energy.vector_operation.value * 1e-12,
+        link=work.link_bytes * 8 * energy.link_bit.value * 1e-12,
+        static=static * 1e-3 * machine.dimms * total_ps * 1e-12,
+        basis=f"[energy] of DIMM {machine.config.name}" + ("" if static else "; static power not included"),
+    )
+
+
+def stream_activity(machine: Machine, counters: NDArray[np.int64], total_ps: int) -> RankActivity:
+    """Return what ranks did in runs of `total_ps` altogether, from their counters int64[DIMMs, ranks, COUNTERS].
+
+    The engine does not count open clocks. A rank that moved a burst is taken as open all the time but for its
+    refreshes, since rows stay open until then: an upper bound. `activity_of_log` counts them exactly.
+    """
+    timing = machine.standard.timing
+    clocks = -(-total_ps // int(machine.standard.tck_ps))
+    count = {name: counters[..., column] for column, name in enumerate(COUNTERS)}
+    used = count["RD"] + count["WR"] > 0
+    closed = count["REF"] * (timing["nRP"] + timing["nRFC"])
+    return RankActivity(
+        activates=count["ACT"],
+        reads=count["RD"],
+        writes=count["WR"],
+        refreshes=count["REF"],
+        bank_refreshes=np.zeros_like(count["REF"]),
+        open_clocks=np.where(used, np.maximum(clocks - closed, 0), 0),
+        clocks=np.full(used.shape, clocks, np.int64),
+    )
