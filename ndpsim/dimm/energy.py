@@ -111,7 +111,9 @@ def ndp_energy(machine: Machine, work: NdpWork, total_ps: int) -> NdpEnergy:
     """Return the joules of what the machine's units did in a run of `total_ps`."""
     energy = machine.config.energy
     if energy is None:
-        return NdpEnergy(*[math.nan] * 5, basis=f"no energy: DIMM {machine.config.name} has no [energy]")
+        nothing = math.nan
+        basis = f"no energy: DIMM {machine.config.name} has no [energy]"
+        return NdpEnergy(nothing, nothing, nothing, nothing, nothing, basis)
     macs = (
         work.macs_f16 * energy.mac_f16.value
         + work.macs_bf16 * energy.mac_bf16.value
@@ -135,7 +137,7 @@ def stream_activity(machine: Machine, counters: NDArray[np.int64], total_ps: int
     refreshes, since rows stay open until then: an upper bound. `activity_of_log` counts them exactly.
     """
     timing = machine.standard.timing
-    clocks = -(-total_ps // int(machine.standard.tck_ps))
+    clocks = -(-total_ps // machine.standard.tck_ps)
     count = {name: counters[..., column] for column, name in enumerate(COUNTERS)}
     used = count["RD"] + count["WR"] > 0
     closed = count["REF"] * (timing["nRP"] + timing["nRFC"])

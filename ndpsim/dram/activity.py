@@ -1,5 +1,6 @@
 """What the ranks of a memory did, counted: the input of the energy model, from counters or from a command log."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +37,9 @@ class RankActivity:
 def activity_of_log(log: CommandLog, standard: Standard, begin: int = 0, end: int | None = None) -> RankActivity:
     """Count what every rank of a log did from clock `begin` to `end` (if None, the end of the last burst or command).
 
-    The arrays have a place for every rank of every DIMM, channel and pseudo-channel up to the highest that the log
-    names; ranks without commands stand by. A bank counts as closed until its first command shows that it was open.
+    The arrays have a place for every rank of the standard, by channel and pseudo-channel, on each DIMM up to the last
+    that the log names; ranks without commands stand by. A bank counts as closed until its first command shows that it
+    was open. Raises InputError if the log names other ranks, or cycles outside.
     """
     rank, ranks = _ranks(log, standard)
     order = np.lexsort((log.cycle, rank))
@@ -69,11 +71,15 @@ def _among(command: npt.NDArray[np.uint8], *names: str) -> npt.NDArray[np.bool_]
 def _ranks(log: CommandLog, standard: Standard) -> tuple[npt.NDArray[np.int64], int]:
     """Number the ranks of a log: for each command the number of its rank, and how many there are."""
     shape = standard.organization
-    if not len(log.cycle):
-        return np.empty(0, np.int64), shape.ranks
-    if not 0 <= log.rank.min() <= log.rank.max() < shape.ranks or log.dimm.min() < 0:
-        raise InputError(f"log: rank: expected DIMMs from 0 and ranks from 0 to {shape.ranks - 1}, found others")
-    return log.dimm.astype(np.int64) * shape.ranks + log.rank, (int(log.dimm.max()) + 1) * shape.ranks
+    dimms = int(log.dimm.max(initial=0)) + 1
+    sizes = {"dimm": dimms, "channel": shape.channels, "pseudo_channel": shape.pseudo_channels, "rank": shape.ranks}
+    rank = np.zeros(len(log.cycle), np.int64)
+    for name, size in sizes.items():
+        place = getattr(log, name)
+        if len(place) and not 0 <= place.min() <= place.max() < size:
+            raise InputError(f"log: {name}: expected 0 to {size - 1}, found {place.min()} to {place.max()}")
+        rank = rank * size + place
+    return rank, math.prod(sizes.values())
 
 
 def _end(cycle: npt.NDArray[np.int64], command: npt.NDArray[np.uint8], standard: Standard) -> int:
