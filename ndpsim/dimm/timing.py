@@ -12,8 +12,9 @@ from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import OP
 from ndpsim.dimm.resolve import Resolved, resolve
 from ndpsim.dimm.timing_kernel import Clocks, Model, Times, run_all, vector_costs
-from ndpsim.dram.log import CommandLog
-from ndpsim.dram.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log, timing_of
+from ndpsim.dram.log import FIELDS, CommandLog
+from ndpsim.dram.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log
+from ndpsim.dram.stream_timing import timing_of
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
@@ -126,8 +127,8 @@ class Timer:
         self.machine = machine
         self.now_ps = 0
         self._model = _model(machine)
-        refresh, ranks = self._model.timing.nREFI, self._model.clocks.ranks
-        staggered = [refresh * (rank + 1) // ranks for rank in range(ranks)]  # for the current that a REF draws
+        interval, ranks = self._model.timing.interval, self._model.clocks.ranks
+        staggered = [interval * (rank + 1) // ranks for rank in range(ranks)]  # for the current that a REF draws
         self._state = new_state(self._model.timing, staggered * machine.dimms)
 
     def run(self, program: Program, resolved: Resolved, *, log: bool = False) -> RunTime:
@@ -170,8 +171,13 @@ class Timer:
 def _model(machine: Machine) -> Model:
     config = machine.config
     unit = config.unit
+    standard = machine.standard
     clocks = Clocks(
-        ranks=machine.standard.organization.ranks,
+        ranks=machine.ranks,
+        subchannels=standard.organization.channels,
+        burst=standard.timing["nBL"],
+        read_latency=standard.read_latency,
+        write_latency=standard.write_latency,
         core=machine.core_ps,
         array_latency=unit.array_latency.value * machine.core_ps,
         macs_16bit=unit.macs_per_cycle_16bit.value,
@@ -184,23 +190,15 @@ def _model(machine: Machine) -> Model:
         link_latency=config.link.latency_ps.value,
         barrier_latency=config.barrier.latency_ps.value,
     )
-    timing = timing_of(machine.standard, unit.activate_ahead.value, unit.return_queue.value)
+    timing = timing_of(standard, unit.activate_ahead.value, unit.return_queue.value)
     return Model(clocks, timing, machine.address_map.arrays(), vector_costs())
 
 
 def _command_log(records: NDArray[np.int64], machine: Machine) -> CommandLog:
-    """Sort the records by cycle, DIMM and rank: no two commands of one rank share a cycle."""
-    column = dict(zip(LOG_COLUMNS, records.T, strict=True))
-    order = np.lexsort((column["rank"], column["dimm"], column["cycle"]))
-    return CommandLog(
-        cycle=column["cycle"][order],
-        command=column["command"][order].astype(np.uint8),
-        dimm=column["dimm"][order].astype(np.int16),
-        rank=column["rank"][order].astype(np.int16),
-        bank_group=column["bank_group"][order].astype(np.int16),
-        bank=column["bank"][order].astype(np.int16),
-        row=column["row"][order].astype(np.int32),
-        column=column["column"][order].astype(np.int32),
-        standard=machine.standard.name,
-        bus="rank",
-    )
+    """Sort the records by cycle, DIMM and rank, and number the ranks within their sub-channels."""
+    fields = dict(zip(LOG_COLUMNS, records.T, strict=True))
+    order = np.lexsort((fields["rank"], fields["dimm"], fields["cycle"]))
+    ranks = machine.standard.organization.ranks
+    fields["channel"], fields["rank"] = np.divmod(fields["rank"], ranks)
+    columns = {name: values[order].astype(FIELDS[name]) for name, values in fields.items()}
+    return CommandLog.of(machine.standard.name, "rank", **columns)

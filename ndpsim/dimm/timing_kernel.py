@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ndpsim.dimm.decode import BASE, BATCH, COLS, COUNT, FIRST, LENGTH, LISTED, OP, PEER, STRIDE, TYPE
 from ndpsim.dram.address_map import MapArrays
-from ndpsim.dram.rank_state import Log, RankState, Timing
+from ndpsim.dram.rank_state import Log, RankState
 from ndpsim.dram.stream import Rows, run_stream
+from ndpsim.dram.stream_timing import Timing
 from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
 from ndpsim.jit import inlined, njit
@@ -22,9 +23,17 @@ Ints = NDArray[np.int64]
 
 
 class Clocks(NamedTuple):
-    """The machine's parameters outside the DRAM, as kernels take them; times in picoseconds."""
+    """The machine's parameters outside the ranks, as kernels take them; times in picoseconds.
+
+    ranks: those with a unit, of all sub-channels. burst, read_latency, write_latency: DRAM clocks of a transfer over a
+    sub-channel, of which there are `subchannels`.
+    """
 
     ranks: int
+    subchannels: int
+    burst: int
+    read_latency: int
+    write_latency: int
     core: int
     array_latency: int
     macs_16bit: int
@@ -88,7 +97,7 @@ def _stream(m: Model, state: RankState, dimm: int, op: Ints, lists: NDArray[np.u
     c, t = m.clocks, m.timing
     atoms = _ceil(op[COLS] * codes.TYPE_BYTES[op[TYPE]], codes.ATOM_BYTES)
     rows = Rows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH])
-    start = _ceil(now, t.tCK_ps)
+    start = _ceil(now * t.ticks, t.tck)
     service = _service(c, op)
     end = now
     for rank in range(c.ranks):
@@ -114,9 +123,12 @@ def _vector(m: Model, op: Ints) -> int:
 
 
 @njit
-def _transfer(t: Timing, size: int, latency_clocks: int) -> int:
-    """Picoseconds from the start of a transfer over the memory channel to its last byte."""
-    return (_ceil(size, codes.ATOM_BYTES) * t.nBL + latency_clocks) * t.tCK_ps if size > 0 else 0
+def _transfer(c: Clocks, t: Timing, size: int, latency: int) -> int:
+    """Picoseconds from the start of a transfer over the memory channel, all sub-channels at once, to its last byte."""
+    if size == 0:
+        return 0
+    clocks = _ceil(_ceil(size, codes.ATOM_BYTES), c.subchannels) * c.burst + latency
+    return _ceil(clocks * t.tck, t.ticks)
 
 
 @inlined
@@ -153,7 +165,7 @@ def run_all(
     at_barrier = np.zeros(dimms, np.bool_)
     for d in range(dimms):
         channel = d // c.dimms_per_channel
-        now[d] = channel_free[channel] + _transfer(t, uploads[d], t.nCWL)
+        now[d] = channel_free[channel] + _transfer(c, t, uploads[d], c.write_latency)
         channel_free[channel] = now[d]
         upload[d] = now[d]
     while True:
@@ -169,7 +181,8 @@ def run_all(
             end = _stream(m, state, d, op, lists, begin, log)
         elif code in (codes.OP_HIN, codes.OP_HOUT):
             channel = d // c.dimms_per_channel
-            end = max(begin, channel_free[channel]) + _transfer(t, op[COUNT], t.nCWL if code == codes.OP_HIN else t.nCL)
+            latency = c.write_latency if code == codes.OP_HIN else c.read_latency
+            end = max(begin, channel_free[channel]) + _transfer(c, t, op[COUNT], latency)
             channel_free[channel] = end if op[COUNT] > 0 else channel_free[channel]
         elif code == codes.OP_SEND:
             side = 1 if op[PEER] > d else 0

@@ -1,17 +1,18 @@
-"""What the stream engine knows of its ranks: timings, state, counters, and where it writes commands."""
+"""What the stream engines know of their ranks: state, counters, and where they write commands."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.standard import Standard
+from ndpsim.dram import log as command_log
+from ndpsim.dram.stream_timing import Timing
 
 NEVER = -(1 << 60)  # a time so early that it binds nothing
-ACT, PRE, PREA, RD, WR, REF = (COMMANDS.index(name) for name in ("ACT", "PRE", "PREA", "RD", "WR", "REF"))
-# Columns of RankState.scalars
-LAST_COMMAND, LAST_ACT, LAST_PRE, LAST_READ, LAST_WRITE, LAST_REF, DUE, MAC_FREE, ACTS_SEEN, ROW_OPENED = range(10)
+ACT, PRE, PREA, RD, WR, REF = (command_log.COMMANDS.index(name) for name in ("ACT", "PRE", "PREA", "RD", "WR", "REF"))
+# Columns of RankState.scalars; the first six are the rank's latest commands, in the order of stream_timing.COMMANDS
+LAST_ACT, LAST_PRE, LAST_PREA, LAST_READ, LAST_WRITE, LAST_REF = range(6)
+FREE, DUE, MAC_FREE, ACTS_SEEN, ROW_READY = range(6, 11)
 # Columns of RankState.counters
 N_ACT, N_PRE, N_PREA, N_RD, N_WR, N_REF, N_TRAINS = range(7)
 COUNTERS = ("ACT", "PRE", "PREA", "RD", "WR", "REF", "trains")
@@ -20,40 +21,14 @@ FIRST, LAST, BURSTS, PACE, PACED = range(5)
 LOG_COLUMNS = ("cycle", "command", "dimm", "rank", "bank_group", "bank", "row", "column")
 
 
-class Timing(NamedTuple):
-    """The timings of a standard in clocks, its clock in picoseconds, and the shape of a rank."""
-
-    nCL: int
-    nCWL: int
-    nBL: int
-    nRCD: int
-    nRP: int
-    nRAS: int
-    nRC: int
-    nRRD_S: int
-    nRRD_L: int
-    nFAW: int
-    nCCD_S: int
-    nCCD_L: int
-    nWR: int
-    nRTP: int
-    nWTR_S: int
-    nWTR_L: int
-    nRFC: int
-    nREFI: int
-    tCK_ps: int
-    bank_groups: int
-    banks: int
-    ahead: int
-    queue: int
-
-
 class RankState(NamedTuple):
     """Everything that the engine remembers of its ranks; the first axis of every array is the rank.
 
-    scalars [10], counters [7]; per bank: open_row (-1 if closed), act, pre, read, write (last command, in clocks);
-    per bank group: group_act, group_read, group_write; recent_acts: ring of activates; patterns: ring of the last
-    trains' bursts.
+    scalars [11], in clocks: the latest command of each kind; FREE, from when on all busses are free of commands; DUE,
+    the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; ACTS_SEEN; ROW_READY, the
+    cycle after the row commands of the train at work. counters [7]. Per bank: open_row (-1 if closed), act, pre, read,
+    write (latest command); per bank group: group_act, group_read, group_write; recent_acts: ring of activates;
+    patterns: ring of the last trains' bursts.
     """
 
     scalars: NDArray[np.int64]
@@ -77,14 +52,6 @@ class Log(NamedTuple):
     used: NDArray[np.int64]
 
 
-def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
-    """Return the engine's view of a standard with integer picoseconds a clock."""
-    organization = standard.organization
-    clocks = {name: standard.timing[name] for name in Timing._fields[:18]}
-    return Timing(**clocks, tCK_ps=int(standard.tck_ps), bank_groups=organization.bank_groups,
-                  banks=organization.banks, ahead=ahead, queue=queue)  # fmt: skip
-
-
 def new_state(timing: Timing, first_due: list[int]) -> RankState:
     """Return the state of idle ranks with all banks closed; `first_due` has each rank's first refresh, in clocks."""
     ranks, groups = len(first_due), timing.bank_groups
@@ -93,8 +60,8 @@ def new_state(timing: Timing, first_due: list[int]) -> RankState:
     def never(*shape: int) -> NDArray[np.int64]:
         return np.full((ranks, *shape), NEVER, np.int64)
 
-    scalars = never(10)
-    scalars[:, LAST_COMMAND] = -1
+    scalars = never(11)
+    scalars[:, FREE] = 0
     scalars[:, DUE] = first_due
     scalars[:, ACTS_SEEN] = 0
     return RankState(
@@ -108,7 +75,7 @@ def new_state(timing: Timing, first_due: list[int]) -> RankState:
         group_act=never(groups),
         group_read=never(groups),
         group_write=never(groups),
-        recent_acts=never((timing.ahead + 2) * groups + 4),
+        recent_acts=never((timing.ahead + 2) * groups + timing.window),
         patterns=never(timing.ahead + 1, 5),
     )
 

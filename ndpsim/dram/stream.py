@@ -1,14 +1,15 @@
-"""The NDP stream engine of one rank: trains of bursts to open rows, in closed form. STREAM_CONTROLLER.md is its specification.
+"""The NDP stream engine of one rank: trains of bursts to open rows, in closed form; STREAM_CONTROLLER.md specifies it.
 
 Nothing here ticks. Trains are taken in order, and for each one the cycles of its precharges, activates and first burst
 follow from a few "earliest" times; all its other bursts follow from a formula. Row commands are issued ahead, so they
 must keep clear of bursts of earlier trains, which are kept as patterns: burst k of a train is issued at
 
-    max(first + k * pace, ceil((paced + k * service) / tCK) - nCL - nBL)
+    max(first + k * pace, ceil((paced + k * service) / tCK) - latency)
 
 where the second term is the pace of the MAC array once it has fallen behind by the length of the return queue.
 
-Kernels count time in clocks of the rank (int64) and in picoseconds (int64) where the MAC array is concerned.
+Kernels count time in clocks of the rank (int64) and, where the MAC array is concerned, in ticks (int64): the largest
+unit in which both a picosecond and the clock period are whole.
 """
 
 from typing import Any, NamedTuple
@@ -20,10 +21,11 @@ from ndpsim.dram.rank_state import (
     BURSTS,
     DUE,
     FIRST,
+    FREE,
     LAST,
     LAST_ACT,
-    LAST_COMMAND,
     LAST_PRE,
+    LAST_PREA,
     LAST_READ,
     LAST_REF,
     LAST_WRITE,
@@ -42,12 +44,12 @@ from ndpsim.dram.rank_state import (
     PREA,
     RD,
     REF,
-    ROW_OPENED,
+    ROW_READY,
     WR,
     Log,
     RankState,
-    Timing,
 )
+from ndpsim.dram.stream_timing import READ, WRITE, Timing
 from ndpsim.jit import inlined, njit
 
 
@@ -81,105 +83,115 @@ def _write(
 
 
 @njit
-def _burst(t: Timing, pattern: Any, service: int, k: int) -> int:
+def _burst(t: Timing, pattern: Any, latency: int, service: int, k: int) -> int:
     """Cycle of burst k of a pattern."""
     cycle = pattern[FIRST] + k * pattern[PACE]
     if k > 0 and pattern[PACED] > NEVER:
-        paced = -(-(pattern[PACED] + k * service) // t.tCK_ps) - t.nCL - t.nBL
-        cycle = max(cycle, paced)
+        cycle = max(cycle, -(-(pattern[PACED] + k * service) // t.tck) - latency)
     return cycle
 
 
 @njit
-def _bus_busy(t: Timing, state: RankState, unit: int, service: int, cycle: int) -> bool:
-    """Tell whether a burst of a recent train occupies the command bus in this cycle."""
+def _off_bursts(t: Timing, state: RankState, unit: int, kind: int, service: int, begin: int, clocks: int) -> int:
+    """First cycle from `begin` on at which a row command of some clocks meets no burst on the command bus."""
+    cycle = begin
+    if t.shared_bus == 0:
+        return cycle
     patterns = state.patterns[unit]
-    for i in range(patterns.shape[0]):
+    latency, burst_clocks = t.latency[kind], t.column_clocks[kind]
+    i = 0
+    while i < patterns.shape[0]:
         pattern = patterns[i]
-        if pattern[FIRST] <= cycle <= pattern[LAST]:
-            k = (cycle - pattern[FIRST]) // pattern[PACE]
+        i += 1
+        low = cycle - burst_clocks + 1
+        if pattern[LAST] < low or pattern[FIRST] >= cycle + clocks:
+            continue
+        k = 0  # the first burst that is not over before `cycle`
+        if pattern[FIRST] < low:
+            k = -(-(low - pattern[FIRST]) // pattern[PACE])
             if pattern[PACED] > NEVER:
-                k = min(k, ((cycle + t.nCL + t.nBL) * t.tCK_ps - pattern[PACED]) // service)
-            k = min(max(k, 0), pattern[BURSTS] - 1)
-            return _burst(t, pattern, service, k) == cycle
-    return False
+                k = min(k, max(((low + latency - 1) * t.tck - pattern[PACED]) // service + 1, 1))
+        burst = _burst(t, pattern, latency, service, k)
+        if burst < cycle + clocks:
+            cycle = burst + burst_clocks
+            i = 0
+    return cycle
 
 
 @njit
-def _act_at(state: RankState, unit: int, cycle: int) -> bool:
+def _off_acts(t: Timing, state: RankState, unit: int, begin: int) -> int:
+    """First cycle from `begin` on at which no ACT so far is on the command bus."""
     acts = state.recent_acts[unit]
-    for i in range(acts.shape[0]):  # noqa: SIM110 (Numba compiles no generator expressions)
-        if acts[i] == cycle:
-            return True
-    return False
-
-
-@njit
-def _precharge_ready(t: Timing, state: RankState, unit: int, b: int) -> int:
-    """Earliest PRE that an open bank allows."""
-    ready = max(state.act[unit, b] + t.nRAS, state.read[unit, b] + t.nRTP)
-    return max(ready, state.write[unit, b] + t.nCWL + t.nBL + t.nWR)
+    seen = state.scalars[unit, ACTS_SEEN]
+    cycle = begin
+    i = max(seen - acts.shape[0], 0)
+    while i < seen:
+        act = acts[i % acts.shape[0]]
+        if act <= cycle < act + t.act_clocks:
+            cycle = act + t.act_clocks
+        i += 1
+    return cycle
 
 
 @inlined
 def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> int:
     """Do the refresh that is due and return the cycle at which the row engine goes on."""
     s = state.scalars[unit]
-    begin = max(s[DUE], s[LAST_COMMAND] + 1)
-    banks = state.open_row.shape[1]
-    precharge = NEVER
-    for b in range(banks):
-        if state.open_row[unit, b] >= 0:
-            precharge = max(precharge, begin, _precharge_ready(t, state, unit, b))
-    refresh = max(begin, s[LAST_REF] + t.nRFC)
-    if precharge > NEVER:
-        for b in range(banks):
-            if state.open_row[unit, b] >= 0:
-                state.open_row[unit, b] = -1
-                state.pre[unit, b] = precharge
-        s[LAST_PRE] = precharge
+    begin = max(s[DUE], s[FREE])
+    any_open = False
+    for b in range(state.open_row.shape[1]):
+        any_open = any_open or state.open_row[unit, b] >= 0
+        state.open_row[unit, b] = -1
+    refresh = begin
+    if any_open:
+        precharge = begin
+        for i in range(len(t.before_prea)):
+            precharge = max(precharge, s[i] + t.before_prea[i])
+        s[LAST_PREA] = precharge
         state.counters[unit, N_PREA] += 1
         _write(log, precharge, PREA, unit, ranks, -1, -1, -1, -1)
-        refresh = max(refresh, precharge + 1)
-    for b in range(banks):
-        refresh = max(refresh, state.pre[unit, b] + t.nRP)
+        refresh = precharge + t.prea_clocks
+    for i in range(len(t.before_ref)):
+        refresh = max(refresh, s[i] + t.before_ref[i])
     s[LAST_REF] = refresh
-    s[LAST_COMMAND] = refresh
-    s[DUE] += t.nREFI
+    s[FREE] = refresh + t.ref_clocks
+    s[DUE] += t.interval
     state.counters[unit, N_REF] += 1
     _write(log, refresh, REF, unit, ranks, -1, -1, -1, -1)
-    return refresh + t.nRFC
+    return refresh + t.ref_act
 
 
 @inlined
-def _open(t: Timing, state: RankState, unit: int, ranks: int, group: int, bank: int, row: int, begin: int, service: int,
-          log: Log) -> None:  # fmt: skip
+def _open(t: Timing, state: RankState, unit: int, ranks: int, kind: int, group: int, bank: int, row: int, begin: int,
+          service: int, log: Log) -> None:  # fmt: skip
     """Precharge a bank if another row is open in it, and activate the row; both no earlier than `begin`."""
     s = state.scalars[unit]
     b = group * t.banks + bank
     if state.open_row[unit, b] >= 0:
-        cycle = max(begin, s[LAST_PRE] + 1, _precharge_ready(t, state, unit, b))
-        while _bus_busy(t, state, unit, service, cycle) or _act_at(state, unit, cycle):
-            cycle += 1
+        cycle = max(begin, s[LAST_PRE] + t.pre_pre, s[LAST_PREA] + t.prea_pre, state.act[unit, b] + t.act_pre)
+        cycle = max(cycle, state.read[unit, b] + t.read_pre, state.write[unit, b] + t.write_pre)
+        last = begin - 1
+        while cycle > last:
+            last = _off_bursts(t, state, unit, kind, service, cycle, 1)
+            cycle = _off_acts(t, state, unit, last)
         state.pre[unit, b] = cycle
         s[LAST_PRE] = cycle
-        s[LAST_COMMAND] = max(s[LAST_COMMAND], cycle)
+        s[FREE] = max(s[FREE], cycle + 1)
         state.counters[unit, N_PRE] += 1
         _write(log, cycle, PRE, unit, ranks, group, bank, -1, -1)
     acts = state.recent_acts[unit]
     seen = s[ACTS_SEEN]
-    cycle = max(begin, state.act[unit, b] + t.nRC, state.pre[unit, b] + t.nRP)
-    cycle = max(cycle, s[LAST_ACT] + t.nRRD_S, state.group_act[unit, group] + t.nRRD_L)
-    cycle = max(cycle, s[LAST_REF] + t.nRFC)
-    if seen >= 4:
-        cycle = max(cycle, acts[(seen - 4) % acts.shape[0]] + t.nFAW)
-    while _bus_busy(t, state, unit, service, cycle):
-        cycle += 1
+    cycle = max(begin, state.act[unit, b] + t.act_act_bank, state.pre[unit, b] + t.pre_act)
+    cycle = max(cycle, s[LAST_ACT] + t.act_act_rank, state.group_act[unit, group] + t.act_act_group)
+    cycle = max(cycle, s[LAST_PREA] + t.prea_act, s[LAST_REF] + t.ref_act)
+    if seen >= t.window > 0:
+        cycle = max(cycle, acts[(seen - t.window) % acts.shape[0]] + t.act_act_window)
+    cycle = _off_bursts(t, state, unit, kind, service, cycle, t.act_clocks)
     acts[seen % acts.shape[0]] = cycle
     s[ACTS_SEEN] = seen + 1
     s[LAST_ACT] = cycle
-    s[LAST_COMMAND] = max(s[LAST_COMMAND], cycle)
-    s[ROW_OPENED] = max(s[ROW_OPENED], cycle)
+    s[ROW_READY] = cycle + t.act_clocks
+    s[FREE] = max(s[FREE], s[ROW_READY])
     state.act[unit, b] = cycle
     state.group_act[unit, group] = cycle
     state.open_row[unit, b] = row
@@ -188,32 +200,26 @@ def _open(t: Timing, state: RankState, unit: int, ranks: int, group: int, bank: 
 
 
 @inlined
-def _first_burst(t: Timing, state: RankState, unit: int, write: bool, start: int, group: int, bank: int, touched: int,
+def _first_burst(t: Timing, state: RankState, unit: int, kind: int, start: int, group: int, bank: int, touched: int,
                  pace: int, service: int) -> int:  # fmt: skip
     """Earliest cycle of burst 0, such that DRAM timing never stops the train again."""
     s = state.scalars[unit]
-    if write:
-        first = max(start, s[LAST_WRITE] + t.nCCD_S, s[LAST_READ] + t.nCL + t.nBL + 2 - t.nCWL)
-    else:
-        first = max(start, s[LAST_READ] + t.nCCD_S, s[LAST_WRITE] + t.nCWL + t.nBL + t.nWTR_S)
-        if service > 0:
-            arrival = s[MAC_FREE] - (t.queue - 1) * service
-            first = max(first, -(-arrival // t.tCK_ps) - t.nCL - t.nBL)
-    first = max(first, s[ROW_OPENED] + 1)
+    first = max(start, s[LAST_READ] + t.read_column_rank[kind], s[LAST_WRITE] + t.write_column_rank[kind])
+    if service > 0:
+        arrival = s[MAC_FREE] - (t.queue - 1) * service
+        first = max(first, -(-arrival // t.tck) - t.latency[kind])
+    first = max(first, s[ROW_READY])
     for k in range(touched):
         g = (group + k) % t.bank_groups
-        ready = state.act[unit, g * t.banks + bank] + t.nRCD
-        if write:
-            ready = max(ready, state.group_write[unit, g] + t.nCCD_L)
-        else:
-            ready = max(ready, state.group_read[unit, g] + t.nCCD_L)
-            ready = max(ready, state.group_write[unit, g] + t.nCWL + t.nBL + t.nWTR_L)
+        ready = state.act[unit, g * t.banks + bank] + t.act_column[kind]
+        ready = max(ready, state.group_read[unit, g] + t.read_column_group[kind])
+        ready = max(ready, state.group_write[unit, g] + t.write_column_group[kind])
         first = max(first, ready - k * pace)
     return first
 
 
 @inlined
-def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, write: bool, start: int, begin: int,
+def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, kind: int, start: int, begin: int,
            slot: int, local: int, bursts: int, service: int, log: Log) -> None:  # fmt: skip
     """Run one train of `bursts` bursts from local address `local` on; `begin` is the cycle of its take-up."""
     group = bank = row = 0
@@ -226,16 +232,17 @@ def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, 
             bank |= part
         elif digit[2] == ROW:
             row |= part
-    rotates = amap.rotating == 1 and t.nCCD_S * t.bank_groups >= t.nCCD_L
-    pace = t.nCCD_S if rotates else t.nCCD_L
+    rotates = amap.rotating == 1 and t.near[kind] * t.bank_groups >= t.far[kind]
+    pace = t.near[kind] if rotates else t.far[kind]
+    latency = t.latency[kind]
     touched = min(bursts, t.bank_groups) if rotates else 1
     s = state.scalars[unit]
-    s[ROW_OPENED] = NEVER
+    s[ROW_READY] = NEVER
     for k in range(touched):
         g = (group + k) % t.bank_groups
         if state.open_row[unit, g * t.banks + bank] != row:
-            _open(t, state, unit, ranks, g, bank, row, begin, service, log)
-    first = _first_burst(t, state, unit, write, start, group, bank, touched, pace, service)
+            _open(t, state, unit, ranks, kind, g, bank, row, begin, service, log)
+    first = _first_burst(t, state, unit, kind, start, group, bank, touched, pace, service)
 
     pattern = state.patterns[unit, slot]
     pattern[FIRST] = first
@@ -244,32 +251,32 @@ def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, 
     pattern[PACED] = NEVER
     last = first + (bursts - 1) * pace
     if service > 0:
-        finished = max((first + t.nCL + t.nBL) * t.tCK_ps, s[MAC_FREE]) + service
-        if service > pace * t.tCK_ps:
+        finished = max((first + latency) * t.tck, s[MAC_FREE]) + service
+        if service > pace * t.tck:
             pattern[PACED] = finished - t.queue * service
-            last = _burst(t, pattern, service, bursts - 1)
-        s[MAC_FREE] = max(finished + (bursts - 1) * service, (last + t.nCL + t.nBL) * t.tCK_ps + service)
+            last = _burst(t, pattern, latency, service, bursts - 1)
+        s[MAC_FREE] = max(finished + (bursts - 1) * service, (last + latency) * t.tck + service)
     pattern[LAST] = last
 
     for k in range(max(bursts - touched, 0), bursts):
-        cycle = _burst(t, pattern, service, k)
+        cycle = _burst(t, pattern, latency, service, k)
         g = (group + k) % t.bank_groups if rotates else group
-        if write:
+        if kind == WRITE:
             state.write[unit, g * t.banks + bank] = cycle
             state.group_write[unit, g] = cycle
         else:
             state.read[unit, g * t.banks + bank] = cycle
             state.group_read[unit, g] = cycle
-    s[LAST_WRITE if write else LAST_READ] = last
-    s[LAST_COMMAND] = max(s[LAST_COMMAND], last)
-    state.counters[unit, N_WR if write else N_RD] += bursts
+    s[LAST_WRITE if kind == WRITE else LAST_READ] = last
+    s[FREE] = max(s[FREE], last + t.column_clocks[kind])
+    state.counters[unit, N_WR if kind == WRITE else N_RD] += bursts
     state.counters[unit, N_TRAINS] += 1
     if log.records.shape[0] > 0:
-        _log_bursts(t, amap, unit, ranks, write, local, pattern, service, bank, row, log)
+        _log_bursts(t, amap, unit, ranks, kind, local, pattern, service, bank, row, log)
 
 
 @inlined
-def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, write: bool, local: int, pattern: Any, service: int,
+def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, kind: int, local: int, pattern: Any, service: int,
                 bank: int, row: int, log: Log) -> None:  # fmt: skip
     for k in range(pattern[BURSTS]):
         group = column = 0
@@ -280,7 +287,8 @@ def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, write: bool, 
                 group |= part
             elif digit[2] == COLUMN:
                 column |= part
-        _write(log, _burst(t, pattern, service, k), WR if write else RD, unit, ranks, group, bank, row, column)
+        cycle = _burst(t, pattern, t.latency[kind], service, k)
+        _write(log, cycle, WR if kind == WRITE else RD, unit, ranks, group, bank, row, column)
 
 
 @njit
@@ -298,16 +306,18 @@ def _below(amap: MapArrays, rank: int, atom: int) -> int:
 
 @njit
 def run_stream(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, write: bool, rows: Rows, lists: Any,
-               start: int, service: int, log: Log) -> int:  # fmt: skip
+               start: int, service_ps: int, log: Log) -> int:  # fmt: skip
     """Run the part of an instruction that lies in one rank, and return when it is done, in picoseconds.
 
-    unit = dimm * ranks + rank; start in clocks; service: picoseconds that the MAC slice needs for a burst (0 for
+    unit = dimm * ranks + rank; start in clocks; service_ps: picoseconds that the MAC slice needs for a burst (0 for
     writes).
     """
     rank = unit % ranks
     s = state.scalars[unit]
+    kind = WRITE if write else READ
+    service = service_ps * t.ticks
     run = 1 << amap.run_bits
-    if amap.rotating == 1 and t.nCCD_S * t.bank_groups < t.nCCD_L:
+    if amap.rotating == 1 and t.near[kind] * t.bank_groups < t.far[kind]:
         run = 1
     depth = state.patterns.shape[1]
     trains = 0
@@ -321,13 +331,14 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: i
             stop = min(end, (local | (run - 1)) + 1)
             if trains >= t.ahead:
                 begin = max(begin, state.patterns[unit, (trains - t.ahead) % depth, FIRST] + 1)
-            while t.nREFI > 0 and s[DUE] <= begin:
+            while t.interval > 0 and s[DUE] <= begin:
                 begin = max(begin, _refresh(t, state, unit, ranks, log))
-            _train(t, amap, state, unit, ranks, write, start, begin, trains % depth, local, stop - local, service, log)
+            _train(t, amap, state, unit, ranks, kind, start, begin, trains % depth, local, stop - local, service, log)
             trains += 1
             local = stop
+    done = s[MAC_FREE]
     if trains == 0:
-        return start * t.tCK_ps
-    if write:
-        return (s[LAST_WRITE] + t.nCWL + t.nBL) * t.tCK_ps
-    return s[MAC_FREE]
+        done = start * t.tck
+    elif write:
+        done = (s[LAST_WRITE] + t.latency[WRITE]) * t.tck
+    return -(-done // t.ticks)

@@ -46,7 +46,7 @@ class NdpDimms:
         self.totals = self._nothing()
 
     def _nothing(self) -> Totals:
-        ranks = self.machine.standard.organization.ranks
+        ranks = self.machine.ranks
         return Totals(np.zeros((self.machine.dimms, ranks, 7), np.int64), np.zeros(self.machine.dimms, np.int64))
 
     def add_layer(

@@ -77,7 +77,7 @@ COUNT_FAULT = "expected greater than or equal to 1, found"
         ('name = "hermes"', "", "name: expected a value, found none"),
         ('row = "row bank bank_group rank column" ', "row = 3 ", "address_maps.row: expected a valid string, found 3"),
         ("core_ps = { value = 1000,", "core_ps = { value = 600,",
-         "unit.core_ps: expected a core no faster than a DRAM clock of whole picoseconds, found 600 against 625"),
+         "unit.core_ps: expected a core no faster than a DRAM clock, found 600 ps against 625"),
     ],
 )  # fmt: skip
 def test_a_faulty_entry_is_refused_by_its_name(tmp_path, old, new, sentence):

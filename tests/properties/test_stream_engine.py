@@ -1,5 +1,7 @@
 """The fast stream engine and the per-cycle reference send the same commands in the same cycles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +11,12 @@ from oracles.rank_controller import RankController, parse_map, trains_of
 from ndpsim.dram.address_map import parse_address_map
 from ndpsim.dram.checker import check
 from ndpsim.dram.log import COMMANDS, CommandLog
-from ndpsim.dram.rank_state import LOG_COLUMNS, Log, new_state, timing_of
-from ndpsim.dram.standard import Organization, Standard
+from ndpsim.dram.rank_state import LOG_COLUMNS, Log, new_state
+from ndpsim.dram.standard import Organization, load_standard
 from ndpsim.dram.stream import Rows, run_stream
+from ndpsim.dram.stream_timing import timing_of
 
+DDR4 = load_standard("DDR4-3200AA")
 ORGANIZATIONS = [
     {"ranks": 2, "bank_groups": 2, "banks": 2, "rows": 8, "columns": 8},
     {"ranks": 4, "bank_groups": 2, "banks": 4, "rows": 4, "columns": 16},
@@ -89,8 +93,8 @@ def runs(draw):
 def fast_log(run, rank):
     """Run the engine on one rank; return its commands in order, and the end of each stream."""
     organization = Organization(**run["organization"])
-    standard = Standard(
-        name="test", data_rate_mtps=2_000_000 // run["tck"], organization=organization, timing=run["timing"]
+    standard = replace(
+        DDR4, data_rate_mtps=2_000_000 // run["tck"], organization=organization, timing=DDR4.timing | run["timing"]
     )
     timing = timing_of(standard, run["ahead"], run["queue"])
     amap = parse_address_map(run["map"], organization).arrays()
@@ -147,10 +151,12 @@ def test_the_engine_sends_the_same_commands_in_the_same_cycles_as_the_per_cycle_
 def test_the_independent_checker_accepts_every_log_of_the_engine(run):
     organization = Organization(**run["organization"])
     timing = run["timing"] | {"nREFI": run["timing"]["nREFI"] or 1 << 29}
-    standard = Standard(name="test", data_rate_mtps=2_000_000 // run["tck"], organization=organization, timing=timing)
+    standard = replace(
+        DDR4, data_rate_mtps=2_000_000 // run["tck"], organization=organization, timing=DDR4.timing | timing
+    )
     fast, _ = fast_log(run, 0)
     column = dict(zip(LOG_COLUMNS, fast.T, strict=True))
-    log = CommandLog(**column, standard="test", bus="rank")
+    log = CommandLog.of("test", "rank", **column)
     report = check(log, standard)
     assert report.legal, report.counts
 

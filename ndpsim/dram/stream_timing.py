@@ -1,0 +1,178 @@
+"""The gaps that the NDP stream controller keeps, looked up in a standard; STREAM_CONTROLLER.md has them."""
+
+from typing import NamedTuple
+
+from ndpsim.dram.standard import Standard
+from ndpsim.errors import InputError
+
+COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "REF")
+READ, WRITE = 0, 1  # places in a Pair
+_KEPT = {
+    ("bank", "ACT"): "ACT PRE",
+    ("bank", "PRE"): "ACT RD WR",
+    ("bank", "RD"): "ACT",
+    ("bank", "WR"): "ACT",
+    ("bank_group", "ACT"): "ACT",
+    ("bank_group", "RD"): "RD WR",
+    ("bank_group", "WR"): "RD WR",
+    ("rank", "ACT"): "ACT PREA REF",
+    ("rank", "PRE"): "PRE PREA",
+    ("rank", "PREA"): " ".join(COMMANDS),
+    ("rank", "RD"): "RD WR",
+    ("rank", "WR"): "RD WR",
+    ("rank", "REF"): " ".join(COMMANDS),
+}
+"""By scope and later command: the earlier ones."""
+_MAX_TICKS = 1 << 20  # a picosecond; leaves int64 some two simulated seconds at the least, and 10**6 s at DDR5-4800
+
+Pair = tuple[int, int]
+PerCommand = tuple[int, int, int, int, int, int]
+
+
+class Timing(NamedTuple):
+    """A standard as the stream engine sees it: all gaps in clocks, from first clock to first clock.
+
+    `x_y` is the gap from X to Y; a pair has the value for a Y or a kind of RD and of WR; `before_prea` and `before_ref`
+    are by earlier command, in the order of COMMANDS. tck is the clock period in ticks, of which there are `ticks` a
+    picosecond, so that both are integers. latency: clocks from a column command to the end of its data. near, far:
+    gaps between bursts of a stream in different bank groups and in the same.
+    """
+
+    bank_groups: int
+    banks: int
+    ahead: int
+    queue: int
+    tck: int
+    ticks: int
+    interval: int  # from refresh to refresh; 0: none
+    shared_bus: int  # 1 if row and column commands share a bus
+    act_clocks: int
+    prea_clocks: int
+    ref_clocks: int
+    column_clocks: Pair
+    latency: Pair
+    near: Pair
+    far: Pair
+    act_column: Pair
+    read_column_rank: Pair
+    read_column_group: Pair
+    write_column_rank: Pair
+    write_column_group: Pair
+    act_act_bank: int
+    act_act_group: int
+    act_act_rank: int
+    window: int  # the gap act_act_window is from the window-th latest ACT; 0: there is no such rule
+    act_act_window: int
+    pre_act: int
+    prea_act: int
+    ref_act: int
+    act_pre: int
+    read_pre: int
+    write_pre: int
+    pre_pre: int
+    prea_pre: int
+    before_prea: PerCommand
+    before_ref: PerCommand
+
+
+def gap(standard: Standard, scope: str, earlier: str, later: str) -> int:
+    """Return the largest gap in clocks between two commands in a scope, 0 if none; tFAW and its like are left out."""
+    return max(
+        (row.gap for row in standard.constraints
+         if (row.scope, row.earlier, row.later) == (scope, earlier, later) and row.window == 1),
+        default=0,
+    )  # fmt: skip
+
+
+def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
+    """Return the engine's view of a standard; ahead, queue: the controller's depths, in trains and in bursts.
+
+    Raises InputError naming the rule if the standard has one that the controller does not keep.
+    """
+    _require_kept(standard)
+    clocks = standard.clocks
+
+    def get(scope: str, earlier: str, later: str) -> int:
+        return gap(standard, scope, earlier, later)
+
+    def columns(scope: str, earlier: str) -> Pair:
+        return get(scope, earlier, "RD"), get(scope, earlier, "WR")
+
+    def before(later: str) -> PerCommand:
+        act, pre, prea, read, write, ref = (get("rank", earlier, later) for earlier in COMMANDS)
+        return act, pre, prea, read, write, ref
+
+    def after_clocks(earlier: str, gaps: Pair) -> Pair:
+        return max(gaps[0], clocks[earlier]), max(gaps[1], clocks[earlier])
+
+    reads, writes = after_clocks("RD", columns("rank", "RD")), after_clocks("WR", columns("rank", "WR"))
+    near = reads[0], writes[1]
+    windows = [row for row in standard.constraints if row.window > 1]
+    refresh = standard.refresh.get("all_bank")
+    return Timing(
+        bank_groups=standard.organization.bank_groups,
+        banks=standard.organization.banks,
+        ahead=ahead,
+        queue=queue,
+        tck=standard.tck_ps.numerator,
+        ticks=standard.tck_ps.denominator,
+        interval=refresh.interval if refresh else 0,
+        shared_bus=int(any("ACT" in bus and "RD" in bus for bus in standard.busses)),
+        act_clocks=clocks["ACT"],
+        prea_clocks=clocks["PREA"],
+        ref_clocks=clocks["REF"],
+        column_clocks=(clocks["RD"], clocks["WR"]),
+        latency=(standard.read_latency + standard.timing["nBL"], standard.write_latency + standard.timing["nBL"]),
+        near=near,
+        far=(max(near[0], get("bank_group", "RD", "RD")), max(near[1], get("bank_group", "WR", "WR"))),
+        act_column=columns("bank", "ACT"),
+        read_column_rank=reads,
+        read_column_group=columns("bank_group", "RD"),
+        write_column_rank=writes,
+        write_column_group=columns("bank_group", "WR"),
+        act_act_bank=get("bank", "ACT", "ACT"),
+        act_act_group=get("bank_group", "ACT", "ACT"),
+        act_act_rank=max(get("rank", "ACT", "ACT"), clocks["ACT"]),
+        window=windows[0].window if windows else 0,
+        act_act_window=windows[0].gap if windows else 0,
+        pre_act=get("bank", "PRE", "ACT"),
+        prea_act=get("rank", "PREA", "ACT"),
+        ref_act=max(get("rank", "REF", "ACT"), clocks["REF"]),
+        act_pre=get("bank", "ACT", "PRE"),
+        read_pre=get("bank", "RD", "PRE"),
+        write_pre=get("bank", "WR", "PRE"),
+        pre_pre=max(get("rank", "PRE", "PRE"), clocks["PRE"]),
+        prea_pre=get("rank", "PREA", "PRE"),
+        before_prea=before("PREA"),
+        before_ref=before("REF"),
+    )
+
+
+def _require_kept(standard: Standard) -> None:
+    """Refuse a standard with a rule that the controller would break without knowing."""
+
+    def refuse(what: str, expected: str) -> InputError:
+        return InputError(f"{standard.name}: {what}: expected {expected} in a standard for NDP streams")
+
+    windows = set()
+    for row in standard.constraints:
+        pair = f"{row.rule} ({row.earlier} to {row.later}, {row.scope})"
+        if row.scope == "other_rank" or row.gap <= 0 or not {row.earlier, row.later} <= set(COMMANDS):
+            continue
+        if row.window > 1:
+            windows.add(row)
+            if (row.scope, row.earlier, row.later) != ("rank", "ACT", "ACT"):
+                raise refuse(pair, "a window over the ACTs of a rank only")
+        elif row.earlier not in _KEPT.get((row.scope, row.later), "").split():
+            through_act = gap(standard, "rank", "REF", "ACT") + gap(standard, "bank", "ACT", row.later)
+            if (row.scope, row.earlier) != ("rank", "REF") or row.gap > through_act:
+                raise refuse(pair, "no such gap")
+    if len(windows) > 1:
+        raise refuse(" and ".join(sorted(row.rule for row in windows)), "one window only")
+    if standard.clocks["PRE"] != 1:
+        raise refuse("PRE", "a command of one clock")
+    bus = {command: number for number, names in enumerate(standard.busses) for command in names}
+    if len({bus[name] for name in ("ACT", "PRE", "PREA", "REF")}) > 1 or bus["RD"] != bus["WR"]:
+        raise refuse("command busses", "all row commands on one and all column commands on one")
+    if standard.tck_ps.denominator > _MAX_TICKS:
+        raise refuse("data rate", f"a clock period in picoseconds with a denominator of at most {_MAX_TICKS}")
