@@ -3,38 +3,20 @@
 A file keeps each timing as a minimum in clocks, in nanoseconds, or both; `in_clocks` alone converts.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
-from itertools import product
 from math import ceil, floor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from ndpsim.data import workloads_dir
 from ndpsim.dram.constraints import Constraint, Row, expand, names_in, value_of
 from ndpsim.dram.currents import DeviceCurrents, DeviceEnergies, nearest_currents
-from ndpsim.dram.standard_faults import faults_of_names
-from ndpsim.dram.standard_file import (
-    MAX_CLOCKS,
-    PowerOfTwo,
-    Preset,
-    RefreshKind,
-    RefreshRow,
-    Rounding,
-    StandardFile,
-    Table,
-    TimingValue,
-    faults_of_form,
-)
+from ndpsim.dram.standard_file import MAX_CLOCKS, PowerOfTwo, RefreshKind, RefreshRow, Rounding, Table, TimingValue
+from ndpsim.dram.standard_presets import PresetEntry, presets_of, shipped_presets
 from ndpsim.errors import InputError
-
-_EXTENSION_KEYS = {"extends", "source", "device", "speed", "preset"}
 
 
 class Organization(Table):
@@ -151,29 +133,80 @@ def load_standard(name: str, ranks: int | None = None, channels: int | None = No
 
     `ranks` of a channel and `channels` replace those of the preset.
     """
-    path, toml, preset = name.rpartition(".toml:")
-    if toml or name.endswith(".toml"):
-        standard = _from_file(Path(path + ".toml" if toml else name), preset if toml else "")
-    else:
-        presets = _shipped()
-        if name not in presets:
-            short = [known for known, entry in presets.items() if entry.is_short]
-            raise InputError(
-                f"standard: expected one of {', '.join(short)}, one of these with a device (such as "
-                f"DDR4-3200AA-4Gb_x16), or a TOML file, found {name!r}"
-            )
-        standard = presets[name].build()
     counts = {"ranks": ranks, "channels": channels}
     chosen = {key: value for key, value in counts.items() if value is not None}
     for key, value in chosen.items():
         if type(value) is not int or not 1 <= value <= MAX_CLOCKS or value & (value - 1):
             raise InputError(f"{key}: expected a power of two, found {value!r}")
+    standard = _build(_find(name))
     return replace(standard, organization=standard.organization.model_copy(update=chosen))
 
 
 def standard_names() -> list[str]:
     """Return the names that `load_standard` knows, sorted."""
-    return sorted(_shipped())
+    return sorted(shipped_presets())
+
+
+def read_standards(path: Path) -> dict[str, Standard]:
+    """Return all presets that one file adds, by name; an InputError lists every fault of the file, one on a line."""
+    return {name: _build(entry) for name, entry in presets_of(path).items()}
+
+
+def _find(name: str) -> PresetEntry:
+    path, toml, preset = name.rpartition(".toml:")
+    if not toml and not name.endswith(".toml"):
+        presets = shipped_presets()
+        if name not in presets:
+            raise InputError(
+                f"standard: expected one of {', '.join(_short(presets))}, one of these with a device (such as "
+                f"DDR4-3200AA-4Gb_x16), or a TOML file, found {name!r}"
+            )
+        return presets[name]
+    file = Path(path + ".toml" if toml else name)
+    presets = presets_of(file)
+    short = _short(presets) or list(presets)
+    if not toml and len(short) == 1:
+        return presets[short[0]]
+    if preset not in presets:
+        found = repr(preset) if preset else "none"
+        raise InputError(f"{file}: preset: expected {file}:NAME with one of {', '.join(short)}, found {found}")
+    return presets[preset]
+
+
+def _short(presets: Mapping[str, PresetEntry]) -> list[str]:
+    return [name for name, entry in presets.items() if entry.is_short]
+
+
+def _build(entry: PresetEntry) -> Standard:
+    file, preset = entry.file, entry.preset
+    device, speed = file.device[preset.device], file.speed[preset.speed]
+    values = file.timing | device.timing | speed.timing | preset.timing
+    tck_ps = clock_period_ps(speed.data_rate_mtps, file.transfers_per_clock)
+    sums = {key: value.sum for key, value in values.items() if value.sum is not None}
+    timing = {key: in_clocks(value, tck_ps, file.rounding) for key, value in values.items() if key not in sums}
+    timing.setdefault("nBL", max(1, file.burst_length // file.transfers_per_clock))
+    organization = Organization(
+        channels=preset.channels or file.channels,
+        pseudo_channels=file.pseudo_channels,
+        ranks=preset.ranks or device.ranks,
+        **device.model_dump(include={"bank_groups", "banks", "rows", "columns", "width", "density_gbit"}),
+    )
+    return Standard(
+        name=entry.name,
+        data_rate_mtps=speed.data_rate_mtps,
+        organization=organization,
+        timing=_with_sums(f"{entry.path}: {entry.name}", sorted({*timing, *sums}), timing, sums),
+        family=file.standard,
+        transfers_per_clock=file.transfers_per_clock,
+        burst_length=file.burst_length,
+        bus_bits=file.bus_bits,
+        clocks={command: clocks for bus in file.bus for command, clocks in bus.commands.items()},
+        busses=tuple(tuple(bus.commands) for bus in file.bus),
+        rows=tuple(Row(**row.model_dump()) for row in file.constraints),
+        sums=sums,
+        refresh_rows=file.refresh,
+        currents=nearest_currents(device.currents, speed.data_rate_mtps),
+    )
 
 
 def with_overrides(standard: Standard, overrides: Mapping[str, int]) -> Standard:
@@ -201,139 +234,3 @@ def _with_sums(name: str, order: list[str], timing: dict[str, int], sums: dict[s
                 if not 1 <= timing[key] <= MAX_CLOCKS:
                     raise InputError(f"{name}: {key}: expected {text} from 1 to {MAX_CLOCKS}, found {timing[key]}")
     return {key: timing[key] for key in order}
-
-
-class _Entry(NamedTuple):
-    """A preset that can be built: where it comes from, and whether a name without a device leads to it."""
-
-    path: Path
-    file: StandardFile
-    name: str
-    preset: Preset
-    is_short: bool
-
-    def build(self) -> Standard:
-        file, preset = self.file, self.preset
-        device, speed = file.device[preset.device], file.speed[preset.speed]
-        values = file.timing | device.timing | speed.timing | preset.timing
-        tck_ps = clock_period_ps(speed.data_rate_mtps, file.transfers_per_clock)
-        sums = {key: value.sum for key, value in values.items() if value.sum is not None}
-        timing = {key: in_clocks(value, tck_ps, file.rounding) for key, value in values.items() if key not in sums}
-        timing.setdefault("nBL", max(1, file.burst_length // file.transfers_per_clock))
-        organization = Organization(
-            channels=preset.channels or file.channels,
-            pseudo_channels=file.pseudo_channels,
-            ranks=preset.ranks or device.ranks,
-            **device.model_dump(include={"bank_groups", "banks", "rows", "columns", "width", "density_gbit"}),
-        )
-        return Standard(
-            name=self.name,
-            data_rate_mtps=speed.data_rate_mtps,
-            organization=organization,
-            timing=_with_sums(f"{self.path}: {self.name}", sorted({*timing, *sums}), timing, sums),
-            family=file.standard,
-            transfers_per_clock=file.transfers_per_clock,
-            burst_length=file.burst_length,
-            bus_bits=file.bus_bits,
-            clocks={command: clocks for bus in file.bus for command, clocks in bus.commands.items()},
-            busses=tuple(tuple(bus.commands) for bus in file.bus),
-            rows=tuple(Row(**row.model_dump()) for row in file.constraints),
-            sums=sums,
-            refresh_rows=file.refresh,
-            currents=nearest_currents(device.currents, speed.data_rate_mtps),
-        )
-
-
-def read_standards(path: Path) -> dict[str, Standard]:
-    """Read all presets of one file; an InputError lists every fault of the file, one on a line."""
-    return {name: entry.build() for name, entry in _entries(path).items()}
-
-
-def _shipped() -> dict[str, _Entry]:
-    presets: dict[str, _Entry] = {}
-    for path in sorted(_folder().glob("*.toml")):
-        for name, entry in _entries(path).items():
-            if name in presets:
-                raise InputError(f"{path}: preset.{name}: expected a name that no other file has, found it twice")
-            presets[name] = entry
-    return presets
-
-
-def _folder() -> Path:
-    return workloads_dir() / "hardware" / "dram"
-
-
-def _from_file(path: Path, name: str) -> Standard:
-    presets = _entries(path)
-    short = [known for known, entry in presets.items() if entry.is_short] or list(presets)
-    if not name and len(short) == 1:
-        return presets[short[0]].build()
-    if name not in presets:
-        found = repr(name) if name else "none"
-        raise InputError(f"{path}: preset: expected {path}:NAME with one of {', '.join(short)}, found {found}")
-    return presets[name].build()
-
-
-def _entries(path: Path) -> dict[str, _Entry]:
-    """Return the presets that a file adds; an InputError lists every fault of the file, one on a line."""
-    content = _read(path)
-    base: dict[str, Any] = {}
-    faults = []
-    if "extends" in content:
-        base = _base(path, content["extends"])
-        faults += [f"{key}: expected only known keys, found this one" for key in content.keys() - _EXTENSION_KEYS]
-        whole = dict(base)
-        for kind in ("device", "speed", "preset"):
-            added = content.get(kind, {})
-            if not isinstance(added, dict):
-                faults.append(f"{kind}: expected a table, found {added!r}")
-                continue
-            known = base.get(kind, {})
-            faults += [
-                f"{kind}.{name}: expected a new name, found one of the standard" for name in added if name in known
-            ]
-            whole[kind] = known | added
-    else:
-        whole = content
-    try:
-        file = StandardFile.model_validate(whole)
-    except ValidationError as error:
-        faults += faults_of_form(error)
-    faults += faults_of_names(whole)
-    if faults:
-        raise InputError("\n".join(f"{path}: {fault}" for fault in faults))
-    return _presets(path, file, base)
-
-
-def _presets(path: Path, file: StandardFile, base: dict[str, Any]) -> dict[str, _Entry]:
-    """Return the presets of a standard that are not those of the base alone."""
-    presets = {}
-    for speed, device in product(file.speed, file.device):
-        if speed in base.get("speed", {}) and device in base["device"]:
-            continue
-        preset = Preset(device=device, speed=speed, source=file.source)
-        name = f"{file.standard}-{speed}"
-        if device == file.default_device:
-            presets[name] = _Entry(path, file, name, preset, True)
-        presets[f"{name}-{device}"] = _Entry(path, file, f"{name}-{device}", preset, False)
-    for name, preset in file.preset.items():
-        if name not in base.get("preset", {}):
-            presets[name] = _Entry(path, file, name, preset, True)
-    return presets
-
-
-def _base(path: Path, family: object) -> dict[str, Any]:
-    for other in sorted(_folder().glob("*.toml")):
-        content = _read(other)
-        if other != path and family is not None and content.get("standard") == family:
-            return content
-    raise InputError(f"{path}: extends: expected the name of a standard, found {family!r}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except OSError as error:
-        raise InputError(f"{path}: expected a readable file, found {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that does not parse
-        raise InputError(f"{path}: expected a TOML file, found: {error}") from error

@@ -107,7 +107,7 @@ class Device(Table):
     banks: PowerOfTwo
     rows: PowerOfTwo
     columns: PowerOfTwo
-    timing: dict[str, TimingValue]
+    timing: dict[str, TimingValue] = {}
     currents: list[Currents] = []
 
 
@@ -115,7 +115,7 @@ class Speed(Table):
     """A speed bin."""
 
     data_rate_mtps: _Rate
-    timing: dict[str, TimingValue]
+    timing: dict[str, TimingValue] = {}
 
 
 class Preset(Table):
