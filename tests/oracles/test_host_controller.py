@@ -361,11 +361,12 @@ def test_digits_are_read_from_the_least_significant_end():
 def test_fields_are_hashed_with_the_low_bits_of_row_and_column():
     text = "row rank bank column bank_group channel"
     plain = parse_map(text, MAPPED)
-    hashed = parse_map(text + " | bank ^= row, bank_group ^= row>>1, bank_group ^= column", MAPPED)
+    hashed = parse_map(text + " | bank ^= row, bank_group ^= row>>1, rank ^= column", MAPPED)
     for address in range(0, 1 << 16, 64):
         fields = plain.locate(address)
         fields["bank"] ^= fields["row"] & 1
-        fields["bank_group"] ^= (fields["row"] >> 1) ^ fields["column"]
+        fields["bank_group"] ^= fields["row"] >> 1
+        fields["rank"] ^= fields["column"] & 1
         assert hashed.locate(address) == fields
 
 
