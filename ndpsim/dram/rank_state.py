@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ndpsim.dram import log as command_log
 from ndpsim.dram.stream_timing import Timing
+from ndpsim.jit import njit
 
 NEVER = -(1 << 60)  # a time so early that it binds nothing
 ACT, PRE, PREA, RD, WR, REF = (command_log.COMMANDS.index(name) for name in ("ACT", "PRE", "PREA", "RD", "WR", "REF"))
@@ -83,3 +84,22 @@ def new_state(timing: Timing, first_due: list[int]) -> RankState:
 def no_log() -> Log:
     """Return a log that keeps nothing."""
     return Log(np.empty((0, len(LOG_COLUMNS)), np.int64), np.zeros(1, np.int64))
+
+
+@njit
+def write_command(
+    log: Log, cycle: int, command: int, unit: int, ranks: int, group: int, bank: int, row: int, column: int
+) -> None:
+    """Append a command; unit = dimm * ranks + rank. A full log only counts."""
+    at = log.used[0]
+    if at < log.records.shape[0]:
+        record = log.records[at]
+        record[0] = cycle
+        record[1] = command
+        record[2] = unit // ranks
+        record[3] = unit % ranks
+        record[4] = group
+        record[5] = bank
+        record[6] = row
+        record[7] = column
+    log.used[0] = at + 1

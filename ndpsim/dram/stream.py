@@ -48,6 +48,7 @@ from ndpsim.dram.rank_state import (
     WR,
     Log,
     RankState,
+    write_command,
 )
 from ndpsim.dram.stream_timing import READ, WRITE, Timing
 from ndpsim.jit import inlined, njit
@@ -62,24 +63,6 @@ class Rows(NamedTuple):
     listed: int
     first: int
     length: int
-
-
-@njit
-def _write(
-    log: Log, cycle: int, command: int, unit: int, ranks: int, group: int, bank: int, row: int, column: int
-) -> None:
-    at = log.used[0]
-    if at < log.records.shape[0]:
-        record = log.records[at]
-        record[0] = cycle
-        record[1] = command
-        record[2] = unit // ranks
-        record[3] = unit % ranks
-        record[4] = group
-        record[5] = bank
-        record[6] = row
-        record[7] = column
-    log.used[0] = at + 1
 
 
 @njit
@@ -149,7 +132,7 @@ def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> in
             precharge = max(precharge, s[i] + t.before_prea[i])
         s[LAST_PREA] = precharge
         state.counters[unit, N_PREA] += 1
-        _write(log, precharge, PREA, unit, ranks, -1, -1, -1, -1)
+        write_command(log, precharge, PREA, unit, ranks, -1, -1, -1, -1)
         refresh = precharge + t.prea_clocks
     for i in range(len(t.before_ref)):
         refresh = max(refresh, s[i] + t.before_ref[i])
@@ -157,7 +140,7 @@ def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> in
     s[FREE] = refresh + t.ref_clocks
     s[DUE] += t.interval
     state.counters[unit, N_REF] += 1
-    _write(log, refresh, REF, unit, ranks, -1, -1, -1, -1)
+    write_command(log, refresh, REF, unit, ranks, -1, -1, -1, -1)
     return refresh + t.ref_act
 
 
@@ -178,7 +161,7 @@ def _open(t: Timing, state: RankState, unit: int, ranks: int, kind: int, group: 
         s[LAST_PRE] = cycle
         s[FREE] = max(s[FREE], cycle + 1)
         state.counters[unit, N_PRE] += 1
-        _write(log, cycle, PRE, unit, ranks, group, bank, -1, -1)
+        write_command(log, cycle, PRE, unit, ranks, group, bank, -1, -1)
     acts = state.recent_acts[unit]
     seen = s[ACTS_SEEN]
     cycle = max(begin, state.act[unit, b] + t.act_act_bank, state.pre[unit, b] + t.pre_act)
@@ -196,7 +179,7 @@ def _open(t: Timing, state: RankState, unit: int, ranks: int, kind: int, group: 
     state.group_act[unit, group] = cycle
     state.open_row[unit, b] = row
     state.counters[unit, N_ACT] += 1
-    _write(log, cycle, ACT, unit, ranks, group, bank, row, -1)
+    write_command(log, cycle, ACT, unit, ranks, group, bank, row, -1)
 
 
 @inlined
@@ -288,7 +271,7 @@ def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, kind: int, lo
             elif digit[2] == COLUMN:
                 column |= part
         cycle = _burst(t, pattern, t.latency[kind], service, k)
-        _write(log, cycle, WR if kind == WRITE else RD, unit, ranks, group, bank, row, column)
+        write_command(log, cycle, WR if kind == WRITE else RD, unit, ranks, group, bank, row, column)
 
 
 @njit
