@@ -5,15 +5,14 @@ from pathlib import Path
 import click
 
 from ndpsim.cli.show import json_option, print_json
+from ndpsim.cli.timing_options import set_option, timings
 from ndpsim.errors import InputError
 
 
 @click.command("check")
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--standard", default=None, help="A name of `ndpsim list`; a log of ours names its own.")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="NAME=CLOCKS", help="Replace a timing, as in --set nRFC=560."
-)
+@set_option
 @json_option
 def check_command(log: Path, standard: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check the DRAM commands in LOG against a standard.
@@ -31,7 +30,7 @@ def check_command(log: Path, standard: str | None, overrides: tuple[str, ...], a
     name = standard or commands.standard
     if not name:
         raise InputError(f"{log}: names no standard; use --standard with one of {', '.join(standard_names())}")
-    judged = with_overrides(load_standard(name), _overrides(overrides))
+    judged = with_overrides(load_standard(name), timings(overrides))
     report = check(commands, judged)
     if as_json:
         record = {"log": str(log), "standard": name, "legal": report.legal, "commands": report.commands}
@@ -49,13 +48,3 @@ def check_command(log: Path, standard: str | None, overrides: tuple[str, ...], a
             click.echo(f"  and {hidden} more")
     if not report.legal:
         raise click.exceptions.Exit(1)
-
-
-def _overrides(pairs: tuple[str, ...]) -> dict[str, int]:
-    overrides = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not value.isdecimal() or len(value) > 12:
-            raise InputError(f"--set: expected NAME=CLOCKS, found '{pair}'")
-        overrides[name] = int(value)
-    return overrides

@@ -9,10 +9,11 @@ T = TypeVar("T")
 _POLL_S = 0.05
 
 
-def interruptible(call: Callable[[], T]) -> T:
+def interruptible(call: Callable[[], T], stop: Callable[[], None] | None = None) -> T:
     """Run a call in a thread of its own and return its result; kernels release the GIL, so the main one can listen.
 
-    When the main thread is interrupted, the process ends and takes the call with it.
+    When the main thread is interrupted, the process ends and takes the call with it. A call that has files to clear
+    away gives `stop`, which makes it return soon, and is waited for.
     """
     future: Future[T] = Future()
 
@@ -24,6 +25,12 @@ def interruptible(call: Callable[[], T]) -> T:
 
     thread = Thread(target=run, daemon=True)
     thread.start()
-    while thread.is_alive():
-        thread.join(_POLL_S)
+    try:
+        while thread.is_alive():
+            thread.join(_POLL_S)
+    except KeyboardInterrupt:
+        if stop is not None:
+            stop()
+            thread.join()
+        raise
     return future.result()

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,16 +44,34 @@ def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
-    """Show a bar on stderr, if that is a terminal; yields a function that takes rich's `Progress.update` keywords."""
+def progress(description: str, total: int | None, delay_s: float = 0.0) -> Iterator[Callable[..., None]]:
+    """Show a bar on stderr, if that is a terminal; yields a function that takes rich's `Progress.update` keywords.
+
+    Work that is done within `delay_s` shows none.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda **_changes: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda **changes: bar.update(task, **changes)
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(description, total=total)
+    begun = time.monotonic()
+
+    def update(**changes: Any) -> None:
+        bar.update(task, **changes)
+        if time.monotonic() - begun >= delay_s:
+            bar.start()
+
+    try:
+        if delay_s == 0.0:
+            bar.start()
+        yield update
+    finally:
+        bar.stop()
 
 
 def quantity(value: float, unit: str) -> str:

@@ -24,6 +24,7 @@ BANK_GROUP, BANK, ROW, COLUMN = range(4)
 HOST_FIELDS = ("channel", "pseudo_channel", "rank", "bank_group", "bank", "row", "column")
 HOST_MAP = "row rank bank column bank_group pseudo_channel channel"
 """The host's default: a sequential stream rotates over channels and bank groups, which gives the peak bandwidth."""
+MAX_MEMORY = 1 << 62
 _HASH = re.compile(r"\s*(\w+)\s*\^=\s*(\w+)\s*(?:>>\s*(\d{1,4})\s*)?", re.ASCII)
 
 
@@ -179,8 +180,8 @@ class HostMap:
 def host_map(text: str | None, standard: Standard) -> HostMap:
     """Read an address map of the host; None is HOST_MAP.
 
-    Raises InputError if a field is missing, unknown, too wide or too narrow, if the memory has a number of something
-    that is no power of two, or if a hash is malformed.
+    Raises InputError if a field is missing, unknown, too wide or too narrow, if a hash is malformed, or if the memory
+    has more than MAX_MEMORY bytes.
     """
     text = HOST_MAP if text is None else text
     organization = standard.organization
@@ -193,13 +194,13 @@ def host_map(text: str | None, standard: Standard) -> HostMap:
         "row": organization.rows,
         "column": organization.columns,
     }
-    for name, count in counts.items():
-        if count & (count - 1):
-            raise InputError(f"address map: {name}: expected a memory with a power of two of them, found {count}")
     notation, bar, hashing = text.partition("|")
     digits = _digits(notation, text, counts)
     hashes = _hashes(hashing, text, counts) if bar else ()
-    return HostMap(text, standard.burst_bytes, digits, hashes)
+    found = HostMap(text, standard.burst_bytes, digits, hashes)
+    if found.size > MAX_MEMORY:
+        raise InputError(f"address map '{text}': expected a memory of at most {MAX_MEMORY} bytes, found {found.size}")
+    return found
 
 
 def _digits(notation: str, text: str, counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:

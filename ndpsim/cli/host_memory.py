@@ -1,0 +1,163 @@
+"""`ndpsim dram`."""
+
+import time
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ndpsim.cli.interrupt import interruptible
+from ndpsim.cli.show import json_option, percent, print_json, print_table, progress, quantity
+from ndpsim.cli.timing_options import set_option, timings
+from ndpsim.errors import InputError
+
+if TYPE_CHECKING:
+    from ndpsim.dram.address_map import HostMap
+    from ndpsim.dram.request import Trace
+    from ndpsim.dram.standard import Standard
+
+_DELAY_S = 1.0
+
+
+@click.command("dram")
+@click.argument("trace", required=False)
+@click.option("--standard", metavar="NAME", help="A name of `ndpsim dram --list`, or FILE.toml[:NAME].")
+@click.option("--list", "listed", is_flag=True, help="List the standards; with --standard, those whose names begin so.")
+@click.option("--ranks", type=int, help="Ranks of a channel, a power of two.  [default: as the standard says]")
+@click.option("--channels", type=int, help="Channels, a power of two.  [default: as the standard says]")
+@click.option(
+    "--map",
+    "address_map",
+    help="Address map: digits, most significant first, and hashes after a bar, as in"
+    " 'row rank bank column bank_group | bank ^= row>>2'.  [default: bank groups interleaved]",
+)
+@click.option("--read-queue", default=32, show_default=True, help="Places for reads.")
+@click.option("--write-queue", default=32, show_default=True, help="Places for writes.")
+@click.option("--high", default=26, show_default=True, help="Queued writes at which writing begins.")
+@click.option("--low", default=6, show_default=True, help="Queued writes at which it ends, if reads wait.")
+@click.option(
+    "--row-policy",
+    type=click.Choice(["open", "closed", "timeout"]),
+    default="open",
+    show_default=True,
+    help="When a row is closed that nobody waits for.",
+)
+@click.option("--row-timeout", default=0, show_default=True, help="Clocks, with --row-policy timeout.")
+@click.option("--starvation", default=4096, show_default=True, help="Clocks after which a request goes first.")
+@click.option(
+    "--refresh",
+    type=click.Choice(["all_bank", "same_bank", "per_bank", "none"]),
+    default="all_bank",
+    show_default=True,
+    help="Kind of refresh; the standard must have it.",
+)
+@click.option("--postpone", default=0, show_default=True, help="Refreshes that may be postponed.")
+@set_option
+@click.option("--threads", type=click.IntRange(min=1), help="Channels to simulate at once.  [default: one a core]")
+@click.option("--log", type=click.Path(path_type=Path), help="Write all DRAM commands (HDF5).")
+@json_option
+def dram_command(
+    trace: str | None,
+    standard: str | None,
+    listed: bool,
+    ranks: int | None,
+    channels: int | None,
+    overrides: tuple[str, ...],
+    threads: int | None,
+    log: Path | None,
+    as_json: bool,
+    **config: Any,
+) -> None:
+    """Time the memory requests in TRACE on a DRAM standard.
+
+    TRACE is a text file with a line `[cycle] R|W address [@back]` for each burst (compressed, if its name ends in .gz),
+    or an HDF5 file (.h5), or a synthetic trace of N requests: sequential:N, random:N, mixed:N, row-hit:N, chase:N.
+    """
+    if listed:
+        from ndpsim.cli.standards_table import print_standards
+
+        print_standards(standard or "", as_json)
+        return
+    if trace is None:
+        raise InputError(f"TRACE: expected {_expected()}, found none")
+    if standard is None:
+        raise InputError("--standard: expected a name of `ndpsim dram --list`, found none")
+
+    from ndpsim.dram.address_map import host_map
+    from ndpsim.dram.host import HostConfig, simulate
+    from ndpsim.dram.standard import load_standard, with_overrides
+
+    judged = with_overrides(load_standard(standard, ranks=ranks, channels=channels), timings(overrides))
+    decoder = host_map(config["address_map"], judged)
+    requests = _open(trace, judged, decoder)
+    if requests.length == 0:
+        raise InputError(f"{trace}: expected at least one request, found none")
+    interrupted = Event()
+    began = time.perf_counter()
+    with progress("requests", requests.length, _DELAY_S) as update:
+
+        def entered(count: int) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            update(completed=count)
+
+        result = interruptible(
+            lambda: simulate(requests, judged, HostConfig(**config), log=log, threads=threads, progress=entered),
+            stop=interrupted.set,
+        )
+    record = {"trace": trace, "map": decoder.text, **result.summary(), "wall_s": time.perf_counter() - began}
+    if as_json:
+        print_json(record)
+    else:
+        _print(record)
+
+
+def _expected() -> str:
+    from ndpsim.dram.synthetic import NAMES
+
+    return f"a file with a request trace, or one of {', '.join(f'{name}:N' for name in NAMES)}"
+
+
+def _open(trace: str, standard: "Standard", decoder: "HostMap") -> "Trace":
+    from ndpsim.dram.synthetic import MAX_REQUESTS, NAMES, synthetic
+    from ndpsim.dram.trace import open_trace
+
+    name, _, count = trace.partition(":")
+    if name in NAMES and not Path(trace).exists():
+        if not count.isdecimal() or len(count) > len(str(MAX_REQUESTS)):
+            raise InputError(f"TRACE: expected {name}:N with N from 1 to {MAX_REQUESTS}, found '{trace}'")
+        return synthetic(name, int(count), standard, decoder)
+    if not Path(trace).exists():
+        raise InputError(f"TRACE: expected {_expected()}, found '{trace}', which is neither")
+    return open_trace(trace)
+
+
+def _print(record: dict[str, Any]) -> None:
+    energy = record["energy_j"] or {}
+    rows = [
+        ("standard", f"{record['standard']}, {_counted(record, 'channel')}, {_counted(record, 'rank')} in each"),
+        ("address map", record["map"]),
+        ("requests", f"{record['reads']} reads ({record['forwarded']} from queued writes), {record['writes']} writes"),
+        ("time", f"{record['cycles']} clocks, {quantity(record['seconds'], 's')}"),
+        ("bandwidth", f"{record['bandwidth_gb_per_s']:.2f} GB/s, the peak is {record['peak_gb_per_s']:.2f}"),
+        ("data bus", f"{percent(record['bus_use'])} used"),
+        ("read latency", ", ".join(f"{name} {clocks:.0f}" for name, clocks in record["read_latency_clocks"].items())),
+        ("the same in ns", ", ".join(f"{name} {ns:.1f}" for name, ns in record["read_latency_ns"].items())),
+        (
+            "row buffer",
+            f"{record['row_hits']} hits ({percent(record['row_hit_rate'])}), {record['row_misses']} misses, "
+            f"{record['row_conflicts']} conflicts",
+        ),
+        ("refresh", f"{percent(record['refresh_share'])} of the time of the banks"),
+        ("commands", ", ".join(f"{name} {count}" for name, count in record["commands"].items() if count) or "none"),
+        ("energy", ", ".join(f"{name} {quantity(joules, 'J')}" for name, joules in energy.items()) or "not known"),
+        ("energy basis", record["energy_note"]),
+        ("wall time", quantity(record["wall_s"], "s")),
+    ]
+    print_table("", rows)
+
+
+def _counted(record: dict[str, Any], level: str) -> str:
+    count = record[f"{level}s"]
+    return f"{count} {level}" if count == 1 else f"{count} {level}s"
