@@ -98,7 +98,7 @@ def event_energy(standard: Standard, scale: str = "maximum") -> EventEnergy:
     """Return what one rank of a standard with known currents takes for each event.
 
     Energies of events are those of the sheet's own loops: a changed timing or data rate changes how often things
-    happen and how long standby lasts, not what a command costs.
+    happen and how long standby lasts, not what a command costs. Raises InputError if the scale makes one negative.
     """
     currents = standard.currents
     if currents is None:
@@ -132,9 +132,13 @@ def event_energy(standard: Standard, scale: str = "maximum") -> EventEnergy:
         bus = parts["VDDQ"]
         read, read_io = read - devices * bus.read, read_io + devices * bus.read
         write, write_io = write - devices * bus.write, write_io + devices * bus.write
-    return EventEnergy(
-        activate, read, write, refresh, refresh / sets, precharged, active, read_io_pj=read_io, write_io_pj=write_io
-    )
+    event = EventEnergy(activate, read, write, refresh, refresh / sets, precharged, active, read_io, write_io)
+    if min(event) < 0:  # differences of currents that were scaled apart
+        name = EventEnergy._fields[event.index(min(event))]
+        raise InputError(
+            f"scale of currents: expected one that fits {standard.name}, found {scale}, with which {name} falls below 0"
+        )
+    return event
 
 
 class _RailEnergy(NamedTuple):
