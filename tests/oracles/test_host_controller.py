@@ -151,6 +151,12 @@ def test_columns_go_before_activates_and_the_fifth_activate_waits_for_tfaw():
     assert sent(result) == "1 ACT, 3 ACT, 5 RD, 6 ACT, 7 RD, 8 ACT, 10 RD, 12 RD, 13 ACT, 17 RD"
 
 
+def test_activates_go_before_older_precharges():
+    result = simulate(request(), request(row=1), request(group=1, arrival=8))
+    # In 9 both are legal. Then 10 + nRP = 13, but the read of group 1 goes first.
+    assert sent(result) == "1 ACT, 5 RD, 9 ACT, 10 PRE, 13 RD, 14 ACT, 18 RD"
+
+
 def test_a_row_bus_and_a_column_bus_carry_commands_in_the_same_cycle():
     columns = tuple(COLUMN.split())
     two = Tiny(busses=(tuple(name for name in ALL if name not in columns), columns))
@@ -259,6 +265,12 @@ def test_the_closed_policy_precharges_with_the_last_request_for_the_row():
     assert kinds(result) == "miss hit miss"
 
 
+def test_the_closed_policy_keeps_a_row_open_for_an_older_request_of_the_other_queue():
+    # Write mode in 1, read mode in 2 (1 write <= low), write mode again in 6; 5 + RTW.
+    result = simulate(request(write=True), request(column=1), row_policy="closed", high=2, low=1)
+    assert sent(result) == "1 ACT, 5 RD, 11 WRA"
+
+
 def test_the_timeout_policy_precharges_an_idle_row():
     requests = [request(), request(row=1, arrival=60)]
     result = simulate(*requests, row_policy="timeout", row_timeout=10)
@@ -294,6 +306,13 @@ def test_a_refresh_may_be_postponed_while_requests_are_queued():
     assert sent(result) == "196 ACT, 200 RD, 204 PREA, 207 REF, 227 ACT, 231 RD"
     result = simulate(request(arrival=195), request(arrival=196), standard=REFRESHED, refresh="all_bank", postpone=1)
     assert sent(result) == "196 ACT, 200 RD, 204 RD"
+
+
+def test_the_timeout_policy_leaves_held_banks_to_the_refresh():
+    requests = [request(arrival=180), request(group=1, arrival=194), request(arrival=240)]
+    result = simulate(*requests, standard=REFRESHED, refresh="all_bank", row_policy="timeout", row_timeout=16)
+    # Group 0 would time out in 201, but all is held from 200 on until PREA may close group 1: 195 + nRAS.
+    assert sent(result) == "181 ACT, 185 RD, 195 ACT, 199 RD, 203 PREA, 206 REF, 241 ACT, 245 RD"
 
 
 def test_idle_ranks_are_refreshed_in_turn():

@@ -26,7 +26,7 @@ def column_cycles(a_case, result):
     ]
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(case())
 def test_every_request_gets_one_column_command_at_its_place(a_case):
     result = run_reference(a_case)
@@ -39,7 +39,7 @@ def test_every_request_gets_one_column_command_at_its_place(a_case):
     assert sorted(sent) == sorted(expected)
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(case())
 def test_a_read_returns_what_the_last_write_before_it_in_the_trace_wrote(a_case):
     result = run_reference(a_case)
@@ -71,7 +71,7 @@ def test_a_read_returns_what_the_last_write_before_it_in_the_trace_wrote(a_case)
     assert read == wanted
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(case())
 def test_rows_are_open_when_used_and_closed_when_activated_or_refreshed(a_case):
     standard = a_case.standard
@@ -98,7 +98,7 @@ def test_rows_are_open_when_used_and_closed_when_activated_or_refreshed(a_case):
             open_row = {other: row for other, row in open_row.items() if other[:3] != of_rank}
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(case())
 def test_no_two_bursts_meet_on_a_data_bus_and_no_two_commands_on_a_command_bus(a_case):
     standard = a_case.standard
@@ -116,7 +116,7 @@ def test_no_two_bursts_meet_on_a_data_bus_and_no_two_commands_on_a_command_bus(a
         assert all(b - a >= standard.timing["nBL"] for a, b in pairwise(starts))
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(case())
 def test_queues_hold_no_more_than_their_places_and_requests_enter_in_order(a_case):
     result = run_reference(a_case)
@@ -140,7 +140,7 @@ def test_queues_hold_no_more_than_their_places_and_requests_enter_in_order(a_cas
             assert len(beside) < places[request.write]
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(case())
 def test_no_refresh_comes_before_it_is_due(a_case):
     result = run_reference(a_case)
