@@ -36,6 +36,44 @@ def test_the_machine_of_hermes_is_that_of_the_paper():
     assert machine.atoms * 64 == 32 << 30  # 4 ranks of 2 x 4 banks of 131072 rows of 8 KiB
 
 
+def test_ranks_of_both_sub_channels_of_a_ddr5_dimm_have_a_data_bus_of_their_own():
+    machine = load_machine("ddr5")
+    assert (machine.standard.organization.channels, machine.standard.organization.ranks, machine.ranks) == (2, 2, 4)
+    assert machine.atoms * 64 == 32 << 30  # 4 ranks of 8 x 4 banks of 65536 rows of 4 KiB
+    assert sum(width for name, width in machine.address_map.digits if name == "rank") == 2
+
+
+def test_a_description_may_give_the_number_of_ranks(tmp_path):
+    path = tmp_path / "two.toml"
+    path.write_text(SHIPPED.replace("[unit]", 'ranks = { value = 2, source = "a test" }\n[unit]'), encoding="utf-8")
+    two, four = load_machine(str(path)), load_machine("hermes")
+    assert (two.ranks, four.ranks) == (2, 4)
+    assert 2 * two.atoms == four.atoms
+    assert machine_from_json(two.to_json(), "p.ndp") == two
+
+
+RANKS = "[unit]\n", 'ranks = {{ value = {}, source = "a test" {}}}\n[unit]\n'
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "sentence"),
+    [
+        (3, "", "dram: ranks: expected a power of two, found 3"),
+        (0, "", "ranks.value: expected greater than or equal to 1, found 0"),
+        (2, ', unit = "DIMM"', "ranks.unit: expected rank, found DIMM"),
+    ],
+)
+def test_a_number_of_ranks_that_cannot_be_is_refused(tmp_path, value, unit, sentence):
+    assert refusal(tmp_path, (RANKS[0], RANKS[1].format(value, unit))) == sentence
+
+
+@pytest.mark.parametrize("dram", ["HBM3-6400", "LPDDR5X-8533"])
+def test_dram_whose_bursts_are_no_atoms_is_refused(tmp_path, dram):
+    assert refusal(tmp_path, ('value = "DDR4-3200-Hermes"', f'value = "{dram}"')) == (
+        f"dram: expected a standard with bursts of 64 bytes, the atom of the instruction set, found {dram} with 32"
+    )
+
+
 def test_the_first_address_map_is_the_default():
     assert load_machine().address_map == load_machine(placement="interleaved").address_map
     assert load_machine(placement="row").address_map.text == "row bank bank_group rank column"

@@ -211,6 +211,58 @@ def test_a_dense_dot_of_one_vector_is_paced_by_the_dram():
     assert 0.98 * peak < macs_per_cycle(1, 4096, 2048, refresh=False) <= peak
 
 
+# DDR5-4800B: a clock of 1250/3 ps; nBL 8, nCL 40, nCWL 38, nRCD 39; ACT, RD and WR take two clocks; two sub-channels.
+
+
+def ddr5_clocks(n):
+    """Clocks in picoseconds, rounded up."""
+    return -(-n * 1250 // 3)
+
+
+def timed_on_ddr5(text, **named):
+    return time_program(program(text), load_machine("ddr5", dimms=1), **named)
+
+
+@pytest.mark.parametrize(
+    ("text", "clocks"),
+    [
+        ("hin [0], 64", 8 + 39),  # the data of a write begin 1 + nCWL after its first clock
+        ("hin [0], 128", 8 + 39),  # one burst on each sub-channel
+        ("hin [0], 132", 16 + 39),
+        ("hin [0], 0", 0),
+        ("hout [0], 8192", 64 * 8 + 41),
+    ],
+)
+def test_a_transfer_to_a_ddr5_dimm_is_spread_over_its_sub_channels(text, clocks):
+    begin, end = timed_on_ddr5(f"{text}; end").spans[0]
+    assert end - begin == ddr5_clocks(clocks)
+
+
+def test_a_burst_of_ddr5_is_timed_in_thirds_of_a_picosecond():
+    run = timed_on_ddr5(ONE_ROW.format("f16", 32) + "ld m0, l0, [0]; end", log=True)
+    begin = ddr5_clocks(8 + 39) + 2000
+    act = -(-begin * 3 // 1250)
+    # RD one nRCD after ACT, both being counted from their second clocks.
+    assert [(c, COMMANDS[k]) for c, k in zip(run.log.cycle, run.log.command, strict=True)] == [
+        (act, "ACT"), (act + 39, "RD"),
+    ]  # fmt: skip
+    arrival = act + 39 + 41 + 8
+    assert arrival * 1250 % 3  # no whole picosecond: rounded up after the 1000 ps of the buffer's port, not before
+    assert run.spans[2].tolist() == [begin, ddr5_clocks(arrival) + 1000 + ARRAY_LATENCY]
+
+
+def test_all_ranks_of_both_sub_channels_of_a_ddr5_dimm_work_at_once():
+    rows = f"mat.f16 m0, 0, 4096, 2048, 64; range l0, 0, 4096; dot m0, l0, [0], [{2 * 2048}], 1; end"
+    run = timed_on_ddr5(rows, log=True)
+    begin, end = run.spans[2]
+    # 4 data busses of 19.2 GB/s, less 295 ns of refresh every 3.9 us; GB/s is bytes a nanosecond
+    share = 4096 * 4096 / ((end - begin) / 1000) / (4 * 19.2)
+    assert 0.9 < share < 1 - 295 / 3900
+    assert {(c, r) for c, r in zip(run.log.channel.tolist(), run.log.rank.tolist(), strict=True)} == {
+        (0, 0), (0, 1), (1, 0), (1, 1),
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def layer():
     """A gated layer of 600 neurons on three DIMMs, a third of them active: long enough for refreshes."""
