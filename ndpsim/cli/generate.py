@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ndpsim.cli.machine_options import machine_options
-from ndpsim.cli.show import json_option, percent, print_json, print_table, progress, quantity
+from ndpsim.cli.show import energy_rows, json_option, percent, print_json, print_table, progress, quantity
 from ndpsim.errors import InputError
 
 
@@ -106,6 +106,7 @@ def _print(f: dict[str, Any], dimms: int) -> None:
             ", ".join(f"{name} {count}" for name, count in f["commands"].items() if count),
         ),
         ("programs sent", quantity(f["upload_bytes"], "B")),
+        *energy_rows(f),
         ("wall time", quantity(f["wall_s"], "s")),
         ("same tokens as dense", _verdict(f)),
     ]

@@ -7,7 +7,7 @@ import click
 
 from ndpsim.cli.interrupt import interruptible
 from ndpsim.cli.machine_options import machine_options
-from ndpsim.cli.show import json_option, percent, print_json, print_table, quantity
+from ndpsim.cli.show import energy_rows, json_option, percent, print_json, print_table, quantity
 from ndpsim.errors import InputError
 
 
@@ -157,6 +157,7 @@ def _print(record: dict[str, Any]) -> None:
         ),
         ("bytes by DIMM", ", ".join(quantity(size, "B") for size in record["dimm_bytes"])),
         ("busy, all DIMMs", ", ".join(f"{name} {quantity(s, 's')}" for name, s in record["class_s"].items() if s)),
+        *energy_rows(record),
     ]
     if record["executed"]:
         rows.append(("returned", ", ".join(quantity(size, "B") for size in record["host_out_bytes"])))

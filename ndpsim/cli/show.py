@@ -78,10 +78,23 @@ def quantity(value: float, unit: str) -> str:
     """Write a value with a decimal prefix: 1.5e-6, "s" becomes "1.50 us"."""
     if value == 0:
         return f"0 {unit}"
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")):
+    prefixes = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+    for factor, prefix in prefixes:
         if abs(value) >= factor * 0.9995:
             return f"{value / factor:.4g} {prefix}{unit}"
     return f"{value:.3g} {unit}"
+
+
+def energy_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows of a table on `energy_j` and `energy_note`: a total, the components of each part, the basis."""
+    joules = figures["energy_j"]
+    total = joules["total"]
+    rows = [("energy", "unknown" if total is None else quantity(total, "J"))]
+    for name, part in joules.items():
+        if isinstance(part, dict):
+            parts = [f"{key.replace('_', ' ')} {quantity(value, 'J')}" for key, value in part.items() if value]
+            rows.append((f"  {name}", ", ".join(parts) or "none"))
+    return [*rows, ("  basis", figures["energy_note"])]
 
 
 def percent(share: float) -> str:

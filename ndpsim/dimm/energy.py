@@ -15,6 +15,7 @@ from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, OP, TO, TYPE
 from ndpsim.dimm.resolve import Resolved
 from ndpsim.dimm.timing_kernel import vector_costs
 from ndpsim.dram.activity import RankActivity
+from ndpsim.dram.energy import dram_energy
 from ndpsim.dram.rank_state import COUNTERS
 from ndpsim.isa import codes
 
@@ -112,7 +113,7 @@ def ndp_energy(machine: Machine, work: NdpWork, total_ps: int) -> NdpEnergy:
     energy = machine.config.energy
     if energy is None:
         nothing = math.nan
-        basis = f"no energy: DIMM {machine.config.name} has no [energy]"
+        basis = f"no energy: the description of DIMM {machine.config.name} gives none"
         return NdpEnergy(nothing, nothing, nothing, nothing, nothing, basis)
     macs = (
         work.macs_f16 * energy.mac_f16.value
@@ -126,7 +127,7 @@ def ndp_energy(machine: Machine, work: NdpWork, total_ps: int) -> NdpEnergy:
         vector=work.vector_operations * energy.vector_operation.value * 1e-12,
         link=work.link_bytes * 8 * energy.link_bit.value * 1e-12,
         static=static * 1e-3 * machine.dimms * total_ps * 1e-12,
-        basis=f"[energy] of DIMM {machine.config.name}" + ("" if static else "; static power not included"),
+        basis=f"figures of DIMM {machine.config.name}" + ("" if static else "; static power not included"),
     )
 
 
@@ -150,3 +151,21 @@ def stream_activity(machine: Machine, counters: NDArray[np.int64], total_ps: int
         open_clocks=np.where(used, np.maximum(clocks - closed, 0), 0),
         clocks=np.full(used.shape, clocks, np.int64),
     )
+
+
+def energy_figures(machine: Machine, counters: NDArray[np.int64], work: NdpWork, total_ps: int) -> dict[str, object]:
+    """Return what a report says of the energy of runs: joules by component, and what they rest on.
+
+    A part without public figures is None, and so is the total then.
+    """
+    parts = {
+        "dram": dram_energy(machine.standard, stream_activity(machine, counters, total_ps)).summary(),
+        "ndp": ndp_energy(machine, work, total_ps).summary(),
+    }
+    notes = [f"{name}: {part.pop('basis')}" for name, part in parts.items()]
+    total = sum(part["total"] for part in parts.values())
+    known = {name: None if math.isnan(part["total"]) else part for name, part in parts.items()}
+    return {
+        "energy_j": {**known, "total": None if math.isnan(total) else total},
+        "energy_note": ". ".join([*notes, "The memory channel to the host is not included"]),
+    }

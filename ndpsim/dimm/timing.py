@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import OP
+from ndpsim.dimm.energy import energy_figures, ndp_work
 from ndpsim.dimm.resolve import Resolved, resolve
 from ndpsim.dimm.timing_kernel import Clocks, Model, Times, run_all, vector_costs
 from ndpsim.dram.log import FIELDS, CommandLog
@@ -83,7 +84,7 @@ class RunTime:
         return np.array([part.sum() for part in np.split(took, self.resolved.starts[1:-1])], np.int64)
 
     def summary(self) -> dict[str, object]:
-        """Return the figures that a report prints: times in seconds, bytes, and command counts."""
+        """Return the figures that a report prints: times in seconds, bytes, command counts, joules."""
         seconds = self.total_ps * 1e-12
         stream = self.stream_ps() * 1e-12
         return {
@@ -96,6 +97,7 @@ class RunTime:
                 name: int(self.counters[:, :, i].sum()) for i, name in enumerate(COUNTERS) if name != "trains"
             },
             "dimm_bytes": [int(b) for b in self.counters[:, :, [N_RD, N_WR]].sum((1, 2)) * codes.ATOM_BYTES],
+            **energy_figures(self.machine, self.counters, ndp_work(self.resolved), self.total_ps),
         }
 
 

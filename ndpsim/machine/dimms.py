@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ndpsim.compiler.lower import LayerCompiler, layer_compiler
 from ndpsim.compiler.placement import BalanceStrategy, LayerShape, memory_image
 from ndpsim.dimm.config import Machine
+from ndpsim.dimm.energy import NdpWork, energy_figures, ndp_work
 from ndpsim.dimm.executor import DimmState, execute_resolved
 from ndpsim.dimm.resolve import resolve
 from ndpsim.dimm.timing import RunTime, Timer
@@ -21,16 +22,22 @@ class Totals:
     """What a set of DIMMs has done so far.
 
     counters: int64[DIMMs, ranks, 7] (`ndpsim.dram.rank_state.COUNTERS`); busy_ps: int64[DIMMs], time in
-    stream instructions; stream_ps: time in which at least one DIMM moved matrix rows.
+    stream instructions; stream_ps: time in which at least one DIMM moved matrix rows; work: that of the units.
     """
 
+    machine: Machine
     counters: NDArray[np.int64]
     busy_ps: NDArray[np.int64]
+    work: NdpWork = field(default_factory=NdpWork)
     programs: int = 0
     total_ps: int = 0
     stream_ps: int = 0
     upload_bytes: int = 0
     logs: list[CommandLog] = field(default_factory=list)
+
+    def energy_figures(self) -> dict[str, object]:
+        """Return what a report says of the energy, over the time in which programs ran."""
+        return energy_figures(self.machine, self.counters, self.work, self.total_ps)
 
 
 class NdpDimms:
@@ -47,7 +54,9 @@ class NdpDimms:
 
     def _nothing(self) -> Totals:
         ranks = self.machine.ranks
-        return Totals(np.zeros((self.machine.dimms, ranks, 7), np.int64), np.zeros(self.machine.dimms, np.int64))
+        return Totals(
+            self.machine, np.zeros((self.machine.dimms, ranks, 7), np.int64), np.zeros(self.machine.dimms, np.int64)
+        )
 
     def add_layer(
         self,
@@ -96,6 +105,7 @@ class NdpDimms:
         totals = self.totals
         totals.counters += run.counters
         totals.busy_ps += run.stream_ps_by_dimm()
+        totals.work += ndp_work(run.resolved)
         totals.programs += 1
         totals.total_ps += run.total_ps
         totals.stream_ps += run.stream_ps()

@@ -64,7 +64,7 @@ class Generation:
         return all(divergence.near_tie for divergence in self.divergences)
 
     def figures(self) -> dict[str, object]:
-        """Return the figures of the generated tokens, for a report: seconds, bytes, shares and counts."""
+        """Return the figures of the generated tokens, for a report: seconds, bytes, joules, shares, counts."""
         totals = self.totals
         if totals is None:
             raise InputError("generation: has not ended")
@@ -89,6 +89,7 @@ class Generation:
             "active_share_by_layer": [float(np.mean(self.active_share[i :: self.layers])) for i in range(self.layers)],
             "dimm_bytes": [int(size) for size in per_dimm],
             "dimm_busy_s": [float(busy * 1e-12) for busy in totals.busy_ps],
+            **totals.energy_figures(),
             "matches_dense": self.matches_dense,
             "near_ties": [vars(d) for d in self.divergences if d.near_tie],
             "mismatches": [vars(d) for d in self.divergences if not d.near_tie],

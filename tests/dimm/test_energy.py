@@ -1,0 +1,195 @@
+"""Energy of NDP units by hand, and of the ranks behind them from counters and from the log."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ndpsim.compiler.lower import layer_compiler
+from ndpsim.compiler.placement import LayerShape
+from ndpsim.data import workloads_dir
+from ndpsim.dimm.config import load_machine, machine_from_json
+from ndpsim.dimm.energy import NdpWork, energy_figures, ndp_energy, ndp_work, stream_activity
+from ndpsim.dimm.resolve import resolve
+from ndpsim.dimm.timing import Timer, time_program
+from ndpsim.dram.activity import activity_of_log
+from ndpsim.dram.energy import dram_energy
+from ndpsim.errors import InputError
+from ndpsim.isa.assembly import assemble
+from ndpsim.isa.encoding import words_to_array
+from ndpsim.isa.program import DimmProgram, Program, Region
+
+REGION = Region("r", 0, 1 << 20, writable=True)
+HERMES = (workloads_dir() / "hardware" / "dimms" / "hermes.toml").read_text(encoding="utf-8")
+
+
+def program(*texts):
+    """A program with one assembly text a DIMM; `;` stands between instructions."""
+    return Program("{}", tuple(
+        DimmProgram(words_to_array(assemble(text.replace(";", "\n"))), np.array([], np.uint32), (REGION,))
+        for text in texts
+    ))  # fmt: skip
+
+
+def work(*texts):
+    return ndp_work(resolve(program(*texts), 1 << 18).require_clean())
+
+
+SET = "mat.{} m0, 0, 8, 96, 3; range l0, 1, 5; "  # five rows of 96
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # 5 * 96 * 2 products, each with 2 bytes of x; 5 * 2 results of 4 bytes
+        (SET.format("f16") + "dot m0, l0, [0], [4096], 2", NdpWork(macs_f16=960, buffer_bytes=960 * 2 + 40)),
+        (SET.format("bf16") + "dot m0, l0, [0], [4096], 1", NdpWork(macs_bf16=480, buffer_bytes=480 * 2 + 20)),
+        (SET.format("i8") + "dot m0, l0, [0], [4096], 1", NdpWork(macs_i8=480, buffer_bytes=480 + 20)),
+        # each product reads and writes 4 bytes of y; 5 * 2 factors of 2 bytes
+        (SET.format("f16") + "axpy m0, l0, [0], [4096], 2", NdpWork(macs_f16=960, buffer_bytes=960 * 8 + 20)),
+        (SET.format("i8") + "axpy m0, l0, [0], [4096], 3", NdpWork(macs_i8=1440, buffer_bytes=1440 * 8 + 15)),
+        (SET.format("f16") + "ld m0, l0, [0]", NdpWork(buffer_bytes=5 * 96 * 2)),
+        (SET.format("i8") + "st m0, l0, [0]", NdpWork(buffer_bytes=5 * 96)),
+        ("cvt.f32.f16 [0], [4096], 100", NdpWork(buffer_bytes=600, vector_operations=100)),
+        ("cvt.i8.f32 [0], [4096], 100", NdpWork(buffer_bytes=500, vector_operations=100)),
+        ("fill [0], 1.0, 100", NdpWork(buffer_bytes=400, vector_operations=100)),
+        ("add.i32 [0], [512], [1024], 100", NdpWork(buffer_bytes=1200, vector_operations=100)),
+        ("mul [0], [512], [1024], 100", NdpWork(buffer_bytes=1200, vector_operations=100)),
+        ("relu [0], [0], 100", NdpWork(buffer_bytes=800, vector_operations=100)),
+        ("silu [0], [0], 100", NdpWork(buffer_bytes=800, vector_operations=3 * 100 + 100)),
+        ("gelu [0], [0], 100", NdpWork(buffer_bytes=800, vector_operations=9 * 100 + 100)),
+        ("softmax [0], [0], 100, 3", NdpWork(buffer_bytes=2400, vector_operations=5 * 300 + 3)),
+        ("sum [0], [4096], 100, 3", NdpWork(buffer_bytes=1212, vector_operations=300)),
+        ("max [0], [4096], 100, 3", NdpWork(buffer_bytes=1212, vector_operations=300)),
+        ("hin [0], 128; hout [64], 64", NdpWork(buffer_bytes=192)),
+        ("range l0, 0, 5", NdpWork()),
+        (SET.format("f16") + "range l1, 0, 0; dot m0, l1, [0], [4096], 2", NdpWork()),
+    ],
+)
+def test_an_instruction_does_the_work_counted_by_hand(text, expected):
+    assert work(text + "; end") == expected
+
+
+def test_a_message_is_read_sent_and_written():
+    assert work("send [0], 640, 1; bar; end", "recv [0], 640, 0; bar; end") == NdpWork(
+        buffer_bytes=1280, link_bytes=640
+    )
+
+
+def test_only_instructions_that_run_count():
+    assert work("relu [0], [0], 100; end; relu [0], [0], 100; end") == work("relu [0], [0], 100; end")
+
+
+def test_work_adds_up():
+    once = work(SET.format("f16") + "dot m0, l0, [0], [4096], 2; silu [0], [0], 8; end")
+    assert once + once == NdpWork(**{name: 2 * count for name, count in dataclasses.asdict(once).items()})
+
+
+def test_each_thing_costs_what_the_description_says():
+    done = NdpWork(macs_f16=1000, macs_bf16=100, macs_i8=10, buffer_bytes=5000, vector_operations=300, link_bytes=70)
+    energy = ndp_energy(load_machine(dimms=2), done, 1000)
+    assert energy.mac == pytest.approx((1000 * 0.50 + 100 * 0.32 + 10 * 0.10) * 1e-12)
+    assert energy.buffer == pytest.approx(5000 * 1.4e-12)
+    assert energy.vector == pytest.approx(300 * 1.31e-12)
+    assert energy.link == pytest.approx(70 * 8 * 1.17e-12)
+    assert energy.static == 0
+    assert energy.total == pytest.approx(energy.mac + energy.buffer + energy.vector + energy.link)
+    assert energy.basis == "figures of DIMM hermes; static power not included"
+
+
+def described(tmp_path, old, new):
+    assert HERMES.count(old) == 1, old
+    path = tmp_path / "other.toml"
+    path.write_text(HERMES.replace(old, new), encoding="utf-8")
+    return load_machine(str(path), dimms=2)
+
+
+STATIC = 'static = { value = 0.0, unit = "mW"'
+
+
+def test_static_power_is_drawn_by_every_dimm_all_the_time(tmp_path):
+    machine = described(tmp_path, STATIC, 'static = { value = 100, unit = "mW"')
+    energy = ndp_energy(machine, NdpWork(), 5_000_000)
+    assert energy.total == energy.static == pytest.approx(0.1 * 2 * 5e-6)
+    assert energy.basis == "figures of DIMM hermes"
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ('static = { value = 0.0, unit = "W"', "energy.static.unit: expected mW, found W"),
+        ('static = { value = -1.0, unit = "mW"', "energy.static.value: expected greater than or equal to 0, found -1"),
+        ('static = { value = nan, unit = "mW"', "energy.static.value: expected a finite number, found nan"),
+    ],
+)
+def test_a_faulty_energy_is_refused_by_its_name(tmp_path, new, message):
+    with pytest.raises(InputError, match=message):
+        described(tmp_path, STATIC, new)
+
+
+def test_a_description_without_energies_is_timed_and_says_that_it_has_none(tmp_path):
+    start, end = HERMES.index("[energy]"), HERMES.index("# How a linear address falls")
+    machine = described(tmp_path, HERMES[start:end], "")
+    summary = time_program(program("relu [0], [0], 100; end", "end"), machine).summary()
+    assert summary["energy_j"]["ndp"] is None and summary["energy_j"]["total"] is None
+    assert summary["energy_j"]["dram"]["total"] > 0
+    assert "no energy: the description of DIMM hermes gives none" in summary["energy_note"]
+
+
+def test_a_standard_without_currents_has_no_dram_energy_and_says_so(tmp_path):
+    machine = load_machine(dimms=1)
+    bare = dataclasses.replace(machine, standard=dataclasses.replace(machine.standard, currents=None))
+    summary = time_program(program("relu [0], [0], 100; end"), bare).summary()
+    assert summary["energy_j"]["dram"] is None and summary["energy_j"]["total"] is None
+    assert summary["energy_j"]["ndp"]["vector"] == pytest.approx(100 * 1.31e-12)
+    assert "no public currents for DDR4-3200-Hermes" in summary["energy_note"]
+
+
+def test_energies_travel_with_the_program():
+    machine = load_machine()
+    assert machine_from_json(machine.to_json(), "x").config.energy == machine.config.energy
+
+
+def layer(machine, neurons=512):
+    compiler = layer_compiler(LayerShape(neurons, 1024, activation="relu"), machine)
+    return compiler.compile(np.arange(0, neurons, 3), 1)
+
+
+@pytest.mark.parametrize("placement", ["interleaved", "row"])
+def test_counters_give_the_energy_of_the_log_and_bound_its_open_clocks(placement):
+    machine = load_machine(placement=placement)
+    run = time_program(layer(machine), machine, log=True)
+    counted = stream_activity(machine, run.counters, run.total_ps)
+    clocks = -(-run.total_ps // 625)
+    logged = activity_of_log(run.log, machine.standard, end=clocks)
+    for name in ("activates", "reads", "writes", "refreshes", "bank_refreshes", "clocks"):
+        assert getattr(counted, name).ravel().tolist() == getattr(logged, name).tolist(), name
+    assert (counted.open_clocks.ravel() >= logged.open_clocks).all()
+    assert logged.open_clocks.sum() > 0.5 * counted.open_clocks.sum()
+    bound = dram_energy(machine.standard, counted).summary()
+    exact = dram_energy(machine.standard, logged).summary()
+    assert exact["total"] < bound["total"] < 1.15 * exact["total"]
+    for name in ("activate", "read", "write", "refresh", "io"):
+        assert bound[name] == pytest.approx(exact[name])
+
+
+def test_an_idle_dimm_stands_by_with_its_rows_closed():
+    run = time_program(program("end"), load_machine(dimms=1))
+    dram = run.summary()["energy_j"]["dram"]
+    assert dram["precharged_standby"] == dram["total"] > 0
+
+
+def test_runs_one_after_the_other_take_the_energy_of_their_sum():
+    machine = load_machine()
+    one = layer(machine)
+    resolved = resolve(one, machine.buffer_bytes)
+    timer = Timer(machine)
+    runs = [timer.run(one, resolved) for _ in range(3)]
+    counters = sum(run.counters for run in runs)
+    done = NdpWork() + NdpWork()
+    for run in runs:
+        done += ndp_work(run.resolved)
+    whole = energy_figures(machine, counters, done, sum(run.total_ps for run in runs))["energy_j"]
+    parts = [run.summary()["energy_j"] for run in runs]
+    assert whole["total"] == pytest.approx(sum(part["total"] for part in parts), rel=1e-4)
+    assert whole["total"] == pytest.approx(whole["dram"]["total"] + whole["ndp"]["total"])
