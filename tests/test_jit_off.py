@@ -42,7 +42,7 @@ def whole_path(shape: LayerShape) -> dict[str, object]:
     trap = execute(program, states)
     run = time_program(program, machine, log=True)
     assert run.log is not None
-    log = b"".join(np.asarray(column).astype("<i8").tobytes() for column in run.log[:8])
+    log = b"".join(np.asarray(column).astype("<i8").tobytes() for column in run.log[:10])
     return {
         "trap": str(trap),
         "numbers": compiler.result([bytes(state.host_out) for state in states], active, 2).tobytes().hex(),

@@ -21,7 +21,7 @@ COMMANDS = {
     "disasm": ("program", "Write a program file as text."),
     "exec": ("program", "Execute and time a program file."),
     "dram": ("host_memory", "Time a trace of memory requests on a DRAM standard."),
-    "check": ("dram", "Check a DRAM command log against a standard."),
+    "check": ("check", "Check a DRAM command log against a standard."),
     "trace": ("trace", "Describe or capture activation traces."),
     "list": ("listing", "List what ships with ndpsim."),
 }

@@ -1,197 +1,185 @@
-"""Is a DRAM command log legal DDR4? A judge that knows only the standard's rules and shares no code with the simulator.
+"""Is a DRAM command log legal? A checker that knows only JEDEC's rules and shares no code with the simulators.
 
-Each rule is looked at over the whole log at once, from the table in `rules.py`. A command is counted once for each rule
-that it breaks. Commands are judged in order of cycle; a log that is not in that order breaks the rule `order` as well.
+A command is counted once for each rule that it breaks. Commands are judged in order of cycle; a log that is not in
+that order breaks the rule `order` as well. `check` judges a whole log. `StreamChecker` judges it piece by piece: it
+holds back the latest commands until it has seen all that can matter to them, and keeps of the judged ones those that
+can matter to later ones: what lies within the reach of the rules, and the last that set the state of a bank or rank.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 
-from ndpsim.dram.grouping import Bools, Commands, Grouping, Ints, among, stable_order
-from ndpsim.dram.log import COMMANDS, CommandLog, validate
-from ndpsim.dram.rules import AUTO_PRECHARGE, RULES, TIMING_RULES, Scope, clocks
-from ndpsim.dram.standard import Organization, Standard
-from ndpsim.dram.state_rules import Breach, activate_window, bank_states, busses, refresh_times
+from ndpsim.dram.grouping import Bools, Commands, Ints, among, last_of_each, stable_order
+from ndpsim.dram.judge import Judge
+from ndpsim.dram.log import Bus, CommandLog, empty_log, joined, validate
+from ndpsim.dram.refresh_rules import Ledger
+from ndpsim.dram.report import Report, Violation, in_words
+from ndpsim.dram.rules import REFRESHES
+from ndpsim.dram.standard import Standard
+from ndpsim.dram.state_rules import Breach, alone
+from ndpsim.errors import InputError
+
+_END = 1 << 62  # the place of the end of the log
+_STATE = "ACT PRE RDA WRA"  # that open and close a bank
 
 
-@dataclass(frozen=True)
-class Violation:
-    """One command that breaks a rule. Commands are named by their place in the log, from 0, and in words.
+def check(log: CommandLog, standard: Standard, ranks: int | None = None) -> Report:
+    """Judge a log. Its ranks are numbered below `ranks`, or if that is not given below those of the standard.
 
-    `later` is None at the end of the log, `earlier` is None where no one command is to blame. `gap` is what was found
-    and `required` what the rule asks for, in clocks: the most allowed for tREFI and the least for all others.
+    Raises InputError if the log is none, or the checker has no rules for the standard's family.
+    """
+    checker = StreamChecker(standard, log.bus, ranks)
+    checker.receive(log)
+    return checker.finish()
+
+
+class StreamChecker:
+    """Judges a log piece by piece, in a memory that does not grow with it, and finds what `check` finds in the whole.
+
+    The commands of a channel (of a rank that has busses of its own) may be out of order within a piece, but from piece
+    to piece by no more than the reach of the rules: some thousand clocks.
     """
 
-    rule: str
-    gap: int | None
-    required: int | None
-    earlier: int | None
-    earlier_text: str
-    later: int | None
-    later_text: str
+    def __init__(self, standard: Standard, bus: Bus = "channel", ranks: int | None = None) -> None:
+        self._judge = Judge(standard, bus == "channel", standard.organization.ranks if ranks is None else ranks)
+        self._bus = bus
+        self._reach = self._judge.reach()
+        self._counts = dict.fromkeys(self._judge.family.rules, 0)
+        self._first: dict[str, tuple[int, Violation]] = {}
+        self._received, self._end = 0, 0
+        self._held = self._latest = empty_log(bus)
+        self._place = self._latest_place = np.empty(0, np.int64)
+        self._judged = np.empty(0, np.bool_)
+        self._earliest: dict[tuple[int, ...], int] = {}  # cycle of each lane at which commands may still come
+        self._ledgers: dict[tuple[int, ...], Ledger] = {}
 
-    def __str__(self) -> str:
-        after = f" after {self.earlier_text}" if self.earlier_text else ""
-        bound = "at most" if self.rule == "tREFI" else "at least"
-        numbers = "" if self.required is None else f": {self.gap} clocks, {bound} {self.required} required"
-        return f"{self.rule}: {self.later_text}{after}{numbers}"
+    def add(self, piece: CommandLog) -> None:
+        """Take the next piece of the log; InputError if it is no log, or comes too far out of order."""
+        self.receive(piece)
+        self._settle()
 
+    def receive(self, piece: CommandLog) -> None:
+        """Take the next piece of the log, but judge no more than single commands until `add` or `finish`."""
+        validate(piece, "log")
+        if piece.bus != self._bus:
+            raise InputError(f"log: bus: expected {self._bus!r} as in the pieces before, found {piece.bus!r}")
+        place = self._received + np.arange(len(piece.cycle))
+        self._received += len(piece.cycle)
+        known, exists, sound = self._judge.sound(piece)
+        self._enter([alone("command", np.flatnonzero(~known))], piece, place)
+        self._enter([alone("address", np.flatnonzero(known & ~sound))], piece, place)
+        if not exists.all():
+            piece, place = piece.part(exists), place[exists]
+        self._follow(piece, place)
+        self._end = max(self._end, int(piece.cycle.max(initial=0)))
+        self._held = joined([self._held, piece])
+        self._place = np.append(self._place, place)
+        self._judged = np.append(self._judged, np.zeros(len(place), np.bool_))
 
-@dataclass(frozen=True)
-class Report:
-    """How many commands there are, how many break each rule (all rules are listed), and the first of them."""
+    def finish(self) -> Report:
+        """Judge what is left, and the end of the log."""
+        self._settle(final=True)
+        first = sorted(self._first.values(), key=lambda entry: entry[0])  # by place
+        return Report(self._received, self._counts, tuple(violation for _, violation in first))
 
-    commands: int
-    counts: dict[str, int]
-    first: list[Violation] = field(default_factory=list)
+    def _follow(self, piece: CommandLog, place: Ints) -> None:
+        """Find commands that lie before the one sent before them in their lane; refuse what is judged already."""
+        seen = len(self._latest.cycle)
+        piece, place = joined([self._latest, piece]), np.append(self._latest_place, place)
+        lane, lanes = self._judge.lanes(piece)
+        latest = last_of_each(lane, lanes)
+        earliest = np.array([self._earliest.get(name, 0) for name in self._lanes(piece, latest)], np.int64)
+        too_early = np.flatnonzero((piece.cycle < earliest[lane])[seen:]) + seen
+        if len(too_early):
+            text = in_words(piece, int(too_early[0]), int(place[too_early[0]]))
+            raise InputError(f"log: expected pieces out of order by at most {self._reach} clocks, found {text}")
+        order = stable_order(lane)
+        gap = np.diff(piece.cycle[order])
+        back = (gap < 0) & (lane[order][1:] == lane[order][:-1])
+        self._enter([Breach("order", order[:-1][back], order[1:][back], gap[back], 0)], piece, place)
+        self._latest, self._latest_place = piece.part(latest), place[latest]
 
-    @property
-    def legal(self) -> bool:
-        """Return whether no command breaks a rule."""
-        return not any(self.counts.values())
+    def _settle(self, final: bool = False) -> None:
+        """Judge the held commands to which nothing can come any more, or all that are left; forget what is over."""
+        order = self._judge.order(self._held)
+        self._held, self._place, self._judged = self._held.part(order), self._place[order], self._judged[order]
+        commands = self._judge.commands(self._held, self._place)
+        lanes = last_of_each(commands.lane, int(commands.lane.max(initial=-1)) + 1)
+        newest = np.zeros(len(lanes), np.int64)
+        np.maximum.at(newest, commands.lane, commands.cycle)
+        earliest = newest - self._reach  # of what may still come
+        horizon = newest + 1 if final else earliest - self._reach
+        settled = commands.cycle < horizon[commands.lane]
 
+        breaches = self._judge.breaches(commands)
+        self._enter(breaches, self._held, self._place, settled & ~self._judged)
+        self._enter(self._refreshes(commands, settled), self._held, self._place)
+        self._judged = settled
+        if final:
+            self._close(commands)
+            return
+        self._earliest |= dict(zip(self._lanes(self._held, lanes), earliest.tolist(), strict=True))
+        keep = ~settled | (commands.cycle >= (horizon - self._reach)[commands.lane])
+        for names, number in ((_STATE, commands.bank), ("PREA", commands.rank), (REFRESHES, commands.rank)):
+            those = np.flatnonzero(settled & among(names, commands.command))
+            last = last_of_each(number, int(number.max(initial=-1)) + 1, those)
+            keep[last[last >= 0]] = True
+        self._held, self._place, self._judged = self._held.part(keep), self._place[keep], self._judged[keep]
 
-def check(log: CommandLog, standard: Standard, limit: int = 20) -> Report:
-    """Judge a log; the report describes the first `limit` violations in words."""
-    validate(log, "log")
-    length = len(log.cycle)
-    breaches: dict[str, list[Breach]] = {rule: [] for rule in RULES}
-    for breach in _all_breaches(log, standard):
-        if len(breach.later):
-            breaches[breach.rule].append(breach)
-    counts, first = {}, []
-    for rule, found in breaches.items():
-        later = np.concatenate(
-            [np.where(breach.later < 0, length, breach.later) for breach in found] or [np.empty(0, int)]
+    def _refreshes(self, commands: Commands, settled: Bools) -> Iterator[Breach]:
+        """Yield the breaches of the rules of refresh, rank by rank."""
+        for start, stop in pairwise(np.flatnonzero(np.diff(commands.rank, prepend=-1, append=-1)).tolist()):
+            ledger = self._ledgers.setdefault(self._rank_at(start), Ledger(self._judge.refresh.sets))
+            mine = slice(start, stop)
+            refresh = start + np.flatnonzero(among(REFRESHES, commands.command[mine]) & settled[mine])
+            yield from self._judge.refresh.judge(commands, refresh, int(self._judged[refresh].sum()), ledger)
+
+    def _close(self, commands: Commands) -> None:
+        """Judge the end of the log."""
+        refresh = np.flatnonzero(among(REFRESHES, commands.command))
+        last = {self._rank_at(position): position for position in refresh.tolist()}
+        for rank, ledger in self._ledgers.items():
+            mine = np.array([last[rank]] if rank in last else [], np.int64)
+            for breach in self._judge.refresh.at_end(commands, mine, ledger, self._end):
+                self._counts[breach.rule] += len(breach.later)
+                if len(breach.later):
+                    self._note(breach, 0, self._held, self._place)
+
+    def _rank_at(self, position: int) -> tuple[int, ...]:
+        log = self._held
+        return tuple(int(field[position]) for field in (log.channel, log.dimm, log.pseudo_channel, log.rank))
+
+    def _lanes(self, log: CommandLog, rows: Ints) -> list[tuple[int, ...]]:
+        """Return the names of the lanes of these commands, which are the same for all pieces."""
+        fields = (log.channel, log.dimm, log.rank)[: 1 if self._bus == "channel" else 3]
+        return list(zip(*(field[rows].tolist() for field in fields), strict=True))
+
+    def _enter(self, breaches: Iterable[Breach], log: CommandLog, place: Ints, now: Bools | None = None) -> None:
+        """Count breaches, each command once for each rule, and note the first; only by the commands that are `now`."""
+        breaking: dict[str, Bools] = {}
+        for breach in breaches:
+            which = np.arange(len(breach.later)) if now is None else np.flatnonzero(now[breach.later])
+            if len(which):
+                breaking.setdefault(breach.rule, np.zeros(len(place), np.bool_))[breach.later[which]] = True
+                self._note(breach, int(which[place[breach.later[which]].argmin()]), log, place)
+        for rule, commands in breaking.items():
+            self._counts[rule] += int(commands.sum())
+
+    def _note(self, breach: Breach, entry: int, log: CommandLog, place: Ints) -> None:
+        """Remember a violation if it is the first of its rule."""
+        earlier, later = int(breach.earlier[entry]), int(breach.later[entry])
+        at = int(place[later]) if later >= 0 else _END
+        if breach.rule in self._first and self._first[breach.rule][0] <= at:
+            return
+        violation = Violation(
+            breach.rule,
+            None if breach.gap is None else int(breach.gap[entry]),
+            breach.required,
+            int(place[earlier]) if earlier >= 0 else None,
+            in_words(log, earlier, int(place[earlier])) if earlier >= 0 else "",
+            at if later >= 0 else None,
+            in_words(log, later, at) if later >= 0 else "the end of the log",
         )
-        one_each, which = np.unique(later, return_index=True)
-        counts[rule] = len(one_each) + int(np.count_nonzero(later == length)) - int(length in one_each[-1:])
-        source = np.repeat(np.arange(len(found)), [len(breach.later) for breach in found])
-        start = np.searchsorted(source, np.arange(len(found)))
-        for entry in which[:limit]:
-            breach = found[source[entry]]
-            first.append((later[entry], _describe(breach, int(entry - start[source[entry]]), log)))
-    first.sort(key=lambda entry: entry[0])
-    return Report(length, counts, [violation for _, violation in first[:limit]])
-
-
-def _all_breaches(log: CommandLog, standard: Standard) -> Iterator[Breach]:
-    timing, organization = standard.timing, standard.organization
-    shared = log.bus == "channel"
-    exists, sound = _addresses(log, organization)
-    yield Breach("address", np.full(len(log.cycle), -1)[~sound], np.flatnonzero(~sound))
-    yield _order(log, shared)
-    commands = _by_rank_and_cycle(log, exists, organization, shared)
-    index = np.append(commands.place, -1)  # position -1, no command, stays -1
-    for breach in _judge(commands, timing, shared):
-        yield breach._replace(earlier=index[breach.earlier], later=index[breach.later])
-
-
-def _judge(commands: Commands, timing: dict[str, int], shared: bool) -> Iterator[Breach]:
-    by_bank = Grouping(commands.bank, commands.command)
-    by_rank = Grouping(commands.rank, commands.command)
-    since = _precharge_begins(commands, by_bank, timing)
-    yield from bank_states(commands, by_bank, by_rank)
-    yield from _timing(commands, since, "bank", by_bank, timing)
-    yield from _timing(commands, since, "rank", by_rank, timing)
-    yield from _timing(commands, since, "other group", by_rank, timing)
-    del by_bank
-    yield activate_window(commands, by_rank, timing["nFAW"])
-    yield from refresh_times(commands, by_rank, timing["nREFI"])
-    del by_rank
-    yield from _timing(commands, since, "same group", Grouping(commands.group, commands.command), timing)
-    yield from busses(commands, timing, shared)
-
-
-def _timing(
-    commands: Commands, since: Ints, scope: Scope, grouping: Grouping, timing: dict[str, int]
-) -> Iterator[Breach]:
-    for rule in TIMING_RULES:
-        if rule.scope != scope:
-            continue
-        counted_from = since if rule.name == "tRP" else commands.cycle
-        if scope == "other group":
-            earlier, later = grouping.latest_in_other(rule.earlier, rule.later, commands.group)
-        else:
-            earlier, later = grouping.latest(rule.earlier, rule.later, since if rule.name == "tRP" else None)
-        required = clocks(rule.gap, timing)
-        gap = commands.cycle[later] - counted_from[earlier]
-        short = gap < required
-        yield Breach(rule.name, earlier[short], later[short], gap[short], required)
-
-
-def _precharge_begins(commands: Commands, by_bank: Grouping, timing: dict[str, int]) -> Ints:
-    """Return the cycle of each command or, where it precharges by itself, the cycle in which that precharge begins."""
-    since = commands.cycle.copy()
-    if not among(" ".join(AUTO_PRECHARGE), commands.command).any():
-        return since
-    for name, delay in AUTO_PRECHARGE.items():
-        since[among(name, commands.command)] += clocks(delay, timing)
-    activate, precharge = by_bank.latest("ACT", " ".join(AUTO_PRECHARGE))
-    since[precharge] = np.maximum(since[precharge], commands.cycle[activate] + timing["nRAS"])
-    return since
-
-
-def _addresses(log: CommandLog, organization: Organization) -> tuple[Bools, Bools]:
-    """Return which commands go to a bank that exists, and which of them have a sound row and column too."""
-    of_rank = among("PREA REF", log.command)
-    exists = (log.dimm >= 0) & (log.rank >= 0) & (log.rank < organization.ranks)
-    exists &= of_rank | ((log.bank_group >= 0) & (log.bank_group < organization.bank_groups))
-    exists &= of_rank | ((log.bank >= 0) & (log.bank < organization.banks))
-    is_column = among("RD WR RDA WRA", log.command)
-    names_row = is_column | among("ACT", log.command)
-    sound = exists & (~names_row | ((log.row >= np.where(is_column, -1, 0)) & (log.row < organization.rows)))
-    sound &= ~is_column | ((log.column >= -1) & (log.column < organization.columns))
-    return exists, sound
-
-
-def _bus(log: CommandLog, shared: bool) -> Ints:
-    bus = log.dimm.astype(np.int64)
-    return bus if shared else bus * (1 << 16) + log.rank
-
-
-def _order(log: CommandLog, shared: bool) -> Breach:
-    nothing = np.empty(0, np.int64)
-    if (log.cycle[1:] >= log.cycle[:-1]).all():
-        return Breach("order", nothing, nothing)
-    bus = _bus(log, shared)
-    order = np.argsort(bus, kind="stable")
-    gap = np.diff(log.cycle[order])
-    back = (gap < 0) & (bus[order][1:] == bus[order][:-1])
-    return Breach("order", order[:-1][back], order[1:][back], gap[back], 0)
-
-
-def _by_rank_and_cycle(log: CommandLog, exists: Bools, organization: Organization, shared: bool) -> Commands:
-    index = np.flatnonzero(exists)
-    if (log.cycle[1:] < log.cycle[:-1]).any():
-        index = index[np.argsort(log.cycle[index], kind="stable")]
-    index = index[stable_order(log.dimm[index].astype(np.int64) * organization.ranks + log.rank[index])]
-    command = log.command[index]
-    of_rank = among("PREA REF", command)
-    rank = log.dimm[index].astype(np.int64) * organization.ranks + log.rank[index]
-    group = rank * organization.bank_groups + np.where(of_rank, 0, log.bank_group[index])
-    bank = group * organization.banks + np.where(of_rank, 0, log.bank[index])
-    bus = log.dimm[index].astype(np.int64) if shared else rank
-    return Commands(index, log.cycle[index], command, bank, group, rank, bus, log.row[index])
-
-
-def _describe(breach: Breach, entry: int, log: CommandLog) -> Violation:
-    earlier, later = int(breach.earlier[entry]), int(breach.later[entry])
-    gap = None if breach.gap is None else int(breach.gap[entry])
-    return Violation(
-        breach.rule,
-        gap,
-        breach.required,
-        earlier if earlier >= 0 else None,
-        _words(log, earlier) if earlier >= 0 else "",
-        later if later >= 0 else None,
-        _words(log, later) if later >= 0 else "the end of the log",
-    )
-
-
-def _words(log: CommandLog, index: int) -> str:
-    fields = ("dimm", "rank", "bank_group", "bank", "row", "column")
-    known = [f"{name} {getattr(log, name)[index]}" for name in fields if getattr(log, name)[index] != -1]
-    return f"{COMMANDS[log.command[index]]} {' '.join(known)} at cycle {log.cycle[index]} (command {index})"
+        self._first[breach.rule] = at, violation

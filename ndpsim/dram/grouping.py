@@ -8,26 +8,32 @@ import numpy.typing as npt
 from ndpsim.dram.log import COMMANDS
 
 Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 
 
 class Commands(NamedTuple):
     """The commands of a log whose bank exists, by rank and then by cycle; rules name a command by its position here.
 
-    `bank`, `group`, `rank` and `bus` number all banks, groups, ranks and busses of the log, `place` is that in the log.
+    `place` tells which came first in the log, `last` is the last clock, from which JEDEC's gaps count. `bank`, `group`,
+    `rank`, `lane` and `data_bus` number those of the log (a lane has command busses of its own), and `set` those sets
+    of banks in a rank that REFsb and REFpb refresh.
     """
 
     place: Ints
     cycle: Ints
-    command: npt.NDArray[np.uint8]
-    bank: npt.NDArray[Any]
-    group: npt.NDArray[Any]
-    rank: npt.NDArray[Any]
-    bus: npt.NDArray[Any]
+    last: Ints
+    command: Codes
+    bank: Ints
+    group: Ints
+    rank: Ints
+    lane: Ints
+    data_bus: Ints
+    set: Ints
     row: npt.NDArray[np.int32]
 
 
-def among(names: str, command: npt.NDArray[np.uint8]) -> Bools:
+def among(names: str, command: Codes) -> Bools:
     """Return which commands are among the space-separated names."""
     table = np.isin(np.arange(256), [COMMANDS.index(name) for name in names.split()])
     return table[command]
@@ -41,13 +47,43 @@ def stable_order(key: npt.NDArray[Any]) -> Ints:
     return np.argsort(key.astype(np.uint16) if small else key, kind="stable")
 
 
-class Grouping:
-    """The positions of all commands of a log, those of equal key side by side and in order of cycle within."""
+def numbered(*keys: npt.NDArray[Any]) -> tuple[Ints, int]:
+    """Return numbers from 0 for entries by their keys, small integers, and how many different ones there are."""
+    number, count = np.zeros(len(keys[0]), np.int64), 1
+    for key in keys:
+        lowest = int(key.min(initial=0))
+        number = number * (int(key.max(initial=0)) - lowest + 1) + (key - lowest)
+        most = int(number.max(initial=0))
+        if most > 4 * len(number) + (1 << 16):
+            values, number = np.unique(number, return_inverse=True)
+            count = len(values)
+        else:
+            present = np.zeros(most + 1, np.bool_)
+            present[number] = True
+            number, count = (np.cumsum(present) - 1)[number], int(present.sum())
+    return number, count
 
-    def __init__(self, key: npt.NDArray[Any], command: npt.NDArray[np.uint8]) -> None:
-        self.order = stable_order(key)
-        self.key = key[self.order]
-        self.command = command[self.order]
+
+def last_of_each(number: Ints, count: int, positions: Ints | None = None) -> Ints:
+    """Return for each number below `count` the last entry, or the last of the given entries, that has it; or -1."""
+    last = np.full(count, -1)
+    last[number if positions is None else number[positions]] = (
+        np.arange(len(number)) if positions is None else positions
+    )
+    return last
+
+
+class Grouping:
+    """Entries for the commands of a log, those of equal key side by side and in order of cycle within.
+
+    Entry i stands for the command at `position[i]`, or at i if that is not given; a command may have several entries.
+    """
+
+    def __init__(self, key: npt.NDArray[Any], command: Codes, position: npt.NDArray[Any] | None = None) -> None:
+        order = stable_order(key)
+        self.key = key[order]
+        self.command = command[order]
+        self.order: Ints = order if position is None else position[order]
 
     def latest(self, earlier: str, later: str, weight: Ints | None = None) -> tuple[Ints, Ints]:
         """Return pairs (earlier, later) of positions: for each later command the latest earlier one of its group.

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ndpsim.errors import InputError
 
 COLUMNS = ("cycle", "command", "rank", "bank_group", "bank", "row", "column")
-HEADERS = (COLUMNS, ("dimm", *COLUMNS), (*COLUMNS, "dimm"))
+MAY_BE_ADDED = ("dimm", "channel", "pseudo_channel")
+ALIASES = {"REFab": "REF", "REFA": "REF", "PREab": "PREA", "PREpb": "PRE"}
 _BLOCK = 1 << 23
 _MAX_LINE = 1 << 10
 _MAX_DIGITS = 18
@@ -27,35 +28,32 @@ class _Block(NamedTuple):
     first_line: int
 
 
-def read_csv(path: Path, commands: Sequence[str], fields: Mapping[str, np.dtype[Any]]) -> dict[str, npt.NDArray[Any]]:
-    """Return one array for each field; an empty field reads as -1, and without a dimm column all is DIMM 0."""
-    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in fields}
+def read_csv(path: Path, commands: Sequence[str], fields: Mapping[str, np.dtype[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield an array for each column of the file, block by block of lines; an empty field reads as -1."""
     try:
         with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
             stream = cast(BinaryIO, file)
             header = _header(stream.readline(_MAX_LINE), path)
             for text, first_line in _whole_lines(stream, path):
                 block = _split(text, len(header), first_line, path)
+                arrays = {}
                 for column, name in enumerate(header):
                     values = _commands(block, column, commands, path) if name == "command" else None
                     if values is None:
                         values = _integers(block, column, name, fields[name], path)
-                    parts[name].append(values.astype(fields[name]))
+                    arrays[name] = values.astype(fields[name])
+                yield arrays
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{path}: expected a readable CSV file, found: {reason}") from error
-    arrays = {name: np.concatenate(part) if part else np.empty(0, fields[name]) for name, part in parts.items()}
-    if "dimm" not in header:
-        arrays["dimm"] = np.zeros(len(arrays["cycle"]), fields["dimm"])
-    return arrays
 
 
 def _header(line: bytes, path: Path) -> tuple[str, ...]:
     names = tuple(line.removeprefix(b"\xef\xbb\xbf").decode("ascii", "replace").strip().split(","))
-    if names not in HEADERS:
+    if len(set(names)) < len(names) or not set(COLUMNS) <= set(names) <= {*COLUMNS, *MAY_BE_ADDED}:
         raise InputError(
-            f"{path}: line 1: expected the header {','.join(COLUMNS)} with or without dimm at either end, "
-            f"found {','.join(names)[:80]!r}"
+            f"{path}: line 1: expected a header with {','.join(COLUMNS)} and, where the log has them, "
+            f"{','.join(MAY_BE_ADDED)}, found {','.join(names)[:80]!r}"
         )
     return names
 
@@ -90,15 +88,19 @@ def _split(text: bytes, columns: int, first_line: int, path: Path) -> _Block:
 
 def _commands(block: _Block, column: int, commands: Sequence[str], path: Path) -> npt.NDArray[Any]:
     begin, length = block.begin[:, column], block.end[:, column] - block.begin[:, column]
-    word: npt.NDArray[Any] = np.zeros(len(begin), np.uint32)
-    for index in range(4):
-        word = (word << 8) | np.where(index < length, block.data[np.minimum(begin + index, len(block.data) - 1)], 0)
+    codes = {name: code for code, name in enumerate(commands)}
+    codes |= {alias: codes[name] for alias, name in ALIASES.items()}
+    word: npt.NDArray[Any] = np.zeros(len(begin), np.uint64)  # the name, with zeros behind it
+    for index in range(8):
+        letter = np.where(index < length, block.data[np.minimum(begin + index, len(block.data) - 1)], np.uint8(0))
+        word = (word << np.uint64(8)) | letter.astype(np.uint64)
     values = np.full(len(begin), -1, np.int8)
-    for code, name in enumerate(commands):
-        values[word == int.from_bytes(name.encode().ljust(4, b"\0"), "big")] = code
-    bad = np.flatnonzero((values < 0) | (length > 4))
+    for name, code in codes.items():
+        spelt = np.uint64(int.from_bytes(name.encode().ljust(8, b"\0"), "big"))
+        values[(word == spelt) & (length == len(name))] = code
+    bad = np.flatnonzero(values < 0)
     if len(bad):
-        _refuse(block, column, int(bad[0]), "command", f"one of {', '.join(commands)}", path)
+        _refuse(block, column, int(bad[0]), "command", f"one of {', '.join(codes)}", path)
     return values
 
 

@@ -1,7 +1,6 @@
-"""The rules of DDR4 that are no minimum between two commands: bank states, activate window, refresh, and busses."""
+"""The rules of DRAM that are no minimum between two commands of a rank: bank states, activate window, and busses."""
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,11 +8,10 @@ import numpy.typing as npt
 
 from ndpsim.dram.grouping import Commands, Grouping, Ints, among, stable_order, start_of_run
 from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.rules import ACTIVATES_IN_WINDOW, MAX_POSTPONED, RANK_GAP
+from ndpsim.dram.rules import ACTIVATES_IN_WINDOW, COLUMN, READS, SETS
 
 _ACT = COMMANDS.index("ACT")
-_OF_A_BANK = "ACT PRE RD WR RDA WRA"
-_COLUMN = "RD WR RDA WRA"
+_CHANGE = "ACT PRE RDA WRA"
 
 
 class Breach(NamedTuple):
@@ -29,24 +27,30 @@ class Breach(NamedTuple):
     required: int | None = None
 
 
-def _alone(rule: str, later: Ints) -> Breach:
+def alone(rule: str, later: Ints) -> Breach:
+    """Return the breaches of a rule by commands that break it without the help of an earlier one."""
     return Breach(rule, np.full(len(later), -1), later)
 
 
 def bank_states(commands: Commands, by_bank: Grouping, by_rank: Grouping) -> Iterator[Breach]:
     """Yield breaches of the rules about open and closed banks, and rows."""
     command = commands.command
-    opener = np.full(len(command), -1)
-    last, now = by_bank.latest("ACT PRE RDA WRA", _OF_A_BANK)
-    opener[now] = np.where(command[last] == _ACT, last, -1)
-    precharge_all, now = by_rank.latest("PREA", _OF_A_BANK)
-    opener[now[opener[now] < precharge_all]] = -1
+    precharged = np.full(len(command), -1)
+    precharge_all, now = by_rank.latest("PREA", f"{_CHANGE} {COLUMN} {SETS}")
+    precharged[now] = precharge_all
+    last, now = by_bank.latest(_CHANGE, f"{_CHANGE} {COLUMN} {SETS}")
+    is_open = (command[last] == _ACT) & (last > precharged[now])
+    last, now = last[is_open], now[is_open]
+    refreshed = among(SETS, command[now])
+    yield Breach("ref_open_bank", last[refreshed], now[refreshed])
 
+    opener = np.full(len(command), -1)
+    opener[now[~refreshed]] = last[~refreshed]
     is_open = opener >= 0
     again = np.flatnonzero((command == _ACT) & is_open)
     yield Breach("act_open_bank", opener[again], again)
-    column = among(_COLUMN, command)
-    yield _alone("closed_bank", np.flatnonzero(column & ~is_open))
+    column = among(COLUMN, command)
+    yield alone("closed_bank", np.flatnonzero(column & ~is_open))
     named = np.flatnonzero(column & is_open & (commands.row >= 0))
     other = named[commands.row[named] != commands.row[opener[named]]]
     yield Breach("other_row", opener[other], other)
@@ -59,7 +63,7 @@ def bank_states(commands: Commands, by_bank: Grouping, by_rank: Grouping) -> Ite
     at_start = start_of_run(by_rank.key)[refresh]
     all_closed = np.maximum.accumulate(np.where(among("PREA", by_rank.command), np.arange(len(count)), -1))[refresh]
     base = np.where(all_closed >= at_start, count[all_closed], count[at_start] - grouped[at_start])
-    yield _alone("ref_open_bank", np.sort(by_rank.order[refresh[count[refresh] > base]]))
+    yield alone("ref_open_bank", np.sort(by_rank.order[refresh[count[refresh] > base]]))
 
 
 def activate_window(commands: Commands, by_rank: Grouping, window: int) -> Breach:
@@ -68,61 +72,66 @@ def activate_window(commands: Commands, by_rank: Grouping, window: int) -> Breac
     first, fifth = place[:-ACTIVATES_IN_WINDOW], place[ACTIVATES_IN_WINDOW:]
     same = by_rank.key[first] == by_rank.key[fifth]
     first, fifth = by_rank.order[first[same]], by_rank.order[fifth[same]]
-    gap = commands.cycle[fifth] - commands.cycle[first]
+    gap = commands.last[fifth] - commands.last[first]
     return Breach("tFAW", first[gap < window], fifth[gap < window], gap[gap < window], window)
 
 
-def refresh_times(commands: Commands, by_rank: Grouping, interval: int) -> Iterator[Breach]:
-    """Yield breaches of the refresh rules for each rank that the log names; `later` is -1 for the end of the log."""
-    end = int(commands.cycle.max(initial=0))
-    most = (MAX_POSTPONED + 1) * interval
-    edges = np.flatnonzero(np.diff(by_rank.key, prepend=-1, append=-1))
-    for start, stop in pairwise(edges):
-        refresh = by_rank.order[start:stop][by_rank.command[start:stop] == COMMANDS.index("REF")]
-        later = np.append(refresh, -1)
-        earlier = np.insert(refresh, 0, -1)
-        cycle = np.append(commands.cycle[refresh], end)
-        gap = np.diff(cycle, prepend=0)
-        late = gap > most
-        yield Breach("tREFI", earlier[late], later[late], gap[late], most)
-
-        issued = np.arange(len(cycle))
-        in_advance = np.maximum(issued + 1 - cycle // interval - MAX_POSTPONED, 0)
-        lapsed = np.insert(np.maximum.accumulate(in_advance)[:-1], 0, 0)
-        owed = np.maximum(cycle - 1, 0) // interval - issued + lapsed
-        yield _alone("refresh_debt", later[owed > MAX_POSTPONED])
+def command_busses(
+    commands: Commands, busses: tuple[tuple[str, ...], ...], clocks: Mapping[str, int]
+) -> Iterator[Breach]:
+    """Yield the commands that begin while their bus still carries an earlier one."""
+    sent = _in_order(commands.lane, commands.cycle, commands.place)
+    by_lane = Grouping(commands.lane[sent], commands.command[sent], sent)
+    for bus in busses:
+        for length in {clocks[name] for name in bus}:
+            long = " ".join(name for name in bus if clocks[name] == length)
+            earlier, later = by_lane.latest(long, " ".join(bus))
+            gap = commands.cycle[later] - commands.cycle[earlier]
+            soon = gap < length
+            yield Breach("command_bus", earlier[soon], later[soon], gap[soon], length)
 
 
-def busses(commands: Commands, timing: dict[str, int], shared: bool) -> Iterator[Breach]:
-    """Yield breaches of the rules of the command busses and the data busses."""
-    sent = _in_order(commands.bus, commands.cycle, commands.place)
-    first, second = sent[:-1], sent[1:]
-    twice = (commands.bus[first] == commands.bus[second]) & (commands.cycle[first] == commands.cycle[second])
-    yield Breach("command_bus", first[twice], second[twice], np.zeros(int(twice.sum()), np.int64), 1)
+def data_busses(
+    commands: Commands, timing: Mapping[str, int], shared: bool, other_rank: str, apart: int
+) -> Iterator[Breach]:
+    """Yield the bursts that overlap, or (by the rule `other_rank`) come too soon after one of another rank.
 
-    burst = sent[among(_COLUMN, commands.command[sent])]
-    begin = commands.cycle[burst] + np.where(among("RD RDA", commands.command[burst]), timing["nCL"], timing["nCWL"])
-    order = _in_order(commands.bus[burst], begin, np.arange(len(burst)))
-    burst, begin = burst[order], begin[order]
-    bus = commands.bus[burst]
-    gap = np.diff(begin)
-    overlap = (gap < timing["nBL"]) & (bus[1:] == bus[:-1])
-    yield Breach("data_bus", burst[:-1][overlap], burst[1:][overlap], gap[overlap], timing["nBL"])
-    if shared and len(burst):
-        rank = commands.rank[burst]
+    The bursts of RDN and WRN meet those of their own rank alone; so do all where the ranks share no bus.
+    """
+    burst = np.flatnonzero(among(COLUMN, commands.command))
+    latency = np.where(among(READS, commands.command[burst]), timing["nCL"], timing["nCWL"])
+    begin = commands.last[burst] + latency
+    yield _overlap(burst, begin, commands.rank[burst], timing["nBL"])
+    if not shared:
+        return
+    on_channel = ~among("RDN WRN", commands.command[burst])
+    burst, begin = burst[on_channel], begin[on_channel]
+    time_order = _in_order(commands.data_bus[burst], begin, commands.cycle[burst], commands.place[burst])
+    burst, begin = burst[time_order], begin[time_order]
+    bus, rank = commands.data_bus[burst], commands.rank[burst]
+    yield _overlap(burst, begin, bus, timing["nBL"])
+    if len(burst):
         other = start_of_run(rank, bus) - 1
         here = np.flatnonzero((other >= 0) & (bus == bus[other]))
         other = other[here]
-        gap = begin[here] - begin[other] - timing["nBL"]
-        close = gap < RANK_GAP
-        yield Breach("rank_gap", burst[other[close]], burst[here[close]], gap[close], RANK_GAP)
+        gap = begin[here] - begin[other]
+        close = gap < apart
+        yield Breach(other_rank, burst[other[close]], burst[here[close]], gap[close], apart)
 
 
-def _in_order(bus: npt.NDArray[Any], time: Ints, place: Ints) -> Ints:
-    """Return the order by bus, then time, then place."""
-    ordered = (time[1:] > time[:-1]) | ((time[1:] == time[:-1]) & (place[1:] > place[:-1]))
-    if (ordered & (bus[1:] == bus[:-1]) | (bus[1:] > bus[:-1])).all():
-        return np.arange(len(bus))
-    order = np.argsort(place, kind="stable")
-    order = order[np.argsort(time[order], kind="stable")]
+def _overlap(burst: Ints, begin: Ints, bus: npt.NDArray[Any], length: int) -> Breach:
+    order = _in_order(bus, begin)
+    burst, begin, bus = burst[order], begin[order], bus[order]
+    gap = np.diff(begin)
+    overlap = (gap < length) & (bus[1:] == bus[:-1])
+    return Breach("data_bus", burst[:-1][overlap], burst[1:][overlap], gap[overlap], length)
+
+
+def _in_order(bus: npt.NDArray[Any], *times: Ints) -> Ints:
+    """Return the order by bus, then by the first time, then by the next, then as they stand."""
+    order = np.arange(len(bus))
+    for time in reversed(times):
+        time = time[order]
+        if (time[1:] < time[:-1]).any():
+            order = order[np.argsort(time, kind="stable")]
     return order[stable_order(bus[order])]

@@ -42,6 +42,8 @@ def command_log(commands, bus="rank", standard=""):
     fields = {
         "cycle": [c.cycle for c in commands],
         "command": [COMMANDS.index(c.name) for c in commands],
+        "channel": [c.channel for c in commands],
+        "pseudo_channel": [c.pseudo for c in commands],
         "dimm": [c.dimm for c in commands],
         "rank": [c.rank for c in commands],
         "bank_group": [c.group for c in commands],

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndpsim.dram import log_csv
-from ndpsim.dram.log import COMMANDS, FIELDS, CommandLog, read_log, write_log
+from ndpsim.dram.log import COMMANDS, FIELDS, CommandLog, LogWriter, empty_log, joined, read_log, read_pieces, write_log
 from ndpsim.errors import InputError
 
 HEADER = "cycle,command,rank,bank_group,bank,row,column"
@@ -18,7 +18,8 @@ SOME = command_log([act(3, rank=1, group=1, bank=2, row=70000), rd(30, row=5), p
 
 def same(a, b):
     return (
-        all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a[:8], b[:8], strict=True)) and a[8:] == b[8:]
+        all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a[:10], b[:10], strict=True))
+        and a[10:] == b[10:]
     )
 
 
@@ -65,7 +66,7 @@ def test_the_file_says_what_it_is_and_is_compressed(tmp_path):
     write_log(tmp_path / "log.h5", SOME)
     with h5py.File(tmp_path / "log.h5") as file:
         attributes = {name: file.attrs[name] for name in ("format", "version", "standard", "bus")}
-        assert attributes == {"format": b"ndpsim-dram-log", "version": 1, "standard": b"DDR4-X", "bus": b"rank"}
+        assert attributes == {"format": b"ndpsim-dram-log", "version": 2, "standard": b"DDR4-X", "bus": b"rank"}
         assert file.attrs["commands"].astype(str).tolist() == list(COMMANDS)
         assert {name: file[name].dtype for name in file} == FIELDS
         assert {(file[name].compression, file[name].compression_opts, file[name].shuffle) for name in file} == {
@@ -94,7 +95,7 @@ def test_a_folder_that_does_not_exist_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"command": np.full(4, 8, np.uint8)}, "command: expected an integer from 0 to 7, found 8"),
+        ({"command": np.full(4, 12, np.uint8)}, "command: expected an integer from 0 to 11, found 12"),
         ({"cycle": np.full(4, -1)}, "cycle: expected an integer from 0"),
         ({"row": np.zeros(3, np.int32)}, "row: expected 4 integers"),
         ({"bank": np.zeros(4)}, "bank: expected 4 integers"),
@@ -115,7 +116,7 @@ def test_arrays_that_are_no_log_are_not_written(tmp_path, change, word):
             lambda file: file.attrs.create("format", "something"),
             "format: expected 'ndpsim-dram-log', found 'something'",
         ),
-        (lambda file: file.attrs.create("version", 2), "version: expected 1, found 2"),
+        (lambda file: file.attrs.create("version", 1), "version: expected 2, found 1"),
         (lambda file: file.attrs.create("commands", ["ACT"]), "commands: expected"),
         (lambda file: file.attrs.create("standard", 5), "standard: expected text"),
         (lambda file: file.attrs.create("bus", "wire"), "bus: expected"),
@@ -128,10 +129,11 @@ def test_arrays_that_are_no_log_are_not_written(tmp_path, change, word):
             "row: expected a dataset",
         ),
         (lambda file: file["row"].resize((3,)), "row: expected 4 integers"),
+        (lambda file: file["row"].resize((5,)), "row: expected 4 integers, found int32 of shape (5,)"),
         (lambda file: file["row"].resize((1 << 40,)), "row: expected a list of int32"),
         (
-            lambda file: file["command"].write_direct(np.full(4, 9, np.uint8)),
-            "command: expected an integer from 0 to 7",
+            lambda file: file["command"].write_direct(np.full(4, 12, np.uint8)),
+            "command: expected an integer from 0 to 11",
         ),
     ],
 )
@@ -173,10 +175,22 @@ def test_csv_from_other_tools_is_read(tmp_path):
     assert same(log, SOME._replace(bus="channel", standard=""))
 
 
-def test_the_dimm_column_may_stand_at_either_end_or_be_absent(tmp_path):
+def test_columns_may_stand_in_any_order_and_those_of_dimm_channel_and_pseudo_channel_be_absent(tmp_path):
     assert read_log(csv(tmp_path, "2,3,ACT,1,1,2,7,", header="dimm," + HEADER)).dimm.tolist() == [2]
     assert read_log(csv(tmp_path, "3,ACT,1,1,2,7,,2", header=HEADER + ",dimm")).dimm.tolist() == [2]
-    assert read_log(csv(tmp_path, "3,ACT,1,1,2,7,")).dimm.tolist() == [0]
+    first = read_log(csv(tmp_path, "3,ACT,1,1,2,7,"))
+    assert (first.dimm.tolist(), first.channel.tolist(), first.pseudo_channel.tolist()) == ([0], [0], [0])
+    header = "channel,row,column,bank,bank_group,rank,pseudo_channel,command,cycle"
+    other = read_log(csv(tmp_path, "5,7,,2,1,1,6,ACT,3", header=header))
+    assert same(other, first._replace(channel=np.array([5], np.int16), pseudo_channel=np.array([6], np.int16)))
+
+
+def test_all_commands_and_the_usual_other_names_are_read(tmp_path):
+    names = [*COMMANDS, "REFab", "REFA", "PREab", "PREpb"]
+    log = read_log(csv(tmp_path, *[f"{i},{name},0,0,0,0,0" for i, name in enumerate(names)]))
+    assert [COMMANDS[code] for code in log.command] == [*COMMANDS, "REF", "REF", "PREA", "PRE"]
+    for unknown in ("PREsb", "PRESB", "REFsbx", "RDNX", "REF\0"):
+        refused(csv(tmp_path, f"1,{unknown},0,0,0,0,0"), "line 2: command: expected one of ACT, PRE, ")
 
 
 def test_compressed_csv_and_windows_line_ends_and_a_missing_last_one_are_read(tmp_path):
@@ -198,13 +212,46 @@ def test_blocks_join_without_seam(tmp_path, monkeypatch):
     refused(csv(tmp_path, *["1,REF,0,,,,"] * 20, "1,REF,0,,,"), "line 22: expected 7 fields, found 6")
 
 
+def test_a_log_is_written_and_read_in_pieces(tmp_path, monkeypatch):
+    cycles = np.arange(1000)
+    log = command_log([act(int(cycle), row=int(cycle) % 7) for cycle in cycles], "channel", "DDR4-X")
+    with LogWriter(tmp_path / "log.h5", "DDR4-X") as writer:
+        for start, stop in ((0, 1), (1, 1), (1, 640), (640, 1000)):
+            writer.append(log.part(slice(start, stop)))
+    assert same(read_log(tmp_path / "log.h5"), log)
+    pieces = list(read_pieces(tmp_path / "log.h5", 300))
+    assert [len(piece.cycle) for piece in pieces] == [300, 300, 300, 100]
+    assert same(joined(pieces), log)
+    monkeypatch.setattr(log_csv, "_BLOCK", 200)
+    path = csv(tmp_path, *[f"{cycle},ACT,0,0,0,{cycle % 7},-1" for cycle in cycles])
+    pieces = list(read_pieces(path, 300))
+    assert len(pieces) == 4 and all(300 <= len(piece.cycle) < 320 for piece in pieces[:3])
+    assert same(joined(pieces), log._replace(standard=""))
+
+
+def test_a_log_that_is_not_finished_does_not_appear(tmp_path):
+    with pytest.raises(ZeroDivisionError), LogWriter(tmp_path / "log.h5") as writer:
+        writer.append(empty_log())
+        print(1 // 0)
+    with (
+        pytest.raises(InputError, match="bus: expected 'channel' as in the pieces before, found 'rank'"),
+        LogWriter(tmp_path / "log.h5") as writer,
+    ):
+        writer.append(empty_log("rank"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("3,ACT,1,1,2,7", "expected 7 fields, found 6"),
         ("3,ACT,1,1,2,7,0,0", "expected 7 fields, found 8"),
         ("", "expected 7 fields, found 1"),
-        ("3,act,1,1,2,7,0", "command: expected one of ACT, PRE, PREA, RD, WR, RDA, WRA, REF, found 'act'"),
+        (
+            "3,act,1,1,2,7,0",
+            "command: expected one of ACT, PRE, PREA, RD, WR, RDA, WRA, REF, REFsb, REFpb, RDN, WRN, "
+            "REFab, REFA, PREab, PREpb, found 'act'",
+        ),
         ("3,PREAX,1,1,2,7,0", "command: expected"),
         ("3,,1,1,2,7,0", "command: expected"),
         ("x,ACT,1,1,2,7,0", "cycle: expected an integer from 0 to 9223372036854775807, found 'x'"),
@@ -225,7 +272,7 @@ def test_a_malformed_line_is_named(tmp_path, line, words):
 
 
 def test_a_wrong_header_and_a_line_without_end_are_refused(tmp_path, monkeypatch):
-    refused(csv(tmp_path, header="time,what"), "line 1: expected the header cycle,command,")
+    refused(csv(tmp_path, header="time,what"), "line 1: expected a header with cycle,command,")
     monkeypatch.setattr(log_csv, "_BLOCK", 2000)
     refused(csv(tmp_path, "1,REF,0,,,,", "7" * 9000), "line 3: expected a record, found a line without end")
 

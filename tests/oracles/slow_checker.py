@@ -15,6 +15,8 @@ class Cmd(NamedTuple):
     row: int = -1
     column: int = -1
     dimm: int = 0
+    channel: int = 0
+    pseudo: int = 0
 
 
 READS, WRITES, PRECHARGES = ("RD", "RDA"), ("WR", "WRA"), ("PRE", "PREA")
