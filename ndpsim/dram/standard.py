@@ -153,8 +153,8 @@ def read_standards(path: Path) -> dict[str, Standard]:
 
 
 def _find(name: str) -> PresetEntry:
-    path, toml, preset = name.rpartition(".toml:")
-    if not toml and not name.endswith(".toml"):
+    path, colon, preset = name.rpartition(".toml:")
+    if not colon and not name.endswith(".toml"):
         presets = shipped_presets()
         if name not in presets:
             raise InputError(
@@ -162,13 +162,13 @@ def _find(name: str) -> PresetEntry:
                 f"DDR4-3200AA-4Gb_x16), or a TOML file, found {name!r}"
             )
         return presets[name]
-    file = Path(path + ".toml" if toml else name)
+    file = Path(path + ".toml" if colon else name)
     presets = presets_of(file)
     short = _short(presets) or list(presets)
-    if not toml and len(short) == 1:
+    if not colon and len(short) == 1:
         return presets[short[0]]
-    if preset not in presets:
-        found = repr(preset) if preset else "none"
+    if not colon or preset not in presets:
+        found = repr(preset) if colon else "none"
         raise InputError(f"{file}: preset: expected {file}:NAME with one of {', '.join(short)}, found {found}")
     return presets[preset]
 

@@ -113,7 +113,7 @@ def _faults_of_count(given: dict[str, Any], names: set[str]) -> Iterator[str]:
             count, device, speed = wrong[0]
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             yield (
-                f"timing {name}: expected one value in [timing], device and speed together, "
+                f"timing {name}: expected one value in [timing], device and speed, "
                 f"found {count or 'none'} for speed {speed} with device {device}{more}"
             )
 
