@@ -28,8 +28,10 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json(record)
         return
-    for name in ("models", "dimms", "standards", "balance"):
+    for name in ("models", "dimms", "balance"):
         click.echo(f"{name}: {', '.join(record[name])}")
+    families = dict.fromkeys(name.partition("-")[0] for name in record["standards"])
+    click.echo(f"standards: {len(record['standards'])} of {', '.join(families)}; see ndpsim dram --list")
     for dimm, maps in record["placements"].items():
         click.echo(f"placements of {dimm}:")
         for name, text in maps.items():

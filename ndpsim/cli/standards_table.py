@@ -30,8 +30,7 @@ def print_standards(beginning: str, as_json: bool) -> None:
         table.add_column(title, justify="right")
     for record in records:
         table.add_row(record["name"], *_cells(record))
-    console = Console()
-    console.print(table, width=max(console.width, _WIDTH), crop=False)
+    Console(width=max(Console().width, _WIDTH)).print(table)
 
 
 def _record(standard: Standard) -> dict[str, Any]:

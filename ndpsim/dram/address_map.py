@@ -231,11 +231,12 @@ def _hashes(hashing: str, text: str, counts: Mapping[str, int]) -> tuple[tuple[s
             raise InputError(f"address map '{text}': expected a hash such as bank ^= row>>2, found '{part.strip()}'")
         target, source, shift = match[1], match[2], int(match[3] or 0)
         targets = [name for name in counts if name not in ("row", "column", *(done for done, _, _ in hashes))]
+        where = f"address map '{text}': hash of {target}"
         if target not in targets:
             raise InputError(f"address map '{text}': hash: expected one of {', '.join(targets)}, found '{target}'")
         if source not in ("row", "column"):
-            raise InputError(f"address map '{text}': hash of {target}: expected row or column, found '{source}'")
-        if shift and counts[source] >> shift == 0:
-            raise InputError(f"address map '{text}': hash of {target}: expected a shift within {source}, found {shift}")
+            raise InputError(f"{where}: expected row or column, found '{source}'")
+        if shift and counts[source] >> shift <= 1:
+            raise InputError(f"{where}: expected a shift within {source}, found >>{shift}")
         hashes.append((target, source, shift))
     return tuple(hashes)

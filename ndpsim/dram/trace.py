@@ -42,8 +42,14 @@ def open_trace(path: str | os.PathLike[str]) -> Trace:
     turns out to be damaged, cut short, or malformed.
     """
     path = Path(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "a device or a pipe" if path.exists() else os.strerror(errno.ENOENT)
+    found = None
+    if not path.exists():
+        found = os.strerror(errno.ENOENT)
+    elif not path.is_file():
+        found = "a folder" if path.is_dir() else "a device or a pipe"
+    elif path.stat().st_size == 0:
+        found = "an empty one"
+    if found:
         raise InputError(f"{path}: expected a file with a request trace, found: {found}")
     return open_hdf5(path) if _is_hdf5(path) else open_text(path)
 

@@ -22,7 +22,6 @@ from ndpsim.errors import InputError
 from ndpsim.files import appearing
 
 _BLOCK = 1 << 22
-_MAX_LINE = 1 << 12
 _LINES_WRITTEN = 1 << 16
 _COUNT = re.compile(rb"#\s*requests:\s*(\d{1,18})\s*", re.ASCII)
 _WORD = re.compile(rb"R|READ|LD|W|WRITE|ST", re.IGNORECASE)
@@ -94,7 +93,7 @@ def _start(path: Path) -> _Start:
     requests = None
     with _reading(path) as file:
         number = 0
-        while line := file.readline(_MAX_LINE):
+        while line := file.readline(_BLOCK):
             number += 1
             if number == 1 and (match := _COUNT.fullmatch(line)):
                 requests = int(match[1])
@@ -146,7 +145,7 @@ def _whole_lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
         if newline:
             lines += text.count(b"\n") + 1
             yield text + newline
-        if len(rest) > _MAX_LINE:
+        if len(rest) > _BLOCK:
             raise InputError(f"{path}: line {lines + 1}: expected a request, found a line without end")
     if rest:
         raise InputError(f"{path}: line {lines + 1}: expected a newline at its end, found a file that was cut short")
