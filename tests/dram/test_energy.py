@@ -170,6 +170,9 @@ def test_what_vddq_draws_beyond_standby_is_io():
     event = event_energy(load_standard("LPDDR5X-7500-16Gb_x16"))
     assert event.read_io_pj == pytest.approx((111.9 - 0.6) * 0.5 * 16 / 7.5)
     assert event.write_io_pj == 0
+    writing = {"rails": {"VDD": RAIL, "VDDQ": RAIL | {"volts": 0.5, "I4W": 60.0}}}
+    event_of_writes = event_energy(replace(DDR4, currents=DeviceCurrents.model_validate(TABLE | writing)))
+    assert (event_of_writes.write_pj, event_of_writes.write_io_pj) == pytest.approx((0, 8 * (60 - 40) * 0.5 * 2.5))
     assert event.read_pj == pytest.approx(((390 - 40) * 1.05 + (18.0 - 2.8) * 1.8) * 16 / 7.5)
 
 
@@ -308,6 +311,22 @@ def test_a_log_is_counted_by_rank():
     end = 62 + 16 + 4  # the data of the write
     assert found.clocks.tolist() == [end, end]
     assert found.open_clocks.tolist() == [end - 40, 30]
+
+
+def test_the_ranks_of_a_log_are_by_dimm_channel_pseudo_channel_and_rank():
+    hbm = load_standard("HBM3-6400-8Gb_8hi", channels=2)  # 2 pseudo-channels of 2 ranks
+    names = ["ACT", "RDN", "WRN", "REFpb", "ACT"]
+    log = CommandLog.of(
+        cycle=np.arange(5) * 40, command=np.array([COMMANDS.index(name) for name in names], np.uint8),
+        channel=np.array([0, 1, 1, 0, 1]), pseudo_channel=np.array([1, 0, 1, 0, 0]), dimm=np.array([0, 0, 1, 0, 0]),
+        rank=np.array([0, 1, 1, 1, 1]), bank_group=np.zeros(5, int), bank=np.zeros(5, int),
+    )  # fmt: skip
+    found = activity_of_log(log, hbm, end=200)
+    assert np.flatnonzero(found.activates).tolist() == [2, 5]
+    assert np.flatnonzero(found.reads).tolist() == [5]
+    assert np.flatnonzero(found.writes).tolist() == [8 + 7]
+    assert np.flatnonzero(found.bank_refreshes).tolist() == [1]
+    assert len(found.clocks) == 2 * 2 * 2 * 2
 
 
 def test_a_log_may_begin_with_banks_open():
