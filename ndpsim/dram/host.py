@@ -1,0 +1,230 @@
+"""The host memory controller: requests in, cycles and commands out. HOST_CONTROLLER.md says what it does.
+
+`simulate` runs a whole trace. `HostController` takes requests block by block, for use from other programs.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ndpsim.dram.address_map import host_map
+from ndpsim.dram.host_kernel import DONE, LOG_FULL, NEEDS_REQUESTS, run_channel, run_together
+from ndpsim.dram.host_log import HostLog
+from ndpsim.dram.host_place import append, decoder_of, place
+from ndpsim.dram.host_result import HostResult
+from ndpsim.dram.host_rules import Rules, rules_of
+from ndpsim.dram.host_state import (
+    ENTERED,
+    LOGGED,
+    MAX_QUEUE,
+    NOW,
+    ORIGIN,
+    R_NUMBER,
+    RECORD,
+    TAKEN,
+    Policy,
+    new_channels,
+)
+from ndpsim.dram.log import CommandLog, LogWriter
+from ndpsim.dram.request import BLOCK, MAX_AFTER, Requests, Trace
+from ndpsim.dram.standard import Standard
+from ndpsim.errors import InputError
+
+ROW_POLICIES = ("open", "closed", "timeout")
+MAX_CLOCKS = 1 << 40
+_LOG_RECORDS = 1 << 16
+_DEPENDENT_BLOCK = 1 << 16
+Append = Callable[[CommandLog], None]
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """The controller's parameters, as HOST_CONTROLLER.md has them; `address_map` None is the default map."""
+
+    read_queue: int = 32
+    write_queue: int = 32
+    high: int = 26
+    low: int = 6
+    row_policy: str = "open"
+    row_timeout: int = 0
+    starvation: int = 4096
+    refresh: str = "all_bank"
+    postpone: int = 0
+    address_map: str | None = None
+
+
+def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, dependent: bool) -> Policy:
+    """Check a configuration against the standard; an InputError lists all its faults."""
+    kinds = ("none", *standard.refresh)
+    faults = []
+
+    def number(name: str, low: int, high: int) -> None:
+        found = getattr(config, name)
+        if type(found) is not int or not low <= found <= high:
+            faults.append(f"{name}: expected an integer from {low} to {high}, found {found!r}")
+
+    number("read_queue", 1, MAX_QUEUE)
+    number("write_queue", 1, MAX_QUEUE)
+    if not faults:
+        number("high", 1, config.write_queue)
+        if not faults:
+            number("low", 0, config.high - 1)
+    number("starvation", 1, MAX_CLOCKS)
+    if config.row_policy not in ROW_POLICIES:
+        faults.append(f"row_policy: expected one of {', '.join(ROW_POLICIES)}, found {config.row_policy!r}")
+    elif config.row_policy == "timeout":
+        number("row_timeout", 1, MAX_CLOCKS)
+    elif config.row_timeout != 0:
+        faults.append(f"row_timeout: expected 0 unless row_policy is timeout, found {config.row_timeout!r}")
+    if config.refresh not in kinds:
+        faults.append(f"refresh: expected one of {', '.join(kinds)} for {standard.name}, found {config.refresh!r}")
+        raise InputError("\n".join(faults))
+    interval = sets = 0
+    if config.refresh != "none":
+        kind = standard.refresh[config.refresh]
+        interval = kind.interval
+        if config.refresh != "all_bank":
+            sets = standard.organization.banks * rules.set_groups
+        number("postpone", 0, kind.postpone * max(sets, 1))
+    elif config.postpone != 0:
+        faults.append(f"postpone: expected 0 without refresh, found {config.postpone!r}")
+    if faults:
+        raise InputError("\n".join(faults))
+    return Policy(
+        config.read_queue, config.write_queue, config.high, config.low, ROW_POLICIES.index(config.row_policy),
+        config.row_timeout, config.starvation, interval, config.postpone, sets, timed, dependent,
+    )  # fmt: skip
+
+
+class HostController:
+    """The controllers of all channels of a memory system.
+
+    `timed`: requests have arrival cycles; `dependent`: some may wait for others. `log` is called with piece
+    after piece of the command log, in order of time. `threads`: at most so many channels at once (None: one a
+    core); channels with dependencies between them run in one thread.
+    """
+
+    def __init__(
+        self,
+        standard: Standard,
+        config: HostConfig | None = None,
+        *,
+        timed: bool = False,
+        dependent: bool = False,
+        log: Append | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.standard = standard
+        self.config = config or HostConfig()
+        self._rules = rules_of(standard, self.config.refresh)
+        self._policy = _policy(self.config, standard, self._rules, timed, dependent)
+        self._decoder = decoder_of(host_map(self.config.address_map, standard))
+        self.channels = standard.organization.channels
+        self._state = new_channels(self._rules, self._policy, self.channels)
+        self._threads = min(threads or os.cpu_count() or 1, self.channels)
+        self._together = dependent and self.channels > 1
+        self._log = HostLog(standard, self.config.refresh, log) if log else None
+        self._records = np.zeros((self.channels, _LOG_RECORDS if log else 0, len(RECORD)), np.int64)
+        self._block, self._bounds = place(self._decoder, Requests(*np.zeros((4, 0), np.int64)), 0, self.channels)
+        self._done = np.empty(0, np.int64)
+        self._origin = self._given = 0
+
+    @property
+    def entered(self) -> int:
+        """Requests that have entered so far."""
+        return int(self._state[:, ENTERED].sum())
+
+    def feed(self, requests: Requests) -> None:
+        """Take the next requests of the trace, and run as far as they determine what happens."""
+        taken = self._state[:, TAKEN].copy()
+        block, bounds = place(self._decoder, requests, self._given, self.channels)
+        self._block, self._bounds = append(self._block, self._bounds, taken, block, bounds)
+        self._state[:, TAKEN] = 0
+        self._given += len(requests.address)
+        if self._policy.dependent:
+            self._remember()
+        self._run(final=False)
+
+    def finish(self) -> HostResult:
+        """Serve all that is left and return what the run was."""
+        self._run(final=True)
+        return HostResult.of(self.standard, self.config, self._state, self._policy.sets)
+
+    def _remember(self) -> None:
+        """Keep when those requests were done on which coming ones may depend; -1 where that is not known yet."""
+        waiting = self._block[self._bounds[:-1][np.diff(self._bounds) > 0], R_NUMBER]
+        origin = max(int(waiting.min(initial=self._given)) - MAX_AFTER, self._origin)
+        done = np.full(self._given - origin, -1, np.int64)
+        kept = self._done[origin - self._origin :]
+        done[: len(kept)] = kept
+        self._done, self._origin = done, origin
+        self._state[:, ORIGIN] = origin
+
+    def _run(self, *, final: bool) -> None:
+        if self._together:
+            while self._run_together(final):
+                self._drain(final=False)
+        elif self._threads > 1:
+            with ThreadPoolExecutor(self._threads) as pool:
+                waiting = set(range(self.channels))
+                while waiting:
+                    status = dict(zip(waiting, pool.map(lambda k: self._run_one(k, final), waiting), strict=True))
+                    waiting = {channel for channel, why in status.items() if why == LOG_FULL}
+                    self._drain(final=False)
+        else:
+            for channel in range(self.channels):
+                while self._run_one(channel, final) == LOG_FULL:
+                    self._drain(final=False)
+        self._drain(final=final)
+
+    def _run_one(self, channel: int, final: bool) -> int:
+        why: int = run_channel(self._state, channel, self._block, self._bounds, final, self._records, self._done)
+        assert why in (DONE, NEEDS_REQUESTS, LOG_FULL)
+        return why
+
+    def _run_together(self, final: bool) -> bool:
+        """Return whether there is more to do once the log has been emptied."""
+        why: int = run_together(self._state, self._block, self._bounds, final, self._records, self._done)
+        return why == LOG_FULL
+
+    def _drain(self, *, final: bool) -> None:
+        """Hand the logged commands over."""
+        if self._log is not None:
+            used = self._state[:, LOGGED]
+            self._log.take(self._records, used, None if final else self._state[:, NOW])
+            used[:] = 0
+
+
+def simulate(
+    trace: Trace,
+    standard: Standard,
+    config: HostConfig | None = None,
+    *,
+    log: Path | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> HostResult:
+    """Run a trace and return cycles, counts, latencies and energy.
+
+    `log`: write all commands to this HDF5 file, whole or not at all. `progress` is told now and then how many requests
+    have entered. Raises InputError for a trace or a configuration that is not sound.
+    """
+
+    def run(append: Append | None) -> HostResult:
+        controller = HostController(
+            standard, config, timed=trace.timed, dependent=trace.dependent, log=append, threads=threads
+        )
+        for requests in trace.blocks(_DEPENDENT_BLOCK if trace.dependent else BLOCK):
+            controller.feed(requests)
+            if progress is not None:
+                progress(controller.entered)
+        return controller.finish()
+
+    if log is None:
+        return run(None)
+    with LogWriter(log, standard=standard.name, bus="channel") as writer:
+        return run(writer.append)

@@ -1,0 +1,323 @@
+"""Issuing the host controller's commands: bank states, the constraints that they raise, counters and the log."""
+
+from ndpsim.dram.host_queue import dequeue, find_hit, later_of, place
+from ndpsim.dram.host_rules import ACT, PRE, PREA, RD, RDA, REF, REFSET
+from ndpsim.dram.host_state import (
+    BANK,
+    BANK_SIZE,
+    BEST_SIZE,
+    BUCKETS,
+    CLOCKS,
+    COLUMN_BUS,
+    CONFLICTS,
+    DEPENDENT,
+    DONE_READS,
+    DUE,
+    EFFORT,
+    FIRST,
+    HEAD,
+    HELD,
+    HIT,
+    HITS,
+    INTERVAL,
+    ISSUED,
+    KINDS,
+    LAST_COLUMN,
+    LAST_DONE,
+    LATENCY,
+    LATENCY_SUM,
+    LINEAR,
+    LOGGED,
+    LONGEST,
+    MISSES,
+    MODE,
+    N_BANKS,
+    N_WINDOWS,
+    NEXT,
+    NODE_SIZE,
+    NONE,
+    NUMBER,
+    OF_BANK,
+    OPEN_BANKS,
+    OPEN_CLOCKS,
+    OPEN_SINCE,
+    ORIGIN,
+    OTHERS,
+    OTHERS_FIRST,
+    RANK,
+    RANK_NODE,
+    RANK_NUMBER,
+    RANKS_PER_BUS,
+    READ_CLOCKS,
+    READY,
+    RECENT,
+    REFRESH_CHECK,
+    REFRESHING,
+    ROW,
+    ROW_BUS,
+    ROW_POLICY,
+    ROWS,
+    SET,
+    SET_NUMBER,
+    SETS,
+    SLOT_COLUMN,
+    SLOT_ROW,
+    START,
+    TOUCHES,
+    TURN,
+    TWO_BUSSES,
+    UNDER_WAY,
+    USED,
+    VALID,
+    WINDOW_STRIDE,
+    WINDOWS,
+    Ints,
+)
+from ndpsim.jit import njit
+
+
+@njit
+def _record(m: Ints, log: Ints, cycle: int, command: int, number: int, row: int, column: int) -> None:
+    """Log a command (`RECORD`); `number` is that of its bank, its rank, or the first bank of its set."""
+    at = m[LOGGED]
+    if log.shape[0] > 0:
+        log[at, 0] = cycle
+        log[at, 1] = command
+        log[at, 2] = number
+        log[at, 3] = row
+        log[at, 4] = column
+        m[LOGGED] = at + 1
+
+
+@njit
+def _occupy(m: Ints, command: int, cycle: int) -> None:
+    """Hold the command bus, and drop cached choices whose constraints the command raises."""
+    free = cycle + m[CLOCKS + command]
+    column = command == RD or command == RD + 1 or command >= RDA
+    if column or m[TWO_BUSSES] == 0:
+        m[COLUMN_BUS] = free
+    if not column or m[TWO_BUSSES] == 0:
+        m[ROW_BUS] = free
+    touched = m[TOUCHES + command]
+    for kind in range(KINDS):
+        if touched >> later_of(kind, m[MODE]) & 1:
+            m[VALID + kind * BEST_SIZE] = 0
+
+
+@njit
+def _raise(m: Ints, at: int, cycle: int) -> None:
+    """Note that a command is not legal before this cycle; `at` is READY + node + later."""
+    if m[at] < cycle:
+        m[at] = cycle
+
+
+@njit
+def _raise_others(m: Ints, command: int, r: int, cycle: int) -> None:
+    """Raise the other ranks on the same data bus."""
+    ranks = m[RANKS_PER_BUS]
+    begin = READY + m[r + RANK_NODE] - m[r + RANK_NUMBER] % ranks * NODE_SIZE
+    for k in range(OTHERS + 3 * m[OTHERS_FIRST + command], OTHERS + 3 * m[OTHERS_FIRST + command + 1], 3):
+        for node in range(begin, begin + ranks * NODE_SIZE, NODE_SIZE):
+            if node != READY + m[r + RANK_NODE]:
+                _raise(m, node + m[k + 1], cycle + m[k + 2])
+
+
+@njit
+def _raise_window(m: Ints, window: int, node: int, cycle: int) -> None:
+    """Apply a row with a window: the command may come a gap after the one so many commands back."""
+    w = WINDOWS + 8 * window
+    recent = RECENT + window * WINDOW_STRIDE + node
+    at = TURN + (window * WINDOW_STRIDE + node) // NODE_SIZE
+    turn = m[at]
+    m[recent + turn] = cycle
+    turn = 0 if turn + 1 == m[w + 4] else turn + 1
+    m[at] = turn
+    _raise(m, READY + node + m[w + 2], m[recent + turn] + m[w + 3])
+
+
+@njit
+def raise_bank(m: Ints, command: int, b: int, cycle: int) -> None:
+    """Apply the rows of a command that goes to one bank."""
+    for k in range(ROWS + 3 * m[FIRST + command], ROWS + 3 * m[FIRST + command + 1], 3):
+        _raise(m, READY + m[b + OF_BANK + m[k]] + m[k + 1], cycle + m[k + 2])
+    if m[RANKS_PER_BUS] > 1:
+        _raise_others(m, command, m[b + RANK], cycle)
+    for window in range(m[N_WINDOWS]):
+        if m[WINDOWS + 8 * window] == command:
+            _raise_window(m, window, m[b + OF_BANK + m[WINDOWS + 8 * window + 1]], cycle)
+
+
+@njit
+def _raise_rank(m: Ints, command: int, r: int, cycle: int) -> None:
+    """Apply the rows of a command that goes to a whole rank."""
+    for k in range(ROWS + 3 * m[FIRST + command], ROWS + 3 * m[FIRST + command + 1], 3):
+        if m[k] == 2:
+            _raise(m, READY + m[r + RANK_NODE] + m[k + 1], cycle + m[k + 2])
+    if m[RANKS_PER_BUS] > 1:
+        _raise_others(m, command, r, cycle)
+
+
+@njit
+def _closed(m: Ints, r: int, banks: int, cycle: int) -> None:
+    """Count banks of a rank as closed."""
+    m[r + OPEN_BANKS] -= banks
+    if m[r + OPEN_BANKS] == 0:
+        m[r + OPEN_CLOCKS] += cycle - m[r + OPEN_SINCE]
+
+
+@njit
+def activate(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
+    """Open the row that a request needs."""
+    r = m[b + RANK]
+    m[b + ROW] = m[at + SLOT_ROW]
+    m[b + USED] = cycle
+    m[at + EFFORT] |= 1
+    if m[r + OPEN_BANKS] == 0:
+        m[r + OPEN_SINCE] = cycle
+    m[r + OPEN_BANKS] += 1
+    m[r + ISSUED + ACT] += 1
+    _occupy(m, ACT, cycle)
+    raise_bank(m, ACT, b, cycle)
+    _record(m, log, cycle, ACT, b // BANK_SIZE, m[b + ROW], NONE)
+    find_hit(m, b, m[b + HEAD + m[MODE]])
+    place(m, b, cycle + 1)
+
+
+@njit
+def precharge(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
+    """Close a bank, on behalf of a request or (NONE) of a policy."""
+    r = m[b + RANK]
+    m[b + ROW] = NONE
+    m[b + HIT] = NONE
+    if at >= 0:
+        m[at + EFFORT] |= 2
+    _closed(m, r, 1, cycle)
+    m[r + ISSUED + PRE] += 1
+    _occupy(m, PRE, cycle)
+    raise_bank(m, PRE, b, cycle)
+    _record(m, log, cycle, PRE, b // BANK_SIZE, NONE, NONE)
+    place(m, b, cycle + 1)
+
+
+@njit
+def _wanted_again(m: Ints, b: int, at: int) -> bool:
+    """Tell whether a queued request other than `at` is for the row that is open in the bank."""
+    for queue in range(2):
+        other = m[b + HEAD + queue]
+        while other >= 0:
+            if other != at and m[other + SLOT_ROW] == m[b + ROW]:
+                return True
+            other = m[other + NEXT]
+    return False
+
+
+@njit
+def latency_bucket(clocks: int) -> int:
+    """Return the histogram bucket of a latency."""
+    shift = 0
+    while clocks >> shift >= LINEAR:
+        shift += 1
+    return min((clocks >> shift) + shift * (LINEAR >> 1), BUCKETS - 1)
+
+
+@njit
+def count_done(m: Ints, queue: int, start: int, done: int, effort: int) -> None:
+    """Count a request that is done in cycle `done`; bit 0 of effort: it needed an ACT, bit 1: a PRE."""
+    m[DONE_READS + queue] += 1
+    if effort & 1 == 0:
+        m[HITS] += 1
+    elif effort & 2:
+        m[CONFLICTS] += 1
+    else:
+        m[MISSES] += 1
+    m[LAST_DONE] = max(m[LAST_DONE], done)
+    if queue == 0:
+        m[LATENCY_SUM] += done - start
+        m[LONGEST] = max(m[LONGEST], done - start)
+        m[LATENCY + latency_bucket(done - start)] += 1
+
+
+@njit
+def column(m: Ints, log: Ints, done: Ints, queue: int, at: int, cycle: int) -> None:
+    """Issue the column command of a queued request."""
+    b = m[at + BANK]
+    r = m[b + RANK]
+    command = RD + queue
+    if m[ROW_POLICY] == 1 and not _wanted_again(m, b, at):
+        command = RDA + queue
+    ends = cycle + m[READ_CLOCKS + queue]
+    count_done(m, queue, m[at + START], ends, m[at + EFFORT])
+    if m[DEPENDENT] == 1 and m[at + NUMBER] >= m[ORIGIN]:
+        done[m[at + NUMBER] - m[ORIGIN]] = ends
+    dequeue(m, queue, at)
+    m[r + ISSUED + command] += 1
+    m[LAST_COLUMN] = cycle
+    m[b + USED] = cycle
+    _occupy(m, command, cycle)
+    raise_bank(m, command, b, cycle)
+    _record(m, log, cycle, command, b // BANK_SIZE, m[at + SLOT_ROW], m[at + SLOT_COLUMN])
+    if command >= RDA:
+        m[b + ROW] = NONE
+        m[b + HIT] = NONE
+        _closed(m, r, 1, cycle)
+    elif m[b + HIT] == at:
+        find_hit(m, b, m[at + NEXT])
+    place(m, b, cycle + 1)
+
+
+@njit
+def in_turn(m: Ints, b: int, r: int) -> bool:
+    """Tell whether a bank is among those that a rank's next refresh takes."""
+    return m[b + RANK] == r and (m[SETS] == 0 or m[b + SET_NUMBER] == m[r + SET])
+
+
+@njit
+def hold(m: Ints, r: int) -> None:
+    """Begin a refresh: keep all other commands from its banks."""
+    m[r + REFRESHING] = 1
+    m[UNDER_WAY] += 1
+    for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
+        if in_turn(m, b, r):
+            m[b + HELD] = 1
+            place(m, b, 0)
+
+
+@njit
+def precharge_all(m: Ints, log: Ints, r: int, cycle: int) -> None:
+    """Close all banks of a rank."""
+    for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
+        if m[b + RANK] == r:
+            m[b + ROW] = NONE
+            m[b + HIT] = NONE
+    _closed(m, r, m[r + OPEN_BANKS], cycle)
+    m[r + ISSUED + PREA] += 1
+    _occupy(m, PREA, cycle)
+    _raise_rank(m, PREA, r, cycle)
+    _record(m, log, cycle, PREA, m[r + RANK_NUMBER], NONE, NONE)
+
+
+@njit
+def refresh(m: Ints, log: Ints, r: int, cycle: int) -> None:
+    """Issue the refresh that is under way in a rank and release its banks."""
+    number = m[r + RANK_NUMBER]
+    command = REF
+    if m[SETS] == 0:
+        _raise_rank(m, REF, r, cycle)
+    else:
+        command = REFSET
+    _occupy(m, command, cycle)
+    for b in range(m[N_BANKS] * BANK_SIZE - BANK_SIZE, -1, -BANK_SIZE):
+        if in_turn(m, b, r):
+            if command == REFSET:
+                raise_bank(m, REFSET, b, cycle)
+                number = b // BANK_SIZE
+            m[b + HELD] = 0
+            place(m, b, cycle + 1)
+    m[r + ISSUED + command] += 1
+    _record(m, log, cycle, command, number, NONE, NONE)
+    if command == REFSET:
+        m[r + SET] = (m[r + SET] + 1) % m[SETS]
+    m[r + REFRESHING] = 0
+    m[r + DUE] += m[INTERVAL]
+    m[UNDER_WAY] -= 1
+    m[REFRESH_CHECK] = cycle + 1

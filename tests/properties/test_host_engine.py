@@ -1,0 +1,68 @@
+"""The host controller's engine sends the commands of the per-cycle reference, in the same cycles, on every case."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from properties.host_cases import case, run_reference
+
+from ndpsim.dram.host import HostConfig, HostController
+from ndpsim.dram.log import COMMANDS
+from ndpsim.dram.trace import array_trace
+
+
+def run_engine(a_case, block=1 << 18, with_log=True):
+    trace = array_trace(a_case.addresses, a_case.writes, a_case.arrivals, a_case.afters)
+    pieces = []
+    controller = HostController(
+        a_case.standard,
+        HostConfig(**a_case.config, address_map=a_case.address_map),
+        timed=trace.timed,
+        dependent=trace.dependent,
+        log=pieces.append if with_log else None,
+    )
+    for requests in trace.blocks(block):
+        controller.feed(requests)
+    result = controller.finish()
+    fields = ("cycle", "command", "channel", "pseudo_channel", "rank", "bank_group", "bank", "row", "column")
+    log = [tuple(entry) for piece in pieces for entry in zip(*(getattr(piece, f).tolist() for f in fields), strict=True)]
+    return result, [(entry[0], COMMANDS[entry[1]], *entry[2:]) for entry in log]
+
+
+def agree(a_case, block=1 << 18):
+    expected = run_reference(a_case)
+    result, log = run_engine(a_case, block)
+    assert sorted(log) == sorted(expected.log)
+    assert [entry[0] for entry in log] == [entry[0] for entry in expected.log]
+    kinds = Counter(outcome.kind for outcome in expected.outcomes)
+    assert (result.row_hits, result.row_misses, result.row_conflicts, result.forwarded) == (
+        kinds["hit"], kinds["miss"], kinds["conflict"], kinds["forwarded"],
+    )  # fmt: skip
+    assert result.cycles == max((outcome.done for outcome in expected.outcomes), default=0)
+    latencies = [o.latency for o, write in zip(expected.outcomes, a_case.writes, strict=True) if not write]
+    assert result.read_latency.count == len(latencies)
+    assert result.read_latency.total == sum(latencies)
+    assert result.read_latency.longest == max(latencies, default=0)
+    if latencies:
+        median = np.sort(latencies)[(len(latencies) - 1) // 2]
+        assert median <= result.read_latency.percentile(50) <= median * (1 if median < 1024 else 1 + 1 / 512)
+
+
+@settings(max_examples=150, deadline=None)
+@given(case())
+def test_engine_and_reference_agree_command_for_command(a_case):
+    agree(a_case)
+
+
+@settings(max_examples=40, deadline=None)
+@given(case())
+def test_how_the_trace_is_cut_into_blocks_changes_nothing(a_case):
+    agree(a_case, block=7)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None)
+@given(case())
+def test_engine_and_reference_agree_on_many_cases(a_case):
+    agree(a_case)
