@@ -81,7 +81,8 @@ class StreamChecker:
     def finish(self) -> Report:
         """Judge what is left, and the end of the log."""
         self._settle(final=True)
-        first = sorted(self._first.values(), key=lambda entry: entry[0])  # by place
+        found = [self._first[rule] for rule in self._counts if rule in self._first]
+        first = sorted(found, key=lambda entry: entry[0])
         return Report(self._received, self._counts, tuple(violation for _, violation in first))
 
     def _follow(self, piece: CommandLog, place: Ints) -> None:
@@ -140,7 +141,7 @@ class StreamChecker:
         """Judge the end of the log."""
         refresh = np.flatnonzero(among(REFRESHES, commands.command))
         last = {self._rank_at(position): position for position in refresh.tolist()}
-        for rank, ledger in self._ledgers.items():
+        for rank, ledger in sorted(self._ledgers.items(), key=lambda entry: entry[0]):
             mine = np.array([last[rank]] if rank in last else [], np.int64)
             for breach in self._judge.refresh.at_end(commands, mine, ledger, self._end):
                 self._counts[breach.rule] += len(breach.later)

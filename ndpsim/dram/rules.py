@@ -65,12 +65,12 @@ _ALL = (
     TimingRule("tCCD_S", WRITES, WRITES, "other group", "nCCD_S"),
     TimingRule("tCCD_L", READS, READS, "same group", "nCCD_L"),
     TimingRule("tWTR_S", WRITES, READS, "other group", "nCWL + nBL + nWTR_S"),
-    TimingRule("tWTR_L", WRITES, READS, "same group", "nCWL + nBL + nWTR_L"),
     TimingRule("tRFC", "REF", EVERY, "rank", "nRFC"),
 )
 _PRECHARGE_ALL = TimingRule("tRP", "PREA", f"ACT {REFRESHES}", "bank", "nRP")
 _RCD = TimingRule("tRCD", "ACT", COLUMN, "bank", "nRCD")
 _WRITES_IN_GROUP = TimingRule("tCCD_L", WRITES, WRITES, "same group", "nCCD_L")
+_WRITE_TO_READ = TimingRule("tWTR_L", WRITES, READS, "same group", "nCWL + nBL + nWTR_L")
 _RRD = (
     TimingRule("tRRD_S", "ACT", "ACT", "other group", "nRRD_S"),
     TimingRule("tRRD_L", "ACT", "ACT", "same group", "nRRD_L"),
@@ -82,6 +82,7 @@ _DDR4 = (
     _PRECHARGE_ALL,
     _RCD,
     _WRITES_IN_GROUP,
+    _WRITE_TO_READ,
     TimingRule("tRTW", READS, WRITES, "rank", "nCL + nBL + 2 - nCWL"),
 )
 _DDR5 = (
@@ -90,6 +91,7 @@ _DDR5 = (
     _PRECHARGE_ALL,
     _RCD,
     _PPD,
+    _WRITE_TO_READ,
     TimingRule("tCCD_L_WR", WRITES, WRITES, "same group", "nCCD_L_WR"),
     TimingRule("tRTW", READS, WRITES, "rank", "nCL + nBL + 4 - nCWL"),  # 2, and 2 more of preamble
     TimingRule("tRRD_L", "ACT", "REFsb", "rank", "nRRD_L"),  # inside, a refresh is an activate
@@ -102,6 +104,7 @@ _LPDDR5X = (
     _RCD,
     _WRITES_IN_GROUP,
     _PPD,
+    TimingRule("tWTR_L", WRITES, READS, "same group", "nCWL + nCCD_L + nWTR_L"),  # counts from WL + BL/n_max
     TimingRule("tRPab", "PREA", f"ACT {REFRESHES}", "bank", "nRPab"),
     TimingRule("tRRD", "ACT", "ACT REFpb", "rank", "nRRD"),
     TimingRule("tRTW", READS, WRITES, "rank", "nCL + nBL + 2 - nCWL"),
@@ -114,10 +117,12 @@ _HBM = (
     *_RRD,
     _PRECHARGE_ALL,
     _WRITES_IN_GROUP,
+    _WRITE_TO_READ,
     TimingRule("tRCDRD", "ACT", READS, "bank", "nRCDRD"),
     TimingRule("tRCDWR", "ACT", WRITES, "bank", "nRCDWR"),
     TimingRule("tRTW", READS, WRITES, "rank", "nRTW"),
-    TimingRule("tRRD_L", "ACT", "REFpb", "rank", "nRRD_L"),
+    TimingRule("tRRD_S", "ACT", "REFpb", "other group", "nRRD_S"),
+    TimingRule("tRRD_L", "ACT", "REFpb", "same group", "nRRD_L"),
     TimingRule("tRFCpb", "REFpb", EVERY, "bank", "nRFCpb"),
     TimingRule("tRREFD", "REFpb", "REFpb ACT", "rank", "nRREFD"),
 )

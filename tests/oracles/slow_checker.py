@@ -1,4 +1,7 @@
-"""An obviously slow DDR4 checker: every pair of commands against every rule. The twin of `ndpsim.dram.checker`."""
+"""An obviously slow checker: every pair of commands against every rule. The twin of `ndpsim.dram.checker`.
+
+It has its own statement of the rules. All gaps are between the last clocks of commands.
+"""
 
 from collections import Counter
 from typing import NamedTuple
@@ -19,15 +22,44 @@ class Cmd(NamedTuple):
     pseudo: int = 0
 
 
-READS, WRITES, PRECHARGES = ("RD", "RDA"), ("WR", "WRA"), ("PRE", "PREA")
+READS, WRITES, PRECHARGES = ("RD", "RDA", "RDN"), ("WR", "WRA", "WRN"), ("PRE", "PREA")
 COLUMN = READS + WRITES
+SETS = ("REFsb", "REFpb")
+REFRESHES = ("REF", *SETS)
+TWO_CLOCKS = {"DDR5": ("ACT", *COLUMN), "LPDDR5X": ("ACT",), "HBM2E": ("ACT",), "HBM3": ("ACT",)}
+OF_A_SET = {"DDR4": (), "DDR5": ("REFsb",), "LPDDR5X": ("REFpb",), "HBM2E": ("REFpb",), "HBM3": ("REFpb",)}
 
 
-def address_is_sound(c, org):
+def clocks_of(name, family):
+    return 2 if name in TWO_CLOCKS.get(family, ()) else 1
+
+
+def last(c, family):
+    return c.cycle + clocks_of(c.name, family) - 1
+
+
+def set_refresh(standard):
+    """Return the refresh of sets of banks that the standard has, or None."""
+    return next((refresh for refresh in standard.refresh.values() if refresh.command in SETS), None)
+
+
+def groups_apart(standard):
+    """Return how many bank groups can be told apart by refreshes of a set."""
+    refresh = set_refresh(standard)
+    return standard.organization.bank_groups // refresh.covers_groups if refresh else 1
+
+
+def has_command(c, standard):
+    return c.name not in SETS or c.name in OF_A_SET[standard.family]
+
+
+def address_is_sound(c, standard):
     """Return (the bank exists, row and column are sound as well)."""
-    exists = c.dimm >= 0 and 0 <= c.rank < org.ranks
+    org = standard.organization
+    exists = c.dimm >= 0 and c.channel >= 0 and 0 <= c.pseudo < org.pseudo_channels and 0 <= c.rank < org.ranks
     if c.name not in ("PREA", "REF"):
-        exists = exists and 0 <= c.group < org.bank_groups and 0 <= c.bank < org.banks
+        all_groups = c.name in SETS and groups_apart(standard) == 1 and c.group == -1
+        exists = exists and (0 <= c.group < org.bank_groups or all_groups) and 0 <= c.bank < org.banks
     sound = exists
     if c.name == "ACT":
         sound = sound and 0 <= c.row < org.rows
@@ -36,155 +68,242 @@ def address_is_sound(c, org):
     return exists, sound
 
 
-def bus_of(c, bus):
-    return c.dimm if bus == "channel" else (c.dimm, c.rank)
+def rank_of(c):
+    return c.channel, c.dimm, c.pseudo, c.rank
 
 
-def same_rank(a, b):
-    return (a.dimm, a.rank) == (b.dimm, b.rank)
+def lane_of(c, bus):
+    return c.channel if bus == "channel" else (c.channel, c.dimm, c.rank)
 
 
-def same_bank(a, b):
-    return same_rank(a, b) and (a.group, a.bank) == (b.group, b.bank)
+def bus_of(c, bus, family):
+    """Return the command bus of a command."""
+    column_bus = family.startswith("HBM") and c.name in COLUMN
+    return lane_of(c, bus), column_bus
 
 
-def concerns(a, b):
-    """Return whether a precharge, or an ACT, or a column command, and a precharge touch the same bank."""
-    return same_bank(a, b) or (same_rank(a, b) and ("PREA" in (a.name, b.name)))
+def touched(c, standard):
+    """Return all banks that a command touches."""
+    groups, banks = range(standard.organization.bank_groups), range(standard.organization.banks)
+    if c.name in ("PREA", "REF"):
+        return {(*rank_of(c), group, bank) for group in groups for bank in banks}
+    if c.name in SETS:
+        apart = groups_apart(standard)
+        return {(*rank_of(c), group, c.bank) for group in groups if group % apart == c.group % apart}
+    return {(*rank_of(c), c.group, c.bank)}
 
 
-def precharge_begins(log, i, t):
+def precharge_begins(log, i, standard):
     """Return when the precharge that command i is, or ends with, begins."""
-    c = log[i]
+    c, t = log[i], standard.timing
+    since = last(c, standard.family)
     if c.name in PRECHARGES:
-        return c.cycle
-    begins = c.cycle + (t["nRTP"] if c.name == "RDA" else t["nCWL"] + t["nBL"] + t["nWR"])
-    activates = [a for a in log[:i] if a.name == "ACT" and same_bank(a, c)]
-    return max(begins, activates[-1].cycle + t["nRAS"]) if activates else begins
+        return since
+    since += t["nRTP"] if c.name == "RDA" else t["nCWL"] + t["nBL"] + t["nWR"]
+    activates = [a for a in log[:i] if a.name == "ACT" and touched(a, standard) == touched(c, standard)]
+    return max([since, *(last(a, standard.family) + t["nRAS"] for a in activates[-1:])])
 
 
-def pair_rules(log, i, j, t):
-    """Yield the name of each rule that command j breaks by coming too early after command i."""
-    a, b = log[i], log[j]
-    gap = b.cycle - a.cycle
-    if not same_rank(a, b):
+def demands(log, i, b, standard):
+    """Yield (rule, first allowed last clock) for what command i of the log demands of a later command b."""
+    a, t, family = log[i], standard.timing, standard.family
+    if rank_of(a) != rank_of(b):
         return
-    if a.name == "REF" and gap < t["nRFC"]:
-        yield "tRFC"
+    for rule, gap in pair_rules(a, b, t, family, not touched(a, standard).isdisjoint(touched(b, standard))):
+        yield rule, last(a, family) + gap
+    precharges = a.name in (*PRECHARGES, "RDA", "WRA") and b.name in ("ACT", *REFRESHES)
+    if precharges and not touched(a, standard).isdisjoint(touched(b, standard)):
+        of_all = a.name == "PREA" and family == "LPDDR5X"
+        rule, wait = ("tRPab", t["nRPab"]) if of_all else ("tRP", t["nRP"])
+        yield rule, precharge_begins(log, i, standard) + wait
+
+
+def pair_rules(a, b, t, family, one_bank):
+    """Yield (rule, gap) for two commands of a rank; `one_bank`: they touch a bank in common."""
+    hbm = family in ("HBM2E", "HBM3")
+    one_group = a.group == b.group
+    if a.name == "REF":
+        yield "tRFC", t["nRFC"]
+    if a.name == "REFsb":
+        if one_bank or b.name in REFRESHES:
+            yield "tRFCsb", t["nRFCsb"]
+        if b.name == "ACT":
+            yield "tREFSBRD", t["nREFSBRD"]
+    if a.name == "REFpb":
+        if one_bank:
+            yield "tRFCpb", t["nRFCpb"]
+        if hbm and b.name in ("ACT", "REFpb"):
+            yield "tRREFD", t["nRREFD"]
+        if not hbm and b.name == "REFpb":
+            yield "tpbR2pbR", t["nPBR2PBR"]
+        if not hbm and b.name == "ACT":
+            yield "tpbR2act", t["nPBR2ACT"]
     if a.name == "ACT":
-        if b.name in COLUMN and same_bank(a, b) and gap < t["nRCD"]:
-            yield "tRCD"
-        if b.name in PRECHARGES and concerns(a, b) and gap < t["nRAS"]:
-            yield "tRAS"
-        if (b.name == "REF" or (b.name == "ACT" and same_bank(a, b))) and gap < t["nRC"]:
-            yield "tRC"
-        if b.name == "ACT" and a.group != b.group and gap < t["nRRD_S"]:
-            yield "tRRD_S"
-        if b.name == "ACT" and a.group == b.group and gap < t["nRRD_L"]:
-            yield "tRRD_L"
-    precharges = a.name in (*PRECHARGES, "RDA", "WRA")
-    if precharges and (b.name == "REF" or (b.name == "ACT" and concerns(a, b))):
-        since = precharge_begins(log, i, t)
-        if b.cycle - since < t["nRP"]:
-            yield "tRP"
-    if a.name in READS and b.name in PRECHARGES and concerns(a, b) and gap < t["nRTP"]:
-        yield "tRTP"
-    if a.name in WRITES and b.name in PRECHARGES and concerns(a, b) and gap < t["nCWL"] + t["nBL"] + t["nWR"]:
-        yield "tWR"
+        if one_bank:
+            if b.name in COLUMN:
+                name = "tRCD" if not hbm else "tRCDRD" if b.name in READS else "tRCDWR"
+                yield name, t["n" + name[1:]]
+            if b.name in PRECHARGES:
+                yield "tRAS", t["nRAS"]
+            if b.name in ("ACT", *REFRESHES):
+                yield "tRC", t["nRC"]
+        if b.name in ("ACT", *SETS):
+            if family == "LPDDR5X":
+                yield "tRRD", t["nRRD"]
+            elif one_group or b.name == "REFsb":
+                yield "tRRD_L", t["nRRD_L"]
+            else:
+                yield "tRRD_S", t["nRRD_S"]
+    if a.name in PRECHARGES and b.name in PRECHARGES and family in ("DDR5", "LPDDR5X", "HBM3"):
+        yield "tPPD", t["nPPD"]
+    if one_bank and b.name in PRECHARGES:
+        if a.name in READS:
+            yield "tRTP", t["nRTP"]
+        if a.name in WRITES:
+            yield "tWR", t["nCWL"] + t["nBL"] + t["nWR"]
     if (a.name in READS and b.name in READS) or (a.name in WRITES and b.name in WRITES):
-        if a.group == b.group and gap < t["nCCD_L"]:
-            yield "tCCD_L"
-        if a.group != b.group and gap < t["nCCD_S"]:
-            yield "tCCD_S"
-    if a.name in WRITES and b.name in READS:
-        if a.group == b.group and gap < t["nCWL"] + t["nBL"] + t["nWTR_L"]:
-            yield "tWTR_L"
-        if a.group != b.group and gap < t["nCWL"] + t["nBL"] + t["nWTR_S"]:
-            yield "tWTR_S"
-    if a.name in READS and b.name in WRITES and gap < t["nCL"] + t["nBL"] + 2 - t["nCWL"]:
-        yield "tRTW"
-
-
-def state_rules(log, org):
-    """Replay the log bank by bank; return (rule, place) of each breach."""
-    open_row, found = {}, []
-    for j, c in enumerate(log):
-        key = (c.dimm, c.rank, c.group, c.bank)
-        if c.name == "ACT":
-            if key in open_row:
-                found.append(("act_open_bank", j))
-            open_row[key] = c.row
-        elif c.name == "PRE":
-            open_row.pop(key, None)
-        elif c.name == "PREA":
-            for other in [k for k in open_row if k[:2] == key[:2]]:
-                del open_row[other]
-        elif c.name == "REF":
-            if any(k[:2] == key[:2] for k in open_row):
-                found.append(("ref_open_bank", j))
+        if not one_group:
+            yield "tCCD_S", t["nCCD_S"]
+        elif family == "DDR5" and a.name in WRITES:
+            yield "tCCD_L_WR", t["nCCD_L_WR"]
         else:
-            if key not in open_row:
-                found.append(("closed_bank", j))
-            elif c.row not in (-1, open_row[key]) and c.row >= 0:
-                found.append(("other_row", j))
-            if c.name in ("RDA", "WRA"):
-                open_row.pop(key, None)
-    return found
+            yield "tCCD_L", t["nCCD_L"]
+    if a.name in WRITES and b.name in READS:
+        if not one_group:
+            yield "tWTR_S", t["nCWL"] + t["nBL"] + t["nWTR_S"]
+        else:
+            burst = t["nCCD_L"] if family == "LPDDR5X" else t["nBL"]
+            yield "tWTR_L", t["nCWL"] + burst + t["nWTR_L"]
+    if a.name in READS and b.name in WRITES:
+        idle = 4 if family == "DDR5" else 2
+        yield "tRTW", t["nRTW"] if hbm else t["nCL"] + t["nBL"] + idle - t["nCWL"]
 
 
-def refresh_rules(log, t):
-    """Walk each rank's REFs and count what is owed, one falling due just after every nREFI."""
+def window_demand(log, b, standard):
+    """Yield (rule, first allowed last clock) of the activate window."""
+    before = [c for c in log if c.name == "ACT" and rank_of(c) == rank_of(b)]
+    if b.name == "ACT" and len(before) >= 4:
+        yield "tFAW", last(before[-4], standard.family) + standard.timing["nFAW"]
+
+
+def open_rows(log, standard):
+    """Return the open row of each open bank after these commands."""
+    rows = {}
+    for c in log:
+        if c.name == "ACT":
+            rows[next(iter(touched(c, standard)))] = c.row
+        if c.name in (*PRECHARGES, "RDA", "WRA"):
+            for bank in touched(c, standard):
+                rows.pop(bank, None)
+    return rows
+
+
+def state_faults(rows, c, standard):
+    """Yield each rule about states that a command breaks where these rows are open."""
+    mine = touched(c, standard)
+    if c.name == "ACT" and mine & rows.keys():
+        yield "act_open_bank"
+    if c.name in REFRESHES and mine & rows.keys():
+        yield "ref_open_bank"
+    if c.name in COLUMN:
+        if not mine & rows.keys():
+            yield "closed_bank"
+        elif c.row >= 0 and c.row != rows[next(iter(mine))]:
+            yield "other_row"
+
+
+def burst_begins(c, standard):
+    return last(c, standard.family) + standard.timing["nCL" if c.name in READS else "nCWL"]
+
+
+def burst_rules(a, b, standard, bus):
+    """Yield (rule, clocks between the beginnings of bursts) for two commands on data busses."""
+    t, same_rank = standard.timing, rank_of(a) == rank_of(b)
+    on_channel = bus == "channel" and "RDN" not in (a.name, b.name) and "WRN" not in (a.name, b.name)
+    same_bus = on_channel and (a.channel, a.pseudo) == (b.channel, b.pseudo)
+    if same_rank or same_bus:
+        yield "data_bus", t["nBL"]
+    if same_bus and not same_rank:
+        yield ("tCCD_R", t["nCCD_R"]) if standard.family == "HBM3" else ("tRTRS", t["nBL"] + t["nRTRS"])
+
+
+class Owed:
+    """What a rank owes: each refresh command pays for its interval, and at most so much is paid in advance."""
+
+    def __init__(self, standard):
+        self.kinds = {refresh.command: refresh for refresh in standard.refresh.values()}
+        self.sets = groups_apart(standard) * standard.organization.banks
+        self.advance = max(self.limit(kind) - self.kinds[kind].interval for kind in self.kinds)
+        self.paid = self.last = 0
+        self.kind = "REF"
+        self.turns = []
+
+    def limit(self, kind):
+        refresh = self.kinds[kind]
+        return (refresh.postpone * (1 if kind == "REF" else self.sets) + 1) * refresh.interval
+
+    def faults(self, cycle, kind):
+        if cycle - self.last > self.limit(kind):
+            yield "tREFI"
+        if cycle - self.paid > self.limit(kind):
+            yield "refresh_debt"
+
+    def refresh(self, c, standard):
+        yield from self.faults(c.cycle, c.name)
+        self.paid = min(self.paid + self.kinds[c.name].interval, c.cycle + self.advance)
+        self.last, self.kind = c.cycle, c.name
+        if c.name == "REF":
+            self.turns = []
+        else:
+            mine = (c.group % groups_apart(standard), c.bank)
+            if self.turns.count(mine) > len(self.turns) // self.sets:
+                yield "refresh_turn"
+            self.turns.append(mine)
+
+
+def refresh_faults(log, standard):
+    """Return (rule, place) of each breach of the rules of refresh."""
     found, end = [], max((c.cycle for c in log), default=0)
-    for rank in {(c.dimm, c.rank) for c in log}:
-        last, due, owed = 0, 0, 0
-        times = [(c.cycle, j) for j, c in enumerate(log) if (c.dimm, c.rank) == rank and c.name == "REF"]
-        for cycle, j in [*times, (end, "end")]:
-            if cycle - last > 9 * t["nREFI"]:
-                found.append(("tREFI", (rank, j)))
-            while (due + 1) * t["nREFI"] < cycle:  # one that falls due in this very clock is not late yet
-                due, owed = due + 1, owed + 1
-            if owed > 8:
-                found.append(("refresh_debt", (rank, j)))
-            falls_due_now = cycle > 0 and (due + 1) * t["nREFI"] == cycle
-            owed = max(owed - 1, -8 - falls_due_now)
-            last = cycle
+    for rank in {rank_of(c) for c in log}:
+        owed = Owed(standard)
+        for j, c in enumerate(log):
+            if rank_of(c) == rank and c.name in REFRESHES:
+                found += [(rule, j) for rule in owed.refresh(c, standard)]
+        found += [(rule, (rank, "end")) for rule in owed.faults(end, owed.kind)]
     return found
 
 
-def bus_rules(log, t, bus):
+def bus_faults(log, standard, bus):
     """Compare all commands, and all bursts, of a bus with each other."""
     found = []
-    bursts = []
-    for j, c in enumerate(log):
-        for i in range(j):
-            if bus_of(log[i], bus) == bus_of(c, bus) and log[i].cycle == c.cycle:
+    bursts = [(burst_begins(c, standard), j) for j, c in enumerate(log) if c.name in COLUMN]
+    for j, b in enumerate(log):
+        for a in log[:j]:
+            same_bus = bus_of(a, bus, standard.family) == bus_of(b, bus, standard.family)
+            if same_bus and b.cycle < a.cycle + clocks_of(a.name, standard.family):
                 found.append(("command_bus", j))
-        if c.name in COLUMN:
-            bursts.append((c.cycle + (t["nCL"] if c.name in READS else t["nCWL"]), j))
     for begin, j in bursts:
         for other, i in bursts:
-            if (other, i) < (begin, j) and bus_of(log[i], bus) == bus_of(log[j], bus):
-                if begin - other < t["nBL"]:
-                    found.append(("data_bus", j))
-                if not same_rank(log[i], log[j]) and begin - (other + t["nBL"]) < 2:
-                    found.append(("rank_gap", j))
+            if (other, i) < (begin, j):
+                found += [(rule, j) for rule, gap in burst_rules(log[i], log[j], standard, bus) if begin - other < gap]
     return found
 
 
 def slow_counts(log, standard, bus):
     """Return how many commands break each rule, as a Counter."""
-    t, org = standard.timing, standard.organization
-    found = {("address", ("log", j)) for j, c in enumerate(log) if not address_is_sound(c, org)[1]}
+    found = {("command", ("log", j)) for j, c in enumerate(log) if not has_command(c, standard)}
+    log = [(j, c) for j, c in enumerate(log) if has_command(c, standard)]
+    found |= {("address", ("log", j)) for j, c in log if not address_is_sound(c, standard)[1]}
+    log = [c for _, c in log if address_is_sound(c, standard)[0]]
     for j, c in enumerate(log):
-        earlier = [o for o in log[:j] if bus_of(o, bus) == bus_of(c, bus)]
+        earlier = [o for o in log[:j] if lane_of(o, bus) == lane_of(c, bus)]
         if earlier and earlier[-1].cycle > c.cycle:
             found.add(("order", ("log", j)))
-    log = sorted((c for c in log if address_is_sound(c, org)[0]), key=lambda c: c.cycle)
-    for j in range(len(log)):
-        for i in range(j):
-            found.update((rule, j) for rule in pair_rules(log, i, j, t))
-        before = [c for c in log[:j] if c.name == "ACT" and same_rank(c, log[j])]
-        if log[j].name == "ACT" and len(before) >= 4 and log[j].cycle - before[-4].cycle < t["nFAW"]:
-            found.add(("tFAW", j))
-    found.update(state_rules(log, org) + refresh_rules(log, t) + bus_rules(log, t, bus))
+    log.sort(key=lambda c: c.cycle)
+    for j, b in enumerate(log):
+        demanded = [demand for i in range(j) for demand in demands(log, i, b, standard)]
+        demanded += window_demand(log[:j], b, standard)
+        found |= {(rule, j) for rule, clock in demanded if last(b, standard.family) < clock}
+        found |= {(rule, j) for rule in state_faults(open_rows(log[:j], standard), b, standard)}
+    found.update(refresh_faults(log, standard) + bus_faults(log, standard, bus))
     return Counter(rule for rule, _ in found)
