@@ -231,6 +231,8 @@ def _with_sums(name: str, order: list[str], timing: dict[str, int], sums: dict[s
         for key, text in list(left.items()):
             if not left.keys() & set(names_in(text)):
                 timing[key] = value_of(left.pop(key), timing)
-                if not 1 <= timing[key] <= MAX_CLOCKS:
-                    raise InputError(f"{name}: {key}: expected {text} from 1 to {MAX_CLOCKS}, found {timing[key]}")
+    for key, value in timing.items():
+        if not 1 <= value <= MAX_CLOCKS:
+            of = f"{sums[key]} " if key in sums else ""
+            raise InputError(f"{name}: {key}: expected {of}from 1 to {MAX_CLOCKS} clocks, found {value}")
     return {key: timing[key] for key in order}

@@ -27,6 +27,7 @@ def faults_of_names(content: dict[str, Any]) -> Iterator[str]:
     yield from _faults_of_presets(content, known)
     yield from _faults_of_cycles(content)
     yield from _faults_of_density(content)
+    yield from _faults_of_covered_groups(content)
 
 
 def _table(content: Any, key: str) -> dict[str, Any]:
@@ -181,3 +182,12 @@ def _faults_of_density(content: dict[str, Any]) -> Iterator[str]:
         bits = prod(counts)
         if density and bits and bits != density << 30:
             yield f"device.{name}.density_gbit: expected {bits / (1 << 30):g} by its banks, rows, ..., found {density}"
+
+
+def _faults_of_covered_groups(content: dict[str, Any]) -> Iterator[str]:
+    for kind, refresh in _table(content, "refresh").items():
+        covered = refresh.get("covers_groups") if isinstance(refresh, dict) else None
+        for name, device in _table(content, "device").items():
+            groups = device.get("bank_groups") if isinstance(device, dict) else None
+            if type(covered) is int and type(groups) is int and covered > groups:
+                yield f"refresh.{kind}.covers_groups: expected at most {groups} for device {name}, found {covered}"

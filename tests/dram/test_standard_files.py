@@ -205,6 +205,7 @@ def test_all_faults_of_a_file_are_reported_at_once(tmp_path):
         ('"nRCD + nRP"', '"nTWICE + nRP"', "timing: expected no sum of itself, found nTWICE -> nRC -> nTWICE"),
         ('"nREFI"\n', '"nFOO"\n', "refresh.all_bank.interval: expected timings of the standard, found 'nFOO'"),
         ('command = "REF"', 'command = "REFsb"', "refresh.all_bank.command: expected a command that a bus carries"),
+        ("postpone = 8", "postpone = 8\ncovers_groups = 2", "refresh.all_bank.covers_groups: expected at most 1 for device "),
         ("PREA = 1, ", "", "bus: expected one that carries PREA, found none"),
         ("PREA = 1, ", "PREA = 1, NOP = 1, ", "bus.0.commands.NOP: expected "),
         ("[[bus]]", '[[bus]]\nname = "one"\ncommands = { REF = 1 }\n[[bus]]', "bus.1.commands: expected commands of "),
@@ -216,6 +217,12 @@ def test_all_faults_of_a_file_are_reported_at_once(tmp_path):
 )  # fmt: skip
 def test_each_fault_is_told(tmp_path, old, new, fault):
     assert [line for line in faults_of(tmp_path, changed(old, new)) if line.startswith(fault)]
+
+
+def test_more_clocks_than_simulators_count_are_refused(tmp_path):
+    text = changed("max_ns = 7800.0", "max_ns = 1e9", changed("data_rate_mtps = 800", "data_rate_mtps = 8000"))
+    with pytest.raises(InputError, match=r"TINY-800: nREFI: expected from 1 to 1073741824 clocks, found 4000000000"):
+        load_standard(str(written(tmp_path, text)))
 
 
 def test_a_doubled_timing_is_told_once_for_all_combinations(tmp_path):
