@@ -18,7 +18,7 @@ from ndpsim.dram.log_csv import read_csv
 from ndpsim.errors import InputError
 from ndpsim.files import CHECKSUMMED, appearing
 
-COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REF", "REFsb", "REFpb", "RDN", "WRN")
+COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REF", "REFsb", "REFpb", "RDN", "WRN", "RDab", "WRab")
 FIELDS: dict[str, np.dtype[Any]] = {
     "cycle": np.dtype(np.int64),
     "command": np.dtype(np.uint8),
@@ -46,9 +46,9 @@ class CommandLog(NamedTuple):
     """DRAM commands in the order sent; -1 where a field does not apply (the bank of a REF) or is not known.
 
     `cycle` is the first clock of a command that takes two. RDN and WRN are reads and writes between a rank and its own
-    NDP unit, whose data stay off the channel. `bus` says what shares one command and data bus: all ranks of a channel
-    ("channel"), or each rank alone ("rank", behind an NDP buffer chip). `standard` is a name for `load_standard`,
-    empty where the file does not say.
+    NDP unit, whose data stay off the channel; RDab and WRab are those of all banks at once, each with a unit at it.
+    `bus` says what shares one command and data bus: all ranks of a channel ("channel"), or each rank alone ("rank",
+    behind an NDP buffer chip). `standard` is a name for `load_standard`, empty where the file does not say.
     """
 
     cycle: npt.NDArray[np.int64]

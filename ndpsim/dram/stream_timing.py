@@ -174,5 +174,8 @@ def _require_kept(standard: Standard) -> None:
     bus = {command: number for number, names in enumerate(standard.busses) for command in names}
     if len({bus[name] for name in ("ACT", "PRE", "PREA", "REF")}) > 1 or bus["RD"] != bus["WR"]:
         raise refuse("command busses", "all row commands on one and all column commands on one")
+    refresh = standard.refresh.get("all_bank")
+    if refresh and 0 < refresh.interval <= gap(standard, "rank", "REF", "REF"):
+        raise refuse("refresh", "an interval longer than a refresh")
     if standard.tck_ps.denominator > _MAX_TICKS:
         raise refuse("data rate", f"a clock period in picoseconds with a denominator of at most {_MAX_TICKS}")

@@ -95,7 +95,7 @@ def test_a_folder_that_does_not_exist_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"command": np.full(4, 12, np.uint8)}, "command: expected an integer from 0 to 11, found 12"),
+        ({"command": np.full(4, 14, np.uint8)}, "command: expected an integer from 0 to 13, found 14"),
         ({"cycle": np.full(4, -1)}, "cycle: expected an integer from 0"),
         ({"row": np.zeros(3, np.int32)}, "row: expected 4 integers"),
         ({"bank": np.zeros(4)}, "bank: expected 4 integers"),
@@ -132,8 +132,8 @@ def test_arrays_that_are_no_log_are_not_written(tmp_path, change, word):
         (lambda file: file["row"].resize((5,)), "row: expected 4 integers, found int32 of shape (5,)"),
         (lambda file: file["row"].resize((1 << 40,)), "row: expected a list of int32"),
         (
-            lambda file: file["command"].write_direct(np.full(4, 12, np.uint8)),
-            "command: expected an integer from 0 to 11",
+            lambda file: file["command"].write_direct(np.full(4, 14, np.uint8)),
+            "command: expected an integer from 0 to 13",
         ),
     ],
 )
@@ -249,7 +249,7 @@ def test_a_log_that_is_not_finished_does_not_appear(tmp_path):
         ("", "expected 7 fields, found 1"),
         (
             "3,act,1,1,2,7,0",
-            "command: expected one of ACT, PRE, PREA, RD, WR, RDA, WRA, REF, REFsb, REFpb, RDN, WRN, "
+            "command: expected one of ACT, PRE, PREA, RD, WR, RDA, WRA, REF, REFsb, REFpb, RDN, WRN, RDab, WRab, "
             "REFab, REFA, PREab, PREpb, found 'act'",
         ),
         ("3,PREAX,1,1,2,7,0", "command: expected"),
