@@ -205,7 +205,7 @@ def test_all_faults_of_a_file_are_reported_at_once(tmp_path):
         ('"nRCD + nRP"', '"nTWICE + nRP"', "timing: expected no sum of itself, found nTWICE -> nRC -> nTWICE"),
         ('"nREFI"\n', '"nFOO"\n', "refresh.all_bank.interval: expected timings of the standard, found 'nFOO'"),
         ('command = "REF"', 'command = "REFsb"', "refresh.all_bank.command: expected a command that a bus carries"),
-        ("postpone = 8", "postpone = 8\ncovers_groups = 2", "refresh.all_bank.covers_groups: expected at most 1 for device "),
+        ("postpone = 8", "postpone = 8\ncovers_groups = 2", "refresh.all_bank.covers_groups: expected at most 1 "),
         ("PREA = 1, ", "", "bus: expected one that carries PREA, found none"),
         ("PREA = 1, ", "PREA = 1, NOP = 1, ", "bus.0.commands.NOP: expected "),
         ("[[bus]]", '[[bus]]\nname = "one"\ncommands = { REF = 1 }\n[[bus]]', "bus.1.commands: expected commands of "),
