@@ -49,11 +49,13 @@ def stable_order(key: npt.NDArray[Any]) -> Ints:
 
 def numbered(*keys: npt.NDArray[Any]) -> tuple[Ints, int]:
     """Return numbers from 0 for entries by their keys, small integers, and how many different ones there are."""
-    number, count = np.zeros(len(keys[0]), np.int64), 1
+    number, count = np.zeros(len(keys[0]), np.int64), min(len(keys[0]), 1)
     for key in keys:
-        lowest = int(key.min(initial=0))
-        number = number * (int(key.max(initial=0)) - lowest + 1) + (key - lowest)
-        most = int(number.max(initial=0))
+        lowest, highest = (int(key.min()), int(key.max())) if count else (0, 0)
+        if lowest == highest:
+            continue
+        number = number * (highest - lowest + 1) + (key - lowest)
+        most = int(number.max())
         if most > 4 * len(number) + (1 << 16):
             values, number = np.unique(number, return_inverse=True)
             count = len(values)
@@ -67,9 +69,9 @@ def numbered(*keys: npt.NDArray[Any]) -> tuple[Ints, int]:
 def last_of_each(number: Ints, count: int, positions: Ints | None = None) -> Ints:
     """Return for each number below `count` the last entry, or the last of the given entries, that has it; or -1."""
     last = np.full(count, -1)
-    last[number if positions is None else number[positions]] = (
-        np.arange(len(number)) if positions is None else positions
-    )
+    if positions is None:
+        positions = np.arange(len(number))
+    last[number[positions]] = positions
     return last
 
 
@@ -117,6 +119,8 @@ class Grouping:
         is_earlier = among(earlier, self.command)
         first = np.flatnonzero(is_earlier)
         second = np.flatnonzero(is_earlier if earlier == later else among(later, self.command))
+        if not len(first):
+            return first, first, first
         if earlier == later:
             return first, second, np.arange(-1, len(first) - 1)
         before: Ints = np.cumsum(is_earlier, dtype=np.int64)[second]

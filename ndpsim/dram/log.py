@@ -36,7 +36,7 @@ MAX_CYCLE = (1 << 48) - 1
 MAX_COMMANDS = (1 << 31) - 1
 FORMAT = "ndpsim-dram-log"
 VERSION = 2
-PIECE = 1 << 22
+PIECE = 1 << 20
 _CHUNK = 1 << 16
 
 Bus = Literal["rank", "channel"]
