@@ -7,12 +7,12 @@ import numpy as np
 from ndpsim.dram.grouping import Bools, Commands, Grouping, Ints, among, numbered, stable_order
 from ndpsim.dram.log import COMMANDS, CommandLog
 from ndpsim.dram.refresh_rules import RefreshRules
-from ndpsim.dram.rules import AUTO_PRECHARGE, COLUMN, FAMILIES, SETS, WHOLE_RANK, Scope, TimingRule, clocks
+from ndpsim.dram.rules import AUTO_PRECHARGE, COLUMN, FAMILIES, SETS, WHOLE_RANK, Scope, clocks
 from ndpsim.dram.standard import Standard
 from ndpsim.dram.state_rules import Breach, activate_window, bank_states, command_busses, data_busses
 from ndpsim.errors import InputError
 
-_LIKE = {"RDN": "RD", "WRN": "WR"}  # what a standard says of RD holds for RDN
+_LIKE = {"RDN": "RD", "WRN": "WR", "RDab": "RD", "WRab": "WR"}  # what a standard says of RD holds for RDN and RDab
 
 
 class Judge:
@@ -97,12 +97,15 @@ class Judge:
         by_rank = Grouping(commands.rank, commands.command)
         by_bank = self._by_bank(commands)
         since = self._precharge_begins(commands, by_bank)
-        yield from bank_states(commands, by_bank, by_rank)
-        yield from self._of_banks(commands, since, by_bank, by_rank)
+        banks = self._organization.bank_groups * self._organization.banks
+        yield from bank_states(commands, by_bank, by_rank, banks)
+        yield from self._timings(commands, "bank", by_bank, by_rank, since)
         del by_bank
-        yield from self._timings(commands, "rank", by_rank)
-        yield from self._timings(commands, "other group", by_rank)
-        yield from self._timings(commands, "same group", Grouping(commands.group, commands.command))
+        yield from self._timings(commands, "rank", by_rank, by_rank, since)
+        yield from self._timings(commands, "other group", by_rank, by_rank, since)
+        by_group = Grouping(commands.group, commands.command)
+        yield from self._timings(commands, "same group", by_group, by_rank, since)
+        del by_group
         yield activate_window(commands, by_rank, self._timing["nFAW"])
         yield from command_busses(commands, self._busses, self._clocks)
         yield from data_busses(commands, self._timing, self.shared, self.family.other_rank[0], self._apart)
@@ -118,37 +121,25 @@ class Judge:
         bank = commands.bank[position] + which * self.refresh.groups * self._organization.banks
         return Grouping(bank, commands.command[position], position)
 
-    def _of_banks(self, commands: Commands, since: Ints, by_bank: Grouping, by_rank: Grouping) -> Iterator[Breach]:
-        """Yield breaches in the scope `bank`: PREA and REF touch all banks of a rank, the others those of `by_bank`."""
-        for rule in self._rules("bank"):
+    def _timings(
+        self, commands: Commands, scope: Scope, grouping: Grouping, by_rank: Grouping, since: Ints
+    ) -> Iterator[Breach]:
+        """Yield breaches of the timing rules of a scope; commands that touch all banks are looked for in the rank."""
+        for rule in (rule for rule in self.family.timing if rule.scope == scope):
+            required = clocks(rule.gap, self._timing)
+            counted_from = since if rule.name == "tRP" else commands.last
             weight = since if rule.name == "tRP" else None
-            counted_from = commands.last if weight is None else weight
-            earlier, later = rule.earlier.split(), rule.later.split()
-            one = " ".join(name for name in later if name not in WHOLE_RANK.split())
-            whole = " ".join(name for name in later if name in WHOLE_RANK.split())
-            pairs = [by_rank.latest(rule.earlier, whole, weight)] if whole else []
-            if set(earlier) & set(WHOLE_RANK.split()):
-                pairs.append(by_rank.latest(rule.earlier, one, weight))
-            elif one:
-                pairs.append(by_bank.latest(rule.earlier, one, weight))
-            for first, second in pairs:
-                yield self._short(rule, first, second, commands.last[second] - counted_from[first])
-
-    def _timings(self, commands: Commands, scope: Scope, grouping: Grouping) -> Iterator[Breach]:
-        for rule in self._rules(scope):
+            (earlier_one, earlier_all), (later_one, later_all) = _parted(rule.earlier), _parted(rule.later)
             if scope == "other group":
-                earlier, later = grouping.latest_in_other(rule.earlier, rule.later, commands.group)
+                pairs = [grouping.latest_in_other(earlier_one, later_one, commands.group)]
             else:
-                earlier, later = grouping.latest(rule.earlier, rule.later)
-            yield self._short(rule, earlier, later, commands.last[later] - commands.last[earlier])
-
-    def _rules(self, scope: Scope) -> Iterator[TimingRule]:
-        return (rule for rule in self.family.timing if rule.scope == scope)
-
-    def _short(self, rule: TimingRule, earlier: Ints, later: Ints, gap: Ints) -> Breach:
-        required = clocks(rule.gap, self._timing)
-        short = gap < required
-        return Breach(rule.name, earlier[short], later[short], gap[short], required)
+                pairs = [grouping.latest(earlier_one, later_one, weight)]
+            pairs.append(by_rank.latest(rule.earlier, later_all, weight))
+            pairs.append(by_rank.latest(earlier_all, later_one, weight))
+            for earlier, later in pairs:
+                gap = commands.last[later] - counted_from[earlier]
+                short = gap < required
+                yield Breach(rule.name, earlier[short], later[short], gap[short], required)
 
     def _precharge_begins(self, commands: Commands, by_bank: Grouping) -> Ints:
         """Return the last clock of each command, or when the precharge begins with which it ends by itself."""
@@ -160,6 +151,13 @@ class Judge:
         activate, precharge = by_bank.latest("ACT", " ".join(AUTO_PRECHARGE))
         since[precharge] = np.maximum(since[precharge], commands.last[activate] + self._timing["nRAS"])
         return since
+
+
+def _parted(names: str) -> tuple[str, str]:
+    """Return the names of commands of single banks or sets, and of those that touch all banks of a rank."""
+    whole = WHOLE_RANK.split()
+    split = names.split()
+    return " ".join(name for name in split if name not in whole), " ".join(name for name in split if name in whole)
 
 
 def _ranks(log: CommandLog) -> Ints:

@@ -11,11 +11,12 @@ from ndpsim.errors import InputError
 
 Scope = Literal["bank", "same group", "other group", "rank"]
 
-READS, WRITES = "RD RDA RDN", "WR WRA WRN"
+READS, WRITES = "RD RDA RDN RDab", "WR WRA WRN WRab"
 COLUMN = f"{READS} {WRITES}"
+ALL_BANKS = "RDab WRab"  # column commands of all banks of a rank
 SETS = "REFsb REFpb"  # refreshes of a set of banks
 REFRESHES = f"REF {SETS}"
-WHOLE_RANK = "PREA REF"
+WHOLE_RANK = f"PREA REF {ALL_BANKS}"
 EVERY = f"ACT PRE PREA {COLUMN} {REFRESHES}"
 
 
@@ -23,7 +24,8 @@ class TimingRule(NamedTuple):
     """A `later` command comes at least `gap` clocks after every `earlier` one in its scope.
 
     As JEDEC does, `gap` counts from the last clock of the one to the last clock of the other. In the scope `bank` are
-    two commands that touch one bank: PREA and REF touch all banks of a rank, REFsb and REFpb those of their set.
+    two commands that touch one bank, and so on: PREA, REF, RDab and WRab touch all banks of a rank, and so are in the
+    same group and in another group as well; REFsb and REFpb touch those of their set.
     """
 
     name: str
@@ -145,7 +147,7 @@ OTHER_RULES = {
     "refresh_turn": "REFsb and REFpb refresh no set of banks again before all others of the rank had their turn",
     "ref_open_bank": "REF needs all banks of the rank precharged, REFsb and REFpb those of their set",
     "act_open_bank": "ACT needs a closed bank",
-    "closed_bank": "RD and WR need an open bank",
+    "closed_bank": "RD and WR need an open bank, RDab and WRab need all banks of the rank open",
     "other_row": "the row that a RD or WR names, if any, is the open one",
     "address": "pseudo-channel, rank, bank group, bank, row and column exist in the organization",
     "command": "the standard has such a command",

@@ -8,10 +8,11 @@ import numpy.typing as npt
 
 from ndpsim.dram.grouping import Commands, Grouping, Ints, among, stable_order, start_of_run
 from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.rules import ACTIVATES_IN_WINDOW, COLUMN, READS, SETS
+from ndpsim.dram.rules import ACTIVATES_IN_WINDOW, ALL_BANKS, READS, SETS
 
 _ACT = COMMANDS.index("ACT")
 _CHANGE = "ACT PRE RDA WRA"
+_COLUMN = "RD RDA RDN WR WRA WRN"  # of one bank
 
 
 class Breach(NamedTuple):
@@ -32,13 +33,13 @@ def alone(rule: str, later: Ints) -> Breach:
     return Breach(rule, np.full(len(later), -1), later)
 
 
-def bank_states(commands: Commands, by_bank: Grouping, by_rank: Grouping) -> Iterator[Breach]:
-    """Yield breaches of the rules about open and closed banks, and rows."""
+def bank_states(commands: Commands, by_bank: Grouping, by_rank: Grouping, banks: int) -> Iterator[Breach]:
+    """Yield breaches of the rules about open and closed banks, and rows; a rank has so many banks."""
     command = commands.command
     precharged = np.full(len(command), -1)
-    precharge_all, now = by_rank.latest("PREA", f"{_CHANGE} {COLUMN} {SETS}")
+    precharge_all, now = by_rank.latest("PREA", f"{_CHANGE} {_COLUMN} {SETS}")
     precharged[now] = precharge_all
-    last, now = by_bank.latest(_CHANGE, f"{_CHANGE} {COLUMN} {SETS}")
+    last, now = by_bank.latest(_CHANGE, f"{_CHANGE} {_COLUMN} {SETS}")
     is_open = (command[last] == _ACT) & (last > precharged[now])
     last, now = last[is_open], now[is_open]
     refreshed = among(SETS, command[now])
@@ -49,7 +50,7 @@ def bank_states(commands: Commands, by_bank: Grouping, by_rank: Grouping) -> Ite
     is_open = opener >= 0
     again = np.flatnonzero((command == _ACT) & is_open)
     yield Breach("act_open_bank", opener[again], again)
-    column = among(COLUMN, command)
+    column = among(_COLUMN, command)
     yield alone("closed_bank", np.flatnonzero(column & ~is_open))
     named = np.flatnonzero(column & is_open & (commands.row >= 0))
     other = named[commands.row[named] != commands.row[opener[named]]]
@@ -59,11 +60,14 @@ def bank_states(commands: Commands, by_bank: Grouping, by_rank: Grouping) -> Ite
     closes = among("PRE RDA WRA", command) & is_open
     grouped = (change.astype(np.int64) - closes)[by_rank.order]
     count = np.cumsum(grouped)
-    refresh = np.flatnonzero(by_rank.command == COMMANDS.index("REF"))
-    at_start = start_of_run(by_rank.key)[refresh]
-    all_closed = np.maximum.accumulate(np.where(among("PREA", by_rank.command), np.arange(len(count)), -1))[refresh]
+    whole = np.flatnonzero(among(f"REF {ALL_BANKS}", by_rank.command))
+    at_start = start_of_run(by_rank.key)[whole]
+    all_closed = np.maximum.accumulate(np.where(among("PREA", by_rank.command), np.arange(len(count)), -1))[whole]
     base = np.where(all_closed >= at_start, count[all_closed], count[at_start] - grouped[at_start])
-    yield alone("ref_open_bank", np.sort(by_rank.order[refresh[count[refresh] > base]]))
+    opened = count[whole] - base
+    is_refresh = by_rank.command[whole] == COMMANDS.index("REF")
+    yield alone("ref_open_bank", np.sort(by_rank.order[whole[is_refresh & (opened > 0)]]))
+    yield alone("closed_bank", np.sort(by_rank.order[whole[~is_refresh & (opened < banks)]]))
 
 
 def activate_window(commands: Commands, by_rank: Grouping, window: int) -> Breach:
@@ -98,7 +102,7 @@ def data_busses(
 
     The bursts of RDN and WRN meet those of their own rank alone; so do all where the ranks share no bus.
     """
-    burst = np.flatnonzero(among(COLUMN, commands.command))
+    burst = np.flatnonzero(among(_COLUMN, commands.command))
     latency = np.where(among(READS, commands.command[burst]), timing["nCL"], timing["nCWL"])
     begin = commands.last[burst] + latency
     yield _overlap(burst, begin, commands.rank[burst], timing["nBL"])

@@ -151,3 +151,43 @@ def test_a_standard_of_another_family_or_without_a_timing_is_refused():
     timing = {name: clocks for name, clocks in DDR4.timing.items() if name != "nRTP"}
     with pytest.raises(InputError, match=r"^standard: nRTP: expected a timing"):
         check(command_log([]), replace(DDR4, timing=timing))
+
+
+def all_banks(name, cycle, rank=0, row=-1):
+    return Cmd(cycle, name, rank, row=row)
+
+
+def all_open(standard, but=None):
+    """Return ACTs of all banks of rank 0 but one, 100 clocks apart."""
+    organization = standard.organization
+    banks = [(group, bank) for group in range(organization.bank_groups) for bank in range(organization.banks)]
+    return [act(100 * i, group=group, bank=bank) for i, (group, bank) in enumerate(banks) if (group, bank) != but]
+
+
+@pytest.mark.parametrize("standard", [DDR4, DDR5, LPDDR5X, HBM2E, HBM3], ids=NAMES)
+def test_a_read_of_all_banks_needs_all_of_them_open_and_counts_as_a_read_in_each(standard):
+    opened, t = all_open(standard), standard.timing
+    last, read_clocks = opened[-1].cycle, standard.clocks["RD"]
+    first = last + t.get("nRCD", t.get("nRCDRD")) + standard.clocks["ACT"] - read_clocks
+    assert judge([*opened, all_banks("RDab", first), all_banks("RDab", first + t["nCCD_L"])], standard) == {}
+    assert judge([*opened, all_banks("RDab", first - 1)], standard) == {"tRCD" if "nRCD" in t else "tRCDRD": 1}
+    assert judge([*opened, all_banks("RDab", first), all_banks("RDab", first + t["nCCD_L"] - 1)], standard) == {
+        "tCCD_L": 1
+    }
+    assert judge([*all_open(standard, but=(1, 1)), all_banks("WRab", first)], standard) == {"closed_bank": 1}
+    assert judge([*opened, pre(last + 200, group=2), all_banks("WRab", last + 300)], standard) == {"closed_bank": 1}
+    assert judge([*opened, prea(last + 200), all_banks("WRab", last + 300)], standard) == {"closed_bank": 1}
+    recovery = t["nRTP"] + read_clocks - 1
+    assert judge([*opened, all_banks("RDab", last + 200), pre(last + 200 + recovery)], standard) == {}
+    assert judge([*opened, all_banks("RDab", last + 200), pre(last + 199 + recovery, group=3)], standard) == {"tRTP": 1}
+    turn = t["nCWL"] + t["nCCD_L" if standard is LPDDR5X else "nBL"] + t["nWTR_L"]
+    assert judge([*opened, all_banks("WRab", last + 200), rd(last + 200 + turn, group=2)], standard) == {}
+    assert judge([*opened, all_banks("WRab", last + 200), rd(last + 199 + turn, group=2)], standard) == {"tWTR_L": 1}
+
+
+def test_all_banks_together_put_nothing_on_a_data_bus():
+    opened = [act(0, rank=1), *(c._replace(cycle=c.cycle + 1) for c in all_open(DDR4))]
+    assert judge([*opened, all_banks("RDab", 3000), rd(3001, rank=1)], DDR4) == {}
+    assert judge([*opened, rd(3000), rd(3001, rank=1)], DDR4) == {"data_bus": 1, "tRTRS": 1}
+    overlap = with_overrides(DDR4, {"nCCD_S": 1, "nCCD_L": 1})
+    assert judge([*opened, all_banks("RDab", 3000), all_banks("RDab", 3001)], overlap) == {}

@@ -54,7 +54,7 @@ def test_any_log_breaks_the_rules_as_often_as_the_slow_checker_says(name, steps,
 def busy_log(draw, standard, length=70):
     """Return commands at a few banks of two ranks, in quick succession."""
     cycle, log = 0, []
-    names = [name for name in COMMANDS if name in standard.clocks or name in ("RDN", "WRN")]
+    names = [name for name in COMMANDS if name in standard.clocks or name[2:] in ("N", "ab")]
     names += draw.choice([["ACT", "RD", "WR"] * 3, ["REF"] * 9, ["REFsb"] * 20 + ["REFpb"] * 20])
     pseudo_channels = draw.choice([1, standard.organization.pseudo_channels])
     for _ in range(length):

@@ -22,8 +22,9 @@ class Cmd(NamedTuple):
     pseudo: int = 0
 
 
-READS, WRITES, PRECHARGES = ("RD", "RDA", "RDN"), ("WR", "WRA", "WRN"), ("PRE", "PREA")
+READS, WRITES, PRECHARGES = ("RD", "RDA", "RDN", "RDab"), ("WR", "WRA", "WRN", "WRab"), ("PRE", "PREA")
 COLUMN = READS + WRITES
+WHOLE_RANK = ("PREA", "REF", "RDab", "WRab")
 SETS = ("REFsb", "REFpb")
 REFRESHES = ("REF", *SETS)
 TWO_CLOCKS = {"DDR5": ("ACT", *COLUMN), "LPDDR5X": ("ACT",), "HBM2E": ("ACT",), "HBM3": ("ACT",)}
@@ -57,7 +58,7 @@ def address_is_sound(c, standard):
     """Return (the bank exists, row and column are sound as well)."""
     org = standard.organization
     exists = c.dimm >= 0 and c.channel >= 0 and 0 <= c.pseudo < org.pseudo_channels and 0 <= c.rank < org.ranks
-    if c.name not in ("PREA", "REF"):
+    if c.name not in WHOLE_RANK:
         all_groups = c.name in SETS and groups_apart(standard) == 1 and c.group == -1
         exists = exists and (0 <= c.group < org.bank_groups or all_groups) and 0 <= c.bank < org.banks
     sound = exists
@@ -85,7 +86,7 @@ def bus_of(c, bus, family):
 def touched(c, standard):
     """Return all banks that a command touches."""
     groups, banks = range(standard.organization.bank_groups), range(standard.organization.banks)
-    if c.name in ("PREA", "REF"):
+    if c.name in WHOLE_RANK:
         return {(*rank_of(c), group, bank) for group in groups for bank in banks}
     if c.name in SETS:
         apart = groups_apart(standard)
@@ -121,7 +122,8 @@ def demands(log, i, b, standard):
 def pair_rules(a, b, t, family, one_bank):
     """Yield (rule, gap) for two commands of a rank; `one_bank`: they touch a bank in common."""
     hbm = family in ("HBM2E", "HBM3")
-    one_group = a.group == b.group
+    all_groups = a.name in WHOLE_RANK or b.name in WHOLE_RANK
+    one_group, other_group = a.group == b.group or all_groups, a.group != b.group or all_groups
     if a.name == "REF":
         yield "tRFC", t["nRFC"]
     if a.name == "REFsb":
@@ -162,16 +164,15 @@ def pair_rules(a, b, t, family, one_bank):
         if a.name in WRITES:
             yield "tWR", t["nCWL"] + t["nBL"] + t["nWR"]
     if (a.name in READS and b.name in READS) or (a.name in WRITES and b.name in WRITES):
-        if not one_group:
+        if other_group:
             yield "tCCD_S", t["nCCD_S"]
-        elif family == "DDR5" and a.name in WRITES:
-            yield "tCCD_L_WR", t["nCCD_L_WR"]
-        else:
-            yield "tCCD_L", t["nCCD_L"]
+        if one_group:
+            name = "tCCD_L_WR" if family == "DDR5" and a.name in WRITES else "tCCD_L"
+            yield name, t["n" + name[1:]]
     if a.name in WRITES and b.name in READS:
-        if not one_group:
+        if other_group:
             yield "tWTR_S", t["nCWL"] + t["nBL"] + t["nWTR_S"]
-        else:
+        if one_group:
             burst = t["nCCD_L"] if family == "LPDDR5X" else t["nBL"]
             yield "tWTR_L", t["nCWL"] + burst + t["nWTR_L"]
     if a.name in READS and b.name in WRITES:
@@ -206,9 +207,9 @@ def state_faults(rows, c, standard):
     if c.name in REFRESHES and mine & rows.keys():
         yield "ref_open_bank"
     if c.name in COLUMN:
-        if not mine & rows.keys():
+        if not mine <= rows.keys():
             yield "closed_bank"
-        elif c.row >= 0 and c.row != rows[next(iter(mine))]:
+        elif len(mine) == 1 and c.row >= 0 and c.row != rows[next(iter(mine))]:
             yield "other_row"
 
 
@@ -218,6 +219,8 @@ def burst_begins(c, standard):
 
 def burst_rules(a, b, standard, bus):
     """Yield (rule, clocks between the beginnings of bursts) for two commands on data busses."""
+    if a.name in WHOLE_RANK or b.name in WHOLE_RANK:
+        return
     t, same_rank = standard.timing, rank_of(a) == rank_of(b)
     on_channel = bus == "channel" and "RDN" not in (a.name, b.name) and "WRN" not in (a.name, b.name)
     same_bus = on_channel and (a.channel, a.pseudo) == (b.channel, b.pseudo)
