@@ -135,7 +135,7 @@ def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
         act_act_rank=max(get("rank", "ACT", "ACT"), clocks["ACT"]),
         window=windows[0].window if windows else 0,
         act_act_window=windows[0].gap if windows else 0,
-        pre_act=get("bank", "PRE", "ACT"),
+        pre_act=max(get("bank", "PRE", "ACT"), clocks["PRE"]),
         prea_act=get("rank", "PREA", "ACT"),
         ref_act=max(get("rank", "REF", "ACT"), clocks["REF"]),
         act_pre=get("bank", "ACT", "PRE"),
