@@ -174,6 +174,9 @@ def _require_kept(standard: Standard) -> None:
     bus = {command: number for number, names in enumerate(standard.busses) for command in names}
     if len({bus[name] for name in ("ACT", "PRE", "PREA", "REF")}) > 1 or bus["RD"] != bus["WR"]:
         raise refuse("command busses", "all row commands on one and all column commands on one")
+    for kind in ("RD", "WR"):
+        if gap(standard, "rank", kind, kind) < standard.timing["nBL"]:
+            raise refuse(f"{kind} to {kind}, rank", f"a gap of at least nBL, {standard.timing['nBL']}")
     refresh = standard.refresh.get("all_bank")
     if refresh and 0 < refresh.interval <= gap(standard, "rank", "REF", "REF"):
         raise refuse("refresh", "an interval longer than a refresh")

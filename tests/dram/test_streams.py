@@ -196,6 +196,7 @@ def test_a_rule_that_binds_nothing_here_is_taken(row):
             {"busses": (("ACT", "PRE", "PREA", "REF", "RD"), ("WR",))},
             "command busses: expected all row commands on one",
         ),
+        ({"timing": DDR5.timing | {"nCCD_S": 7}}, "RD to RD, rank: expected a gap of at least nBL, 8"),
         ({"data_rate_mtps": 10**9 + 7}, "data rate: expected a clock period in picoseconds with a denominator of at"),
     ],
 )

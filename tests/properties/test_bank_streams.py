@@ -1,38 +1,18 @@
 """The closed form of bank-level streams and its per-cycle reference send the same commands in the same cycles."""
 
-from dataclasses import replace
 from math import ceil
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.bank_controller import BankController
+from properties.drawn_standards import standards
 
 from ndpsim.dram.bank_stream import COUNTERS, LockstepBanks
-from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.standard import load_standard, with_overrides
+from ndpsim.dram.checker import check
+from ndpsim.dram.log import COMMANDS, joined
+from ndpsim.dram.standard import load_standard
 
-PRESETS = ["DDR4-3200AA", "DDR5-4800B", "DDR5-6400B-16Gb_x4", "LPDDR5X-8533", "HBM2E-3200", "HBM3-6400"]
-STANDARDS = {name: load_standard(name) for name in PRESETS}
-
-KEPT = ("nBL", "nCL", "nCWL", "nRC", "nRTW", "nREFI")  # the data bus, sums, and what is drawn below
-
-
-@st.composite
-def standards(draw):
-    """A preset, often with other timings, smaller or larger, and fewer banks."""
-    standard = STANDARDS[draw(st.sampled_from(PRESETS))]
-    some = draw(st.lists(st.sampled_from([n for n in standard.timing if n not in KEPT]), max_size=6))
-    changes = {}
-    for name in some:
-        changes[name] = max(1, ceil(standard.timing[name] * draw(st.sampled_from([0, 0.3, 0.8, 1.3, 3]))))
-    standard = with_overrides(standard, changes)
-    standard = with_overrides(standard, {"nREFI": standard.timing["nRFC"] + draw(st.integers(1, 1500))})
-    groups, banks = draw(st.sampled_from([(2, 2), (4, 4), (8, 4), (1, 4), (4, 1)]))
-    return replace(
-        standard, organization=standard.organization.model_copy(update={"bank_groups": groups, "banks": banks})
-    )
-
-
+ORGANIZATIONS = [{"bank_groups": groups, "banks": banks} for groups, banks in [(2, 2), (4, 4), (8, 4), (1, 4), (4, 1)]]
 STREAMS = st.fixed_dictionaries({
     "trains": st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=5),
     "kind": st.sampled_from(["RD", "WR"]),
@@ -43,7 +23,7 @@ STREAMS = st.fixed_dictionaries({
 
 @settings(max_examples=300, deadline=None)
 @given(
-    standards(),
+    standards(ORGANIZATIONS),
     st.lists(STREAMS, min_size=1, max_size=3),
     st.sampled_from([None, 4, 0, 1, 3, 5, 8, 16]),
     st.integers(2, 6),
@@ -67,3 +47,27 @@ def test_the_closed_form_sends_the_same_commands_in_the_same_cycles(standard, st
         assert run.cycles == ceil(end / standard.tck_ps) - start
         counts = [sum(entry[1] == name for entry in slow.log[already:]) for name in COUNTERS[:-1]]
         assert list(run.counters.values()) == [*counts, len(stream["trains"])]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    standards(ORGANIZATIONS, spare=1000),
+    st.lists(STREAMS, min_size=1, max_size=4),
+    st.sampled_from([None, 1, 3, 4]),
+    st.integers(0, 1200),
+)
+def test_the_independent_checker_accepts_every_log_that_keeps_tFAW(standard, streams, activates, first_due):
+    banks = LockstepBanks(standard, activates=activates, first_due=first_due)
+    logs = []
+    for stream in streams:
+        rows, columns = [row for row, _ in stream["trains"]], [n for _, n in stream["trains"]]
+        write, start = stream["kind"] == "WR", banks.now + stream["gap"]
+        logs.append(banks.run(rows, columns, write=write, service_ps=stream["service"], start=start, log=True).log)
+    report = check(joined(logs), standard)
+    assert report.legal, report.counts
+
+
+def test_the_independent_checker_finds_more_activates_than_tFAW_allows():
+    standard = load_standard("DDR4-3200AA")
+    report = check(LockstepBanks(standard, activates=8).run([0], 1, log=True).log, standard)
+    assert {rule for rule, count in report.counts.items() if count} == {"tFAW", "tRRD_S"}

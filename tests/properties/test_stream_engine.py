@@ -1,12 +1,14 @@
 """The fast stream engine and the per-cycle reference send the same commands in the same cycles."""
 
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.rank_controller import RankController, parse_map, trains_of
+from properties.drawn_standards import standards
 
 from ndpsim.dram.address_map import parse_address_map
 from ndpsim.dram.checker import check
@@ -63,8 +65,20 @@ def timings(draw):
 
 
 @st.composite
-def runs(draw):
-    organization = draw(st.sampled_from(ORGANIZATIONS))
+def ddr4(draw):
+    """DDR4 with timings and clocks of all kinds."""
+    return replace(
+        DDR4,
+        data_rate_mtps=2_000_000 // draw(st.sampled_from([500, 625, 625])),
+        organization=Organization(**draw(st.sampled_from(ORGANIZATIONS))),
+        timing=DDR4.timing | draw(timings()),
+    )
+
+
+@st.composite
+def runs(draw, standards_drawn):
+    standard = draw(standards_drawn)
+    organization = {name: getattr(standard.organization, name) for name in ORGANIZATIONS[0]}
     atoms = int(np.prod(list(organization.values())))
     row_atoms = draw(st.integers(1, min(24, atoms // 4)))
     stride = draw(st.integers(row_atoms, row_atoms + 3))
@@ -76,10 +90,9 @@ def runs(draw):
         "service": st.sampled_from([625, 1000, 2500, 3000, 4000, 7001, 11000]),
     }), min_size=1, max_size=3))  # fmt: skip
     return {
+        "standard": standard,
         "organization": organization,
         "map": draw(st.sampled_from(MAPS)),
-        "timing": draw(timings()),
-        "tck": draw(st.sampled_from([500, 625, 625])),
         "ahead": draw(st.integers(1, 5)),
         "queue": draw(st.integers(2, 9)),
         "base": 0,
@@ -92,10 +105,7 @@ def runs(draw):
 
 def fast_log(run, rank):
     """Run the engine on one rank; return its commands in order, and the end of each stream."""
-    organization = Organization(**run["organization"])
-    standard = replace(
-        DDR4, data_rate_mtps=2_000_000 // run["tck"], organization=organization, timing=DDR4.timing | run["timing"]
-    )
+    standard, organization = run["standard"], run["standard"].organization
     timing = timing_of(standard, run["ahead"], run["queue"])
     amap = parse_address_map(run["map"], organization).arrays()
     state = new_state(timing, [run["first_due"]] * organization.ranks)
@@ -107,7 +117,7 @@ def fast_log(run, rank):
         lists = np.array(stream["rows"], np.uint32)
         rows = Rows(run["base"], run["stride"], run["row_atoms"], 1, 0, len(lists))
         service = 0 if stream["write"] else stream["service"]
-        start = -(-now // run["tck"]) + stream["gap"]
+        start = ceil(now / standard.tck_ps) + stream["gap"]
         now = run_stream(
             timing, amap, state, rank, organization.ranks, stream["write"], rows, lists, start, service, log
         )
@@ -119,24 +129,25 @@ def fast_log(run, rank):
 def slow_log(run, rank):
     organization = run["organization"]
     amap = parse_map(run["map"], organization)
-    controller = RankController(run["timing"], run["tck"], organization, run["ahead"], run["queue"], run["first_due"])
+    timing, tck = run["standard"].timing, run["standard"].tck_ps
+    controller = RankController(timing, tck, organization, run["ahead"], run["queue"], run["first_due"])
     ends = []
     now = 0
     for stream in run["streams"]:
         rows = [(run["base"] + r * run["stride"], run["row_atoms"]) for r in stream["rows"]]
-        trains = trains_of(rows, amap, organization, run["timing"], rank)
-        start = -(-now // run["tck"]) + stream["gap"]
+        trains = trains_of(rows, amap, organization, timing, rank)
+        start = -(-now // tck) + stream["gap"]
         service = 0 if stream["write"] else stream["service"]
         if trains:  # an empty stream ends where it starts; refreshes due meanwhile are the next stream's to issue
             now = controller.run_stream(trains, "WR" if stream["write"] else "RD", start, service)
         else:
-            now = start * run["tck"]
+            now = start * tck
         ends.append(now)
     return controller.log, ends
 
 
 @settings(max_examples=400, deadline=None)
-@given(runs(), st.integers(0, 3))
+@given(runs(ddr4()), st.integers(0, 3))
 def test_the_engine_sends_the_same_commands_in_the_same_cycles_as_the_per_cycle_reference(run, rank):
     rank %= run["organization"]["ranks"]
     fast, fast_ends = fast_log(run, rank)
@@ -146,17 +157,13 @@ def test_the_engine_sends_the_same_commands_in_the_same_cycles_as_the_per_cycle_
     assert fast_ends == slow_ends
 
 
-@settings(max_examples=150, deadline=None)
-@given(runs())
+@settings(max_examples=300, deadline=None)
+@given(runs(st.one_of(ddr4(), standards(ORGANIZATIONS, spare=1000))))
 def test_the_independent_checker_accepts_every_log_of_the_engine(run):
-    organization = Organization(**run["organization"])
-    timing = run["timing"] | {"nREFI": run["timing"]["nREFI"] or 1 << 29}
-    standard = replace(
-        DDR4, data_rate_mtps=2_000_000 // run["tck"], organization=organization, timing=DDR4.timing | timing
-    )
     fast, _ = fast_log(run, 0)
-    column = dict(zip(LOG_COLUMNS, fast.T, strict=True))
-    log = CommandLog.of("test", "rank", **column)
+    log = CommandLog.of("test", "rank", **dict(zip(LOG_COLUMNS, fast.T, strict=True)))
+    timing = run["standard"].timing
+    standard = replace(run["standard"], timing=timing | {"nREFI": timing["nREFI"] or 1 << 29})
     report = check(log, standard)
     assert report.legal, report.counts
 
@@ -164,9 +171,10 @@ def test_the_independent_checker_accepts_every_log_of_the_engine(run):
 @pytest.mark.parametrize("name", ["interleaved", "row", "striped"])
 def test_hermes_timings_agree_on_rows_of_a_real_layer(name):
     maps = {"interleaved": MAPS[0], "row": MAPS[1], "striped": MAPS[2]}
+    organization = {"ranks": 4, "bank_groups": 2, "banks": 4, "rows": 131072, "columns": 128}
     run = {
-        "organization": {"ranks": 4, "bank_groups": 2, "banks": 4, "rows": 131072, "columns": 128},
-        "map": maps[name], "timing": HERMES, "tck": 625, "ahead": 4, "queue": 16, "base": 77,
+        "standard": replace(DDR4, organization=Organization(**organization), timing=DDR4.timing | HERMES),
+        "organization": organization, "map": maps[name], "ahead": 4, "queue": 16, "base": 77,
         "row_atoms": 33, "stride": 40,
         "streams": [
             {"rows": list(range(0, 900, 7)), "write": False, "gap": 3, "service": 4000},
