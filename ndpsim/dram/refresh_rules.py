@@ -50,7 +50,8 @@ class RefreshRules:
         """
         cycle, command = commands.cycle[refresh], commands.command[refresh]
         earlier = np.concatenate([np.full(1, -1), refresh])
-        yield from self._late(earlier[known:-1], refresh[known:], np.diff(cycle, prepend=0)[known:], command[known:])
+        gap = np.diff(cycle, prepend=0)[known:]
+        yield from self._over("tREFI", earlier[known:-1], refresh[known:], gap, command[known:])
 
         refresh, cycle, command = refresh[known:], cycle[known:], command[known:]
         if not len(refresh):
@@ -58,7 +59,7 @@ class RefreshRules:
         payments = np.cumsum(self._interval[command])
         counted = np.minimum(ledger.paid, np.minimum.accumulate(cycle + self._in_advance - payments))
         paid = np.concatenate([np.full(1, ledger.paid), payments + counted])
-        yield alone("refresh_debt", refresh[cycle - paid[:-1] > self._limit[command]])
+        yield from self._over("refresh_debt", np.full(len(refresh), -1), refresh, cycle - paid[:-1], command)
         ledger.paid = int(paid[-1])
         if self.sets > 1:
             yield alone("refresh_turn", refresh[self._out_of_turn(command, commands.set[refresh], ledger)])
@@ -68,14 +69,15 @@ class RefreshRules:
         command = commands.command[refresh] if len(refresh) else np.full(1, _REF, np.uint8)
         gap = end - (commands.cycle[refresh] if len(refresh) else np.zeros(1, np.int64))
         end_of_log = np.full(1, -1)
-        yield from self._late(refresh if len(refresh) else end_of_log, end_of_log, gap, command)
-        yield alone("refresh_debt", end_of_log[end - ledger.paid > self._limit[command]])
+        yield from self._over("tREFI", refresh if len(refresh) else end_of_log, end_of_log, gap, command)
+        yield from self._over("refresh_debt", end_of_log, end_of_log, np.full(1, end - ledger.paid), command)
 
-    def _late(self, earlier: Ints, later: Ints, gap: Ints, command: Codes) -> Iterator[Breach]:
+    def _over(self, rule: str, earlier: Ints, later: Ints, gap: Ints, command: Codes) -> Iterator[Breach]:
+        """Yield the breaches of a rule by which `gap` is at most the limit of the kind of refresh."""
         for kind in (name for name in REFRESHES.split() if self._limit[COMMANDS.index(name)]):
             most = int(self._limit[COMMANDS.index(kind)])
-            late = among(kind, command) & (gap > most)
-            yield Breach("tREFI", earlier[late], later[late], gap[late], most)
+            over = among(kind, command) & (gap > most)
+            yield Breach(rule, earlier[over], later[over], gap[over], most)
 
     def _out_of_turn(self, command: Codes, sets: Ints, ledger: Ledger) -> Bools:
         """Return which refreshes are of a set that had more turns since the last REF than there were full rounds."""

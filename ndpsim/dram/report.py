@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 from ndpsim.dram.log import COMMANDS, FIELDS, FROM_ZERO, CommandLog
 
+AT_MOST = ("tREFI", "refresh_debt")
+
 
 @dataclass(frozen=True)
 class Violation:
     """One command that breaks a rule. Commands are named by their place in the log, from 0, and in words.
 
     `later` is None at the end of the log, `earlier` is None where no one command is to blame. `gap` is what was found
-    and `required` what the rule asks for, in clocks, the most allowed for tREFI and the least for all others; they
-    count as JEDEC does: between the last clocks of commands, or for a data bus between the first clocks of bursts.
+    and `required` what the rule asks for, in clocks: the most allowed for the rules in `AT_MOST` and the least for all
+    others. They count between the last clocks of commands, as JEDEC does, or on a data bus between the first of bursts.
     """
 
     rule: str
@@ -24,7 +26,7 @@ class Violation:
 
     def __str__(self) -> str:
         after = f" after {self.earlier_text}" if self.earlier_text else ""
-        bound = "at most" if self.rule == "tREFI" else "at least"
+        bound = "at most" if self.rule in AT_MOST else "at least"
         numbers = "" if self.required is None else f": {self.gap} clocks, {bound} {self.required} required"
         return f"{self.rule}: {self.later_text}{after}{numbers}"
 

@@ -18,7 +18,7 @@ _COLUMN = "RD RDA RDN WR WRA WRN"  # of one bank
 class Breach(NamedTuple):
     """The commands that break one rule, as positions; `earlier` is -1 where no one command is to blame.
 
-    `gap` is the distance found and `required` the least, or for tREFI the most, that is allowed.
+    `gap` is the distance found and `required` the least, or in the rules of refresh the most, that is allowed.
     """
 
     rule: str

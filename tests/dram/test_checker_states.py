@@ -112,6 +112,10 @@ def test_at_most_eight_refreshes_are_owed():
     postponed = [ref(9 * INTERVAL + 880 * i) for i in range(8)]
     assert broken([*postponed, ref(17 * INTERVAL)]) == {}
     assert set(broken([*postponed[:1], ref(17 * INTERVAL)])) == {"refresh_debt"}
+    (owed,) = check(command_log([*postponed[:1], ref(17 * INTERVAL)]), DDR4).first
+    assert str(owed).endswith(
+        f"REF rank 0 at cycle {17 * INTERVAL} (command 1): {16 * INTERVAL} clocks, at most {9 * INTERVAL} required"
+    )
 
 
 def test_refreshes_beyond_eight_in_advance_do_not_count():
