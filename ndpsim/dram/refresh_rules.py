@@ -36,7 +36,7 @@ class RefreshRules:
         for kind in refresh.values():
             code, sets = COMMANDS.index(kind.command), 1
             if code != _REF:
-                self.groups = organization.bank_groups // kind.covers_groups
+                self.groups = max(1, organization.bank_groups // kind.covers_groups)
                 sets = self.sets = organization.banks * self.groups
             self._interval[code] = kind.interval
             in_advance[code] = kind.postpone * sets * kind.interval
