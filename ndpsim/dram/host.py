@@ -20,7 +20,14 @@ from ndpsim.dram.host_rules import Rules, rules_of
 from ndpsim.dram.host_state import (
     ENTERED,
     LOGGED,
+    MAX_BANKS,
+    MAX_GAP,
     MAX_QUEUE,
+    MAX_RANKS,
+    MAX_ROWS,
+    MAX_STARVATION,
+    MAX_WINDOW,
+    MAX_WINDOWS,
     NOW,
     ORIGIN,
     R_NUMBER,
@@ -73,7 +80,7 @@ def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, d
         number("high", 1, config.write_queue)
         if not faults:
             number("low", 0, config.high - 1)
-    number("starvation", 1, MAX_CLOCKS)
+    number("starvation", 1, MAX_STARVATION)
     if config.row_policy not in ROW_POLICIES:
         faults.append(f"row_policy: expected one of {', '.join(ROW_POLICIES)}, found {config.row_policy!r}")
     elif config.row_policy == "timeout":
@@ -89,7 +96,7 @@ def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, d
         interval = kind.interval
         if config.refresh != "all_bank":
             sets = standard.organization.banks * rules.set_groups
-        number("postpone", 0, kind.postpone * max(sets, 1))
+        number("postpone", 0, kind.postpone * max(sets, 1) - 1)
     elif config.postpone != 0:
         faults.append(f"postpone: expected 0 without refresh, found {config.postpone!r}")
     if faults:
@@ -98,6 +105,23 @@ def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, d
         config.read_queue, config.write_queue, config.high, config.low, ROW_POLICIES.index(config.row_policy),
         config.row_timeout, config.starvation, interval, config.postpone, sets, timed, dependent,
     )  # fmt: skip
+
+
+def _rules(standard: Standard, refresh: str) -> Rules:
+    """Compile the standard; an InputError says what the engine has no room for."""
+    rules = rules_of(standard, refresh)
+    longest = max(rules.rows[:, 1].max(), rules.others[:, 1].max(initial=0), rules.windows[:, 3].max(initial=0))
+    for name, found, most in (
+        ("banks of a channel", rules.banks, MAX_BANKS),
+        ("ranks of a channel", rules.ranks, MAX_RANKS),
+        ("constraints", max(len(rules.rows), len(rules.others)), MAX_ROWS),
+        ("constraints with a window", len(rules.windows), MAX_WINDOWS),
+        ("window", int(rules.windows[:, 4].max(initial=1)), MAX_WINDOW),
+        ("longest constraint in clocks", int(longest), MAX_GAP),
+    ):
+        if found > most:
+            raise InputError(f"{standard.name}: {name}: expected at most {most}, found {found}")
+    return rules
 
 
 class HostController:
@@ -120,7 +144,7 @@ class HostController:
     ) -> None:
         self.standard = standard
         self.config = config or HostConfig()
-        self._rules = rules_of(standard, self.config.refresh)
+        self._rules = _rules(standard, self.config.refresh)
         self._policy = _policy(self.config, standard, self._rules, timed, dependent)
         self._decoder = decoder_of(host_map(self.config.address_map, standard))
         self.channels = standard.organization.channels

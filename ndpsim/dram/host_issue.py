@@ -15,10 +15,13 @@ from ndpsim.dram.host_state import (
     DUE,
     EFFORT,
     FIRST,
+    GROUP_BANKS,
+    GROUP_FIRST,
     HEAD,
     HELD,
     HIT,
     HITS,
+    INDEX,
     INTERVAL,
     ISSUED,
     KINDS,
@@ -29,15 +32,15 @@ from ndpsim.dram.host_state import (
     LINEAR,
     LOGGED,
     LONGEST,
+    MAX_BANKS,
+    MAX_WINDOW,
     MISSES,
     MODE,
     N_BANKS,
     N_WINDOWS,
     NEXT,
-    NODE_SIZE,
     NONE,
     NUMBER,
-    OF_BANK,
     OPEN_BANKS,
     OPEN_CLOCKS,
     OPEN_SINCE,
@@ -45,8 +48,9 @@ from ndpsim.dram.host_state import (
     OTHERS,
     OTHERS_FIRST,
     RANK,
-    RANK_NODE,
     RANK_NUMBER,
+    RANK_READY,
+    RANK_SIZE,
     RANKS_PER_BUS,
     READ_CLOCKS,
     READY,
@@ -69,15 +73,14 @@ from ndpsim.dram.host_state import (
     UNDER_WAY,
     USED,
     VALID,
-    WINDOW_STRIDE,
     WINDOWS,
     Ints,
 )
-from ndpsim.jit import njit
+from ndpsim.jit import borrowing
 
 
-@njit
-def _record(m: Ints, log: Ints, cycle: int, command: int, number: int, row: int, column: int) -> None:
+@borrowing
+def record(m: Ints, log: Ints, cycle: int, command: int, number: int, row: int, column: int) -> None:
     """Log a command (`RECORD`); `number` is that of its bank, its rank, or the first bank of its set."""
     at = m[LOGGED]
     if log.shape[0] > 0:
@@ -89,7 +92,7 @@ def _record(m: Ints, log: Ints, cycle: int, command: int, number: int, row: int,
         m[LOGGED] = at + 1
 
 
-@njit
+@borrowing
 def _occupy(m: Ints, command: int, cycle: int) -> None:
     """Hold the command bus, and drop cached choices whose constraints the command raises."""
     free = cycle + m[CLOCKS + command]
@@ -104,60 +107,75 @@ def _occupy(m: Ints, command: int, cycle: int) -> None:
             m[VALID + kind * BEST_SIZE] = 0
 
 
-@njit
+@borrowing
 def _raise(m: Ints, at: int, cycle: int) -> None:
-    """Note that a command is not legal before this cycle; `at` is READY + node + later."""
+    """Note that a command is not legal before this cycle; `at` is READY or RANK_READY of it."""
     if m[at] < cycle:
         m[at] = cycle
 
 
-@njit
-def _raise_others(m: Ints, command: int, r: int, cycle: int) -> None:
-    """Raise the other ranks on the same data bus."""
+@borrowing
+def _raise_ranks(m: Ints, command: int, r: int, cycle: int) -> None:
+    """Apply a command's rows for its rank and for the other ranks on the same data bus."""
+    first = FIRST + command * 3 + 2
+    for k in range(ROWS + 2 * m[first], ROWS + 2 * m[first + 1], 2):
+        _raise(m, r + RANK_READY + m[k], cycle + m[k + 1])
     ranks = m[RANKS_PER_BUS]
-    begin = READY + m[r + RANK_NODE] - m[r + RANK_NUMBER] % ranks * NODE_SIZE
-    for k in range(OTHERS + 3 * m[OTHERS_FIRST + command], OTHERS + 3 * m[OTHERS_FIRST + command + 1], 3):
-        for node in range(begin, begin + ranks * NODE_SIZE, NODE_SIZE):
-            if node != READY + m[r + RANK_NODE]:
-                _raise(m, node + m[k + 1], cycle + m[k + 2])
+    if ranks > 1:
+        begin = r - m[r + RANK_NUMBER] % ranks * RANK_SIZE
+        for k in range(OTHERS + 2 * m[OTHERS_FIRST + command], OTHERS + 2 * m[OTHERS_FIRST + command + 1], 2):
+            for other in range(begin, begin + ranks * RANK_SIZE, RANK_SIZE):
+                if other != r:
+                    _raise(m, other + RANK_READY + m[k], cycle + m[k + 1])
 
 
-@njit
-def _raise_window(m: Ints, window: int, node: int, cycle: int) -> None:
-    """Apply a row with a window: the command may come a gap after the one so many commands back."""
+@borrowing
+def _raise_banks(m: Ints, begin: int, end: int, later: int, cycle: int) -> None:
+    """Raise the banks numbered from `begin` to before `end`."""
+    for at in range(READY + later * MAX_BANKS + begin, READY + later * MAX_BANKS + end):
+        _raise(m, at, cycle)
+
+
+@borrowing
+def _raise_window(m: Ints, window: int, b: int, cycle: int) -> None:
+    """Apply a row with a window: a gap after the one so many commands back in the bank, its group or its rank."""
     w = WINDOWS + 8 * window
-    recent = RECENT + window * WINDOW_STRIDE + node
-    at = TURN + (window * WINDOW_STRIDE + node) // NODE_SIZE
-    turn = m[at]
-    m[recent + turn] = cycle
-    turn = 0 if turn + 1 == m[w + 4] else turn + 1
-    m[at] = turn
-    _raise(m, READY + node + m[w + 2], m[recent + turn] + m[w + 3])
+    level, later, gap, size = m[w + 1], m[w + 2], m[w + 3], m[w + 4]
+    r = m[b + RANK]
+    begin, end = m[b + INDEX], m[b + INDEX] + 1
+    if level == 1:
+        begin = m[b + GROUP_FIRST]
+        end = begin + m[GROUP_BANKS]
+    elif level == 2:
+        begin = m[r + RANK_NUMBER]
+    ring = window * MAX_BANKS + begin
+    turn = m[TURN + ring]
+    m[RECENT + ring * MAX_WINDOW + turn] = cycle
+    turn = 0 if turn + 1 == size else turn + 1
+    m[TURN + ring] = turn
+    legal = m[RECENT + ring * MAX_WINDOW + turn] + gap
+    if level == 2:
+        _raise(m, r + RANK_READY + later, legal)
+    else:
+        _raise_banks(m, begin, end, later, legal)
 
 
-@njit
+@borrowing
 def raise_bank(m: Ints, command: int, b: int, cycle: int) -> None:
     """Apply the rows of a command that goes to one bank."""
-    for k in range(ROWS + 3 * m[FIRST + command], ROWS + 3 * m[FIRST + command + 1], 3):
-        _raise(m, READY + m[b + OF_BANK + m[k]] + m[k + 1], cycle + m[k + 2])
-    if m[RANKS_PER_BUS] > 1:
-        _raise_others(m, command, m[b + RANK], cycle)
+    first = FIRST + command * 3
+    number, group = m[b + INDEX], m[b + GROUP_FIRST]
+    for k in range(ROWS + 2 * m[first], ROWS + 2 * m[first + 1], 2):
+        _raise(m, READY + m[k] * MAX_BANKS + number, cycle + m[k + 1])
+    for k in range(ROWS + 2 * m[first + 1], ROWS + 2 * m[first + 2], 2):
+        _raise_banks(m, group, group + m[GROUP_BANKS], m[k], cycle + m[k + 1])
+    _raise_ranks(m, command, m[b + RANK], cycle)
     for window in range(m[N_WINDOWS]):
         if m[WINDOWS + 8 * window] == command:
-            _raise_window(m, window, m[b + OF_BANK + m[WINDOWS + 8 * window + 1]], cycle)
+            _raise_window(m, window, b, cycle)
 
 
-@njit
-def _raise_rank(m: Ints, command: int, r: int, cycle: int) -> None:
-    """Apply the rows of a command that goes to a whole rank."""
-    for k in range(ROWS + 3 * m[FIRST + command], ROWS + 3 * m[FIRST + command + 1], 3):
-        if m[k] == 2:
-            _raise(m, READY + m[r + RANK_NODE] + m[k + 1], cycle + m[k + 2])
-    if m[RANKS_PER_BUS] > 1:
-        _raise_others(m, command, r, cycle)
-
-
-@njit
+@borrowing
 def _closed(m: Ints, r: int, banks: int, cycle: int) -> None:
     """Count banks of a rank as closed."""
     m[r + OPEN_BANKS] -= banks
@@ -165,7 +183,7 @@ def _closed(m: Ints, r: int, banks: int, cycle: int) -> None:
         m[r + OPEN_CLOCKS] += cycle - m[r + OPEN_SINCE]
 
 
-@njit
+@borrowing
 def activate(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
     """Open the row that a request needs."""
     r = m[b + RANK]
@@ -178,12 +196,12 @@ def activate(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
     m[r + ISSUED + ACT] += 1
     _occupy(m, ACT, cycle)
     raise_bank(m, ACT, b, cycle)
-    _record(m, log, cycle, ACT, b // BANK_SIZE, m[b + ROW], NONE)
+    record(m, log, cycle, ACT, m[b + INDEX], m[b + ROW], NONE)
     find_hit(m, b, m[b + HEAD + m[MODE]])
-    place(m, b, cycle + 1)
+    place(m, b)
 
 
-@njit
+@borrowing
 def precharge(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
     """Close a bank, on behalf of a request or (NONE) of a policy."""
     r = m[b + RANK]
@@ -195,11 +213,11 @@ def precharge(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
     m[r + ISSUED + PRE] += 1
     _occupy(m, PRE, cycle)
     raise_bank(m, PRE, b, cycle)
-    _record(m, log, cycle, PRE, b // BANK_SIZE, NONE, NONE)
-    place(m, b, cycle + 1)
+    record(m, log, cycle, PRE, m[b + INDEX], NONE, NONE)
+    place(m, b)
 
 
-@njit
+@borrowing
 def _wanted_again(m: Ints, b: int, at: int) -> bool:
     """Tell whether a queued request other than `at` is for the row that is open in the bank."""
     for queue in range(2):
@@ -211,7 +229,7 @@ def _wanted_again(m: Ints, b: int, at: int) -> bool:
     return False
 
 
-@njit
+@borrowing
 def latency_bucket(clocks: int) -> int:
     """Return the histogram bucket of a latency."""
     shift = 0
@@ -220,7 +238,7 @@ def latency_bucket(clocks: int) -> int:
     return min((clocks >> shift) + shift * (LINEAR >> 1), BUCKETS - 1)
 
 
-@njit
+@borrowing
 def count_done(m: Ints, queue: int, start: int, done: int, effort: int) -> None:
     """Count a request that is done in cycle `done`; bit 0 of effort: it needed an ACT, bit 1: a PRE."""
     m[DONE_READS + queue] += 1
@@ -237,7 +255,7 @@ def count_done(m: Ints, queue: int, start: int, done: int, effort: int) -> None:
         m[LATENCY + latency_bucket(done - start)] += 1
 
 
-@njit
+@borrowing
 def column(m: Ints, log: Ints, done: Ints, queue: int, at: int, cycle: int) -> None:
     """Issue the column command of a queued request."""
     b = m[at + BANK]
@@ -255,23 +273,23 @@ def column(m: Ints, log: Ints, done: Ints, queue: int, at: int, cycle: int) -> N
     m[b + USED] = cycle
     _occupy(m, command, cycle)
     raise_bank(m, command, b, cycle)
-    _record(m, log, cycle, command, b // BANK_SIZE, m[at + SLOT_ROW], m[at + SLOT_COLUMN])
+    record(m, log, cycle, command, m[b + INDEX], m[at + SLOT_ROW], m[at + SLOT_COLUMN])
     if command >= RDA:
         m[b + ROW] = NONE
         m[b + HIT] = NONE
         _closed(m, r, 1, cycle)
     elif m[b + HIT] == at:
         find_hit(m, b, m[at + NEXT])
-    place(m, b, cycle + 1)
+    place(m, b)
 
 
-@njit
+@borrowing
 def in_turn(m: Ints, b: int, r: int) -> bool:
     """Tell whether a bank is among those that a rank's next refresh takes."""
     return m[b + RANK] == r and (m[SETS] == 0 or m[b + SET_NUMBER] == m[r + SET])
 
 
-@njit
+@borrowing
 def hold(m: Ints, r: int) -> None:
     """Begin a refresh: keep all other commands from its banks."""
     m[r + REFRESHING] = 1
@@ -279,10 +297,10 @@ def hold(m: Ints, r: int) -> None:
     for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
         if in_turn(m, b, r):
             m[b + HELD] = 1
-            place(m, b, 0)
+            place(m, b)
 
 
-@njit
+@borrowing
 def precharge_all(m: Ints, log: Ints, r: int, cycle: int) -> None:
     """Close all banks of a rank."""
     for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
@@ -292,17 +310,17 @@ def precharge_all(m: Ints, log: Ints, r: int, cycle: int) -> None:
     _closed(m, r, m[r + OPEN_BANKS], cycle)
     m[r + ISSUED + PREA] += 1
     _occupy(m, PREA, cycle)
-    _raise_rank(m, PREA, r, cycle)
-    _record(m, log, cycle, PREA, m[r + RANK_NUMBER], NONE, NONE)
+    _raise_ranks(m, PREA, r, cycle)
+    record(m, log, cycle, PREA, m[r + RANK_NUMBER], NONE, NONE)
 
 
-@njit
+@borrowing
 def refresh(m: Ints, log: Ints, r: int, cycle: int) -> None:
     """Issue the refresh that is under way in a rank and release its banks."""
     number = m[r + RANK_NUMBER]
     command = REF
     if m[SETS] == 0:
-        _raise_rank(m, REF, r, cycle)
+        _raise_ranks(m, REF, r, cycle)
     else:
         command = REFSET
     _occupy(m, command, cycle)
@@ -310,11 +328,11 @@ def refresh(m: Ints, log: Ints, r: int, cycle: int) -> None:
         if in_turn(m, b, r):
             if command == REFSET:
                 raise_bank(m, REFSET, b, cycle)
-                number = b // BANK_SIZE
+                number = m[b + INDEX]
             m[b + HELD] = 0
-            place(m, b, cycle + 1)
+            place(m, b)
     m[r + ISSUED + command] += 1
-    _record(m, log, cycle, command, number, NONE, NONE)
+    record(m, log, cycle, command, number, NONE, NONE)
     if command == REFSET:
         m[r + SET] = (m[r + SET] + 1) % m[SETS]
     m[r + REFRESHING] = 0

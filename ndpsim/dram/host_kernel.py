@@ -29,22 +29,22 @@ from ndpsim.dram.host_state import (
     HEAD,
     HELD,
     HIT,
+    INDEX,
     INTERVAL,
-    LENGTH,
     LOGGED,
+    MAX_BANKS,
     MODE,
     N_BANKS,
     N_RANKS,
     NEXT,
     NONE,
     NOW,
-    OF_BANK,
-    OF_GROUP,
     OLDEST,
     OLDEST_W,
     OPEN_BANKS,
     ORIGIN,
     OWING,
+    PATIENCE,
     POSTPONE,
     PRECHARGE,
     QUEUED,
@@ -53,7 +53,7 @@ from ndpsim.dram.host_state import (
     R_BURST,
     R_NUMBER,
     R_WRITE,
-    RANK_NODE,
+    RANK_READY,
     RANK_SIZE,
     READ_CLOCKS,
     READ_QUEUE,
@@ -67,7 +67,6 @@ from ndpsim.dram.host_state import (
     ROW_TIMEOUT,
     SETS,
     SLOT_ROW,
-    STARVATION,
     STREAK,
     TAKEN,
     TIMED,
@@ -79,7 +78,7 @@ from ndpsim.dram.host_state import (
     Ints,
 )
 from ndpsim.dram.host_train import TRAIN_AFTER, train
-from ndpsim.jit import njit
+from ndpsim.jit import borrowing
 
 # Why `advance` returned
 DONE, NEEDS_REQUESTS, LOG_FULL, AT_LIMIT = range(4)
@@ -87,12 +86,11 @@ DONE, NEEDS_REQUESTS, LOG_FULL, AT_LIMIT = range(4)
 REFRESH, TO_ACTIVATE, TO_PRECHARGE, TO_CLOSE = range(4)
 
 
-@njit
-def _entry_cycle(m: Ints, block: Ints, done: Ints, i: int, cycle: int) -> int:
+@borrowing
+def _entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> int:
     """Return the first cycle in which the next request can enter as things stand, FOREVER if they must change first."""
     queue = block[i, R_WRITE]
-    places = m[READ_QUEUE + queue]
-    if m[READS + queue] >= places and (queue == 1 or find_burst(m, 1, block[i, R_BURST]) < 0):
+    if m[READS + queue] >= m[READ_QUEUE + queue] and not forwarded:
         return FOREVER
     if queue == 1 and find_burst(m, 0, block[i, R_BURST]) >= 0:
         return FOREVER
@@ -105,13 +103,12 @@ def _entry_cycle(m: Ints, block: Ints, done: Ints, i: int, cycle: int) -> int:
     return cycle
 
 
-@njit
-def _enter(m: Ints, block: Ints, done: Ints, i: int, cycle: int) -> None:
-    queue = block[i, R_WRITE]
+@borrowing
+def _enter(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> None:
     start = block[i, R_ARRIVAL] if m[TIMED] == 1 else cycle
     m[TAKEN] = i + 1
     m[ENTERED] += 1
-    if queue == 0 and find_burst(m, 1, block[i, R_BURST]) >= 0:
+    if forwarded:
         ends = cycle + m[BURST_CLOCKS]
         m[FORWARDED] += 1
         count_done(m, 0, start, ends, 0)
@@ -121,7 +118,7 @@ def _enter(m: Ints, block: Ints, done: Ints, i: int, cycle: int) -> None:
     enqueue(m, block, i, cycle, start)
 
 
-@njit
+@borrowing
 def _set_is_wanted(m: Ints, r: int) -> bool:
     """Tell whether a queued request is for the banks that the rank refreshes next."""
     if m[SETS] == 0:
@@ -133,7 +130,7 @@ def _set_is_wanted(m: Ints, r: int) -> bool:
     return False
 
 
-@njit
+@borrowing
 def _begin_refreshes(m: Ints, cycle: int) -> None:
     """Begin the refreshes that must begin in this cycle, and note when to look again."""
     owing = 0
@@ -154,29 +151,28 @@ def _begin_refreshes(m: Ints, cycle: int) -> None:
     m[REFRESH_CHECK] = again
 
 
-@njit
+@borrowing
 def _refresh_step(m: Ints, r: int, floor: int) -> tuple[int, int]:
     """Return when the next command of a refresh under way can go, and its bank (-1 for the rank's PREA or refresh)."""
-    node = READY + m[r + RANK_NODE]
     if m[SETS] == 0:
         later = PREA if m[r + OPEN_BANKS] > 0 else REF
-        return max(floor, m[node + later]), NONE
+        return max(floor, m[r + RANK_READY + later]), NONE
     cycle = FOREVER
     chosen = NONE
-    ready = max(floor, m[node + REFSET])
+    ready = max(floor, m[r + RANK_READY + REFSET])
     for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
         if in_turn(m, b, r):
             if m[b + ROW] >= 0:
                 t = max(floor, legal_at(m, b, PRE))
                 if t < cycle:
                     cycle, chosen = t, b
-            ready = max(ready, max(m[READY + m[b + OF_BANK] + REFSET], m[READY + m[b + OF_GROUP] + REFSET]))
+            ready = max(ready, m[READY + REFSET * MAX_BANKS + m[b + INDEX]])
     if chosen >= 0:
         return cycle, chosen
     return ready, NONE
 
 
-@njit
+@borrowing
 def _idle_row(m: Ints, floor: int) -> tuple[int, int]:
     """Return when the timeout policy next closes a bank, and which."""
     cycle = FOREVER
@@ -197,7 +193,7 @@ def _idle_row(m: Ints, floor: int) -> tuple[int, int]:
     return cycle, chosen
 
 
-@njit
+@borrowing
 def _oldest(m: Ints) -> tuple[int, int]:
     """Return the queue and place of the request that entered first, or -1, -1."""
     read, write = m[OLDEST], m[OLDEST_W]
@@ -208,18 +204,18 @@ def _oldest(m: Ints) -> tuple[int, int]:
     return 0, read
 
 
-@njit
+@borrowing
 def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
     """Go to the next event and issue its commands; False if it is only that something must be looked at again."""
     cycle = m[NOW]
     row_floor, column_floor = max(cycle, m[ROW_BUS]), max(cycle, m[COLUMN_BUS])
-    queue, oldest = _oldest(m)
-    patience = m[oldest + ENTRY] + m[STARVATION] if oldest >= 0 else FOREVER
+    patience = m[PATIENCE]
 
     column_cycle = row_cycle = FOREVER
     column_slot = row_slot = row_bank = NONE
     action = TO_CLOSE
     if cycle >= patience:
+        queue, oldest = _oldest(m)
         b = m[oldest + BANK]
         if m[b + HELD] == 0:
             if m[b + ROW] == m[oldest + SLOT_ROW]:
@@ -231,19 +227,18 @@ def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
         patience = FOREVER
     else:
         queue = m[MODE]
-        if m[LENGTH + COLUMN] > 0:
+        if m[READS + queue] > 0:
             column_cycle = choose(m, COLUMN, column_floor)
-            column_slot = m[m[BEST_BANK + COLUMN * BEST_SIZE] + HIT]
-        if m[LENGTH + ACTIVATE] > 0:
+            if column_cycle < FOREVER:
+                column_slot = m[m[BEST_BANK + COLUMN * BEST_SIZE] + HIT]
             row_cycle = choose(m, ACTIVATE, row_floor)
             row_bank = m[BEST_BANK + ACTIVATE * BEST_SIZE]
             action = TO_ACTIVATE
-        if m[LENGTH + PRECHARGE] > 0:
             t = choose(m, PRECHARGE, row_floor)
             if t < row_cycle:
                 row_cycle, row_bank, action = t, m[BEST_BANK + PRECHARGE * BEST_SIZE], TO_PRECHARGE
-        if row_bank >= 0:
-            row_slot = m[row_bank + HEAD + queue]
+            if row_cycle < FOREVER:
+                row_slot = m[row_bank + HEAD + queue]
         if m[ROW_POLICY] == 2:
             t, b = _idle_row(m, row_floor)
             if t < row_cycle:
@@ -285,7 +280,7 @@ def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
     return True
 
 
-@njit
+@borrowing
 def advance(m: Ints, block: Ints, final: bool, until: int, log: Ints, done: Ints
             ) -> int:  # fmt: skip
     """Run a channel until its requests run out, the log has no room, or cycle `until` is reached; say which.
@@ -298,11 +293,14 @@ def advance(m: Ints, block: Ints, final: bool, until: int, log: Ints, done: Ints
         if log.shape[0] > 0 and m[LOGGED] + 4 > log.shape[0]:
             return LOG_FULL
         if cycle >= until:
+            m[EVENT] = max(m[EVENT], cycle)
             return AT_LIMIT
         i = m[TAKEN]
         entry = FOREVER
+        forwarded = False
         if i < requests:
-            entry = _entry_cycle(m, block, done, i, cycle)
+            forwarded = block[i, R_WRITE] == 0 and find_burst(m, 1, block[i, R_BURST]) >= 0
+            entry = _entry_cycle(m, block, done, i, forwarded, cycle)
         elif not final:
             return NEEDS_REQUESTS
         elif m[READS] + m[WRITES] == 0:
@@ -310,15 +308,16 @@ def advance(m: Ints, block: Ints, final: bool, until: int, log: Ints, done: Ints
         if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
             _begin_refreshes(m, cycle)
         switch_mode(m)
-        if m[STREAK] >= TRAIN_AFTER and train(m, block, until, log):
+        if m[STREAK] >= TRAIN_AFTER:
+            train(m, block, final, until, log)
             continue
         if _step(m, log, done, entry, until):
             if m[NOW] == entry:
-                _enter(m, block, done, i, entry)
+                _enter(m, block, done, i, forwarded, entry)
             m[NOW] += 1
 
 
-@njit
+@borrowing
 def run_channel(state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, final: bool, log: NDArray[np.int64],
                 done: Ints) -> int:  # fmt: skip
     """Run channel k of state [channels, SIZE] as far as its requests, block[bounds[k]:bounds[k + 1]], reach.
@@ -328,7 +327,7 @@ def run_channel(state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, fin
     return advance(state[k], block[bounds[k] : bounds[k + 1]], final, FOREVER, log[k], done)
 
 
-@njit
+@borrowing
 def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, final: bool, log: NDArray[np.int64], done: Ints
                  ) -> int:  # fmt: skip
     """Run all channels in step, because a request may depend on one in another channel.
@@ -338,9 +337,9 @@ def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, final: boo
     """
     channels = bounds.shape[0] - 1
     reach = min(state[0, BURST_CLOCKS], min(state[0, READ_CLOCKS], state[0, WRITE_CLOCKS]))
-    limit = 0
+    limit = state[0, NOW]
     for k in range(channels):
-        limit = max(limit, state[k, NOW])
+        limit = min(limit, state[k, NOW])
     limit += reach
     while True:
         following = FOREVER

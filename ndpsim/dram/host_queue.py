@@ -1,15 +1,19 @@
 """The queues of the host controller: which requests wait, per bank and by age, and what each bank needs next.
 
-Every queued request is on two lists: those of its bank in its queue (oldest first) and those of its queue by age. For
-the active queue every bank with requests is also on the list of its kind: a column command, an ACT, or a PRE comes
-next. Each of these three lists caches its choice, the earliest and then oldest of its commands.
+Every queued request is on two lists: those of its bank in its queue (oldest first) and those of its queue by age. In
+the active queue every bank with requests waits for one kind of command: a column command, an ACT, or a PRE. `choose`
+finds the earliest and then oldest command of a kind.
 """
+
+import numpy as np
 
 from ndpsim.dram.host_rules import ACT, PRE, RD
 from ndpsim.dram.host_state import (
     ACTIVATE,
+    AGE_BITS,
     BANK,
-    BEST_AGE,
+    BANK_BITS,
+    BANK_SIZE,
     BEST_BANK,
     BEST_CYCLE,
     BEST_SIZE,
@@ -25,23 +29,22 @@ from ndpsim.dram.host_state import (
     HELD,
     HIGH,
     HIT,
+    INDEX,
     KIND,
     KINDS,
-    LENGTH,
-    LISTED,
     LOW,
     MAX_BANKS,
     MAX_QUEUE,
     MODE,
+    N_BANKS,
+    N_RANKS,
     NEXT,
     NONE,
+    NOT_WAITING,
     NUMBER,
-    OF_BANK,
-    OF_GROUP,
-    OF_RANK,
     OLDER,
     OLDEST,
-    PLACE,
+    PATIENCE,
     PRECHARGE,
     QUEUED,
     R_BANK,
@@ -51,6 +54,9 @@ from ndpsim.dram.host_state import (
     R_ROW,
     R_WRITE,
     RANK,
+    RANK_BANKS,
+    RANK_READY,
+    RANK_SIZE,
     READS,
     READY,
     ROW,
@@ -58,26 +64,28 @@ from ndpsim.dram.host_state import (
     SLOT_ROW,
     SPARE,
     START,
+    STARVATION,
     TAIL,
     VALID,
+    WAITING,
     WRITES,
     YOUNGER,
     YOUNGEST,
     Ints,
 )
-from ndpsim.jit import njit
+from ndpsim.jit import borrowing
 
 
-@njit
+@borrowing
 def bucket_of(burst: int) -> int:
     """Return the hash of a burst address."""
     return (burst ^ burst >> 10 ^ burst >> 20) & (FILTER - 1)
 
 
-@njit
+@borrowing
 def find_burst(m: Ints, queue: int, burst: int) -> int:
     """Return the oldest request of a queue for this burst, or -1."""
-    if m[BURSTS + queue * FILTER + bucket_of(burst)] == 0:
+    if m[READS + queue] == 0 or m[BURSTS + queue * FILTER + bucket_of(burst)] == 0:
         return -1
     slot = m[OLDEST + queue]
     while slot >= 0 and m[slot + BURST] != burst:
@@ -85,7 +93,7 @@ def find_burst(m: Ints, queue: int, burst: int) -> int:
     return slot
 
 
-@njit
+@borrowing
 def later_of(kind: int, mode: int) -> int:
     """Return the command that a list of banks waits for."""
     if kind == COLUMN:
@@ -93,87 +101,81 @@ def later_of(kind: int, mode: int) -> int:
     return ACT if kind == ACTIVATE else PRE
 
 
-@njit
+@borrowing
 def legal_at(m: Ints, b: int, later: int) -> int:
     """Return the first cycle in which the constraints allow a command to a bank."""
-    at = READY + later
-    return max(m[at + m[b + OF_BANK]], max(m[at + m[b + OF_GROUP]], m[at + m[b + OF_RANK]]))
+    return max(m[READY + later * MAX_BANKS + m[b + INDEX]], m[m[b + RANK] + RANK_READY + later])
 
 
-@njit
-def _age(m: Ints, b: int, kind: int) -> int:
-    return m[(m[b + HIT] if kind == COLUMN else m[b + HEAD + m[MODE]]) + ENTRY]
-
-
-@njit
+@borrowing
 def choose(m: Ints, kind: int, floor: int) -> int:
-    """Return when the list's first command can go, no earlier than `floor`, and leave its bank in BEST_BANK.
+    """Return when the first command of a kind can go, no earlier than `floor`, and leave its bank in BEST_BANK.
 
-    Equal to looking at all banks of the list. The cached choice holds as long as its cycle has not passed.
+    The choice of before stands if its cycle has not passed and nothing has made it invalid.
     """
     best = kind * BEST_SIZE
     if m[best + VALID] == 1 and m[best + BEST_CYCLE] >= floor:
         return m[best + BEST_CYCLE]
-    later = later_of(kind, m[MODE])
-    cycle = age = FOREVER
-    chosen = NONE
-    listed = LISTED + kind * MAX_BANKS
-    for i in range(listed, listed + m[LENGTH + kind]):
-        b = m[i]
-        t = max(floor, legal_at(m, b, later))
-        if t <= cycle:
-            a = _age(m, b, kind)
-            if t < cycle or a < age:
-                cycle, age, chosen = t, a, b
-    m[best + BEST_CYCLE] = cycle
-    m[best + BEST_AGE] = age
-    m[best + BEST_BANK] = chosen
-    m[best + VALID] = 1
-    return cycle
+    return _choose_anew(m, kind, floor)
 
 
-@njit
-def _offer(m: Ints, b: int, kind: int, floor: int) -> None:
-    """Compare a bank that came onto a list, or whose choice became older, with the cached choice."""
+@borrowing
+def _choose_anew(m: Ints, kind: int, floor: int) -> int:
+    """Choose among all banks that wait for a command of this kind: the earliest, and the oldest of these.
+
+    FOREVER if no bank waits for one. The choice is the smallest of a number for each bank: the clocks to wait in its
+    upper bits, then the age, then the bank; a loop without a branch, which vectorizes. WAITING holds the lower two
+    parts, or NOT_WAITING, which exceeds all numbers.
+    """
     best = kind * BEST_SIZE
-    if m[best + VALID] == 1:
-        t = max(floor, legal_at(m, b, later_of(kind, m[MODE])))
-        if t <= m[best + BEST_CYCLE]:
-            a = _age(m, b, kind)
-            if t < m[best + BEST_CYCLE] or a < m[best + BEST_AGE]:
-                m[best + BEST_CYCLE], m[best + BEST_AGE], m[best + BEST_BANK] = t, a, b
+    later = later_of(kind, m[MODE])
+    oldest = m[m[OLDEST + m[MODE]] + ENTRY] << BANK_BITS
+    smallest = NOT_WAITING
+    banks = np.uint64(m[RANK_BANKS])  # unsigned: no check for negative places keeps the loop from being vectorized
+    ready = np.uint64(READY + later * MAX_BANKS)
+    waiting = np.uint64(WAITING + kind * MAX_BANKS)
+    for rank in range(m[N_RANKS]):
+        earliest = max(floor, m[rank * RANK_SIZE + RANK_READY + later])
+        for i in range(banks):
+            wait = max(m[ready + i], earliest) - floor
+            smallest = min(smallest, (wait << BANK_BITS + AGE_BITS) + m[waiting + i] - oldest)
+        ready += banks
+        waiting += banks
+    m[best + VALID] = 1
+    if smallest >= NOT_WAITING >> 1:
+        m[best + BEST_CYCLE] = FOREVER
+        return FOREVER
+    m[best + BEST_CYCLE] = floor + (smallest >> BANK_BITS + AGE_BITS)
+    m[best + BEST_BANK] = (smallest & (MAX_BANKS - 1)) * BANK_SIZE
+    return m[best + BEST_CYCLE]
 
 
-@njit
-def place(m: Ints, b: int, floor: int) -> None:
-    """Put a bank on the list that its state calls for; `floor` is the next cycle."""
-    if m[b + HELD] == 1 or m[b + HEAD + m[MODE]] < 0:
+@borrowing
+def place(m: Ints, b: int) -> None:
+    """Note what kind of command a bank waits for in the active queue, and for which request."""
+    at = m[b + HEAD + m[MODE]]
+    if m[b + HELD] == 1 or at < 0:
         kind = NONE
     elif m[b + ROW] < 0:
         kind = ACTIVATE
+    elif m[b + HIT] >= 0:
+        kind = COLUMN
+        at = m[b + HIT]
     else:
-        kind = COLUMN if m[b + HIT] >= 0 else PRECHARGE
+        kind = PRECHARGE
     old = m[b + KIND]
     if old >= 0:
-        if m[BEST_BANK + old * BEST_SIZE] == b:
-            m[VALID + old * BEST_SIZE] = 0
-        if old == kind:
-            _offer(m, b, kind, floor)
-            return
-        last = m[LENGTH + old] - 1
-        moved = m[LISTED + old * MAX_BANKS + last]
-        m[LISTED + old * MAX_BANKS + m[b + PLACE]] = moved
-        m[moved + PLACE] = m[b + PLACE]
-        m[LENGTH + old] = last
+        m[WAITING + old * MAX_BANKS + m[b + INDEX]] = NOT_WAITING
+        if m[old * BEST_SIZE + BEST_BANK] == b:
+            m[old * BEST_SIZE + VALID] = 0
     m[b + KIND] = kind
     if kind >= 0:
-        m[b + PLACE] = m[LENGTH + kind]
-        m[LISTED + kind * MAX_BANKS + m[LENGTH + kind]] = b
-        m[LENGTH + kind] += 1
-        _offer(m, b, kind, floor)
+        m[WAITING + kind * MAX_BANKS + m[b + INDEX]] = m[at + ENTRY] << BANK_BITS | m[b + INDEX]
+        if legal_at(m, b, later_of(kind, m[MODE])) <= m[kind * BEST_SIZE + BEST_CYCLE]:
+            m[kind * BEST_SIZE + VALID] = 0
 
 
-@njit
+@borrowing
 def find_hit(m: Ints, b: int, slot: int) -> None:
     """Note the oldest request for the open row, from `slot` on in the bank's list of the active queue."""
     row = m[b + ROW]
@@ -182,7 +184,17 @@ def find_hit(m: Ints, b: int, slot: int) -> None:
     m[b + HIT] = slot
 
 
-@njit
+@borrowing
+def patience_ends(m: Ints) -> int:
+    """Return when the oldest request of both queues starves, FOREVER if there is none."""
+    entry = FOREVER
+    for queue in range(2):
+        if m[OLDEST + queue] >= 0:
+            entry = min(entry, m[m[OLDEST + queue] + ENTRY])
+    return entry if entry == FOREVER else entry + m[STARVATION]
+
+
+@borrowing
 def enqueue(m: Ints, block: Ints, i: int, cycle: int, start: int) -> None:
     """Queue request i of a block, which enters in `cycle`; its latency counts from `start`."""
     queue, b, row, burst = block[i, R_WRITE], block[i, R_BANK], block[i, R_ROW], block[i, R_BURST]
@@ -204,6 +216,7 @@ def enqueue(m: Ints, block: Ints, i: int, cycle: int, start: int) -> None:
         m[youngest + YOUNGER] = at
     else:
         m[OLDEST + queue] = at
+        m[PATIENCE] = min(m[PATIENCE], cycle + m[STARVATION])
     m[YOUNGEST + queue] = at
     m[READS + queue] += 1
     m[BURSTS + queue * FILTER + bucket_of(burst)] += 1
@@ -217,12 +230,12 @@ def enqueue(m: Ints, block: Ints, i: int, cycle: int, start: int) -> None:
     if queue == m[MODE]:
         if m[b + HIT] < 0 and m[b + ROW] == row:
             m[b + HIT] = at
-            place(m, b, cycle + 1)
+            place(m, b)
         elif tail < 0:
-            place(m, b, cycle + 1)
+            place(m, b)
 
 
-@njit
+@borrowing
 def dequeue(m: Ints, queue: int, at: int) -> None:
     """Take a request whose column command was issued out of its queue."""
     b = m[at + BANK]
@@ -231,6 +244,7 @@ def dequeue(m: Ints, queue: int, at: int) -> None:
         m[older + YOUNGER] = younger
     else:
         m[OLDEST + queue] = younger
+        m[PATIENCE] = patience_ends(m)
     if younger >= 0:
         m[younger + OLDER] = older
     else:
@@ -252,27 +266,19 @@ def dequeue(m: Ints, queue: int, at: int) -> None:
     m[m[b + RANK] + QUEUED] -= 1
 
 
-@njit
+@borrowing
 def relist(m: Ints) -> None:
-    """Make the lists anew for the active queue."""
+    """Note anew what all banks wait for, because the active queue has changed."""
+    for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
+        m[b + HIT] = NONE
+        if m[b + ROW] >= 0:
+            find_hit(m, b, m[b + HEAD + m[MODE]])
+        place(m, b)
     for kind in range(KINDS):
-        for i in range(m[LENGTH + kind]):
-            m[m[LISTED + kind * MAX_BANKS + i] + KIND] = NONE
-        m[LENGTH + kind] = 0
-        m[VALID + kind * BEST_SIZE] = 0
-    mode = m[MODE]
-    at = m[OLDEST + mode]
-    while at >= 0:
-        b = m[at + BANK]
-        if m[b + KIND] == NONE:
-            m[b + HIT] = NONE
-            if m[b + ROW] >= 0:
-                find_hit(m, b, m[b + HEAD + mode])
-            place(m, b, 0)
-        at = m[at + YOUNGER]
+        m[kind * BEST_SIZE + VALID] = 0
 
 
-@njit
+@borrowing
 def switch_mode(m: Ints) -> None:
     """Change between reading and writing if the queues call for it."""
     reads, writes = m[READS], m[WRITES]

@@ -15,6 +15,7 @@ from ndpsim.errors import InputError
 # Commands by their number in kernels. As later commands, RDA is as RD and WRA as WR.
 ACT, PRE, PREA, RD, WR, REF, REFSET, RDA, WRA = range(9)
 COMMANDS = 9
+NOTHING = -(1 << 58)  # a gap that binds nothing
 LATER = 7
 NUMBERS = {
     "ACT": ACT, "PRE": PRE, "PREA": PREA, "RD": RD, "WR": WR, "REF": REF, "REFsb": REFSET, "REFpb": REFSET,
@@ -28,12 +29,12 @@ class Rules(NamedTuple):
     """A standard as the engine takes it.
 
     banks, groups, ranks: those of a channel (ranks of all pseudo-channels); ranks_per_bus: ranks that share a data bus;
-    first int64[10]: where the rows of each command begin in rows int64[n, 3] of (level, later, gap) with levels bank,
-    group, rank; others_first, others: the same for other ranks on the data bus; windows int64[k, 5] of (earlier, level,
-    later, gap, window); touches int64[9]: bit set of the later commands that a command delays outside its bank; clocks
-    int64[9]: of each command on its bus; two_busses: 1 if rows and columns have a command bus each; data int64[2]: first
-    clock of RD and WR to the clock after their data; covers: bank groups of one refreshed set; set_groups: sets with
-    the same bank number.
+    rows int64[n, 2] of (later, gap), first int64[3 * commands + 1]: where those of (command, level) begin, with levels
+    bank, group, rank; others, others_first: the same for other ranks on the data bus; windows int64[k, 5] of (earlier,
+    level, later, gap, window); touches: by command, bit set of the later commands that it delays outside its bank;
+    clocks: by command, on its bus; two_busses: 1 if rows and columns have a command bus each; data int64[2]: first
+    clock of RD and WR to the clock after their data; set_groups: sets of refreshed banks with the same bank number;
+    same_kind int64[2, 4]: gaps from RD to RD and from WR to WR by level, NOTHING if there is none.
     """
 
     banks: int
@@ -50,8 +51,8 @@ class Rules(NamedTuple):
     two_busses: int
     data: NDArray[np.int64]
     nBL: int
-    covers: int
     set_groups: int
+    same_kind: NDArray[np.int64]
 
 
 def rules_of(standard: Standard, refresh: str) -> Rules:
@@ -77,8 +78,10 @@ def rules_of(standard: Standard, refresh: str) -> Rules:
     covers = kind.covers_groups if kind and kind.covers_groups else organization.bank_groups
     ranks = organization.pseudo_channels * organization.ranks
     groups = ranks * organization.bank_groups
-    own, own_first = _by_command({key: gap for key, gap in raised.items() if key[1] < 3})
-    others, others_first = _by_command({key: gap for key, gap in raised.items() if key[1] == 3})
+    own, own_first = _in_order([(earlier * 3 + level, later, gap) for (earlier, level, later), gap in raised.items()
+                                if level < 3], 3 * COMMANDS)  # fmt: skip
+    others, others_first = _in_order([(earlier, later, gap) for (earlier, level, later), gap in raised.items()
+                                      if level == 3], COMMANDS)  # fmt: skip
     touches = np.zeros(COMMANDS, np.int64)
     for earlier, level, later in [*raised, *((w[0], w[1], w[2]) for w in windows)]:
         if level > 0:
@@ -92,12 +95,12 @@ def rules_of(standard: Standard, refresh: str) -> Rules:
         windows=np.array(sorted(set(windows)), np.int64).reshape(-1, 5), touches=touches, clocks=clocks,
         two_busses=int(len(standard.busses) > 1),
         data=np.array([standard.read_latency, standard.write_latency], np.int64) + timing["nBL"],
-        nBL=timing["nBL"], covers=covers, set_groups=organization.bank_groups // covers,
+        nBL=timing["nBL"], set_groups=organization.bank_groups // covers,
+        same_kind=np.array([[raised.get((c, level, c), NOTHING) for level in range(4)] for c in (RD, WR)]),
     )  # fmt: skip
 
 
-def _by_command(raised: dict[tuple[int, int, int], int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows (level, later, gap) sorted by the earlier command, and where each command's rows begin."""
-    ordered = sorted((*key, gap) for key, gap in raised.items())
-    table = np.array(ordered, np.int64).reshape(-1, 4)
-    return np.ascontiguousarray(table[:, 1:]), np.searchsorted(table[:, 0], np.arange(COMMANDS + 1))
+def _in_order(rows: list[tuple[int, int, int]], keys: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows (key, later, gap) in order of their key and without it, and where those of each key begin."""
+    table = np.array(sorted(rows), np.int64).reshape(-1, 3)
+    return np.ascontiguousarray(table[:, 1:]), np.searchsorted(table[:, 0], np.arange(keys + 1))

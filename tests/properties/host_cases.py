@@ -141,7 +141,7 @@ def configs(draw, standard: Standard) -> dict[str, Any]:
         refresh = standard.refresh[config["refresh"]]
         groups, banks = standard.organization.bank_groups, standard.organization.banks
         sets = 1 if config["refresh"] == "all_bank" else groups // refresh.covers_groups * banks
-        limit = refresh.postpone * sets
+        limit = refresh.postpone * sets - 1
         config["postpone"] = draw(st.sampled_from([0, min(1, limit), min(2, limit), limit]))
     return config
 
