@@ -76,10 +76,10 @@ from ndpsim.dram.host_state import (
     WINDOWS,
     Ints,
 )
-from ndpsim.jit import borrowing
+from ndpsim.jit import borrowing, merged
 
 
-@borrowing
+@merged
 def record(m: Ints, log: Ints, cycle: int, command: int, number: int, row: int, column: int) -> None:
     """Log a command (`RECORD`); `number` is that of its bank, its rank, or the first bank of its set."""
     at = m[LOGGED]
@@ -92,7 +92,7 @@ def record(m: Ints, log: Ints, cycle: int, command: int, number: int, row: int, 
         m[LOGGED] = at + 1
 
 
-@borrowing
+@merged
 def _occupy(m: Ints, command: int, cycle: int) -> None:
     """Hold the command bus, and drop cached choices whose constraints the command raises."""
     free = cycle + m[CLOCKS + command]
@@ -107,14 +107,14 @@ def _occupy(m: Ints, command: int, cycle: int) -> None:
             m[VALID + kind * BEST_SIZE] = 0
 
 
-@borrowing
+@merged
 def _raise(m: Ints, at: int, cycle: int) -> None:
     """Note that a command is not legal before this cycle; `at` is READY or RANK_READY of it."""
     if m[at] < cycle:
         m[at] = cycle
 
 
-@borrowing
+@merged
 def _raise_ranks(m: Ints, command: int, r: int, cycle: int) -> None:
     """Apply a command's rows for its rank and for the other ranks on the same data bus."""
     first = FIRST + command * 3 + 2
@@ -129,14 +129,14 @@ def _raise_ranks(m: Ints, command: int, r: int, cycle: int) -> None:
                     _raise(m, other + RANK_READY + m[k], cycle + m[k + 1])
 
 
-@borrowing
+@merged
 def _raise_banks(m: Ints, begin: int, end: int, later: int, cycle: int) -> None:
     """Raise the banks numbered from `begin` to before `end`."""
     for at in range(READY + later * MAX_BANKS + begin, READY + later * MAX_BANKS + end):
         _raise(m, at, cycle)
 
 
-@borrowing
+@merged
 def _raise_window(m: Ints, window: int, b: int, cycle: int) -> None:
     """Apply a row with a window: a gap after the one so many commands back in the bank, its group or its rank."""
     w = WINDOWS + 8 * window
@@ -160,7 +160,7 @@ def _raise_window(m: Ints, window: int, b: int, cycle: int) -> None:
         _raise_banks(m, begin, end, later, legal)
 
 
-@borrowing
+@merged
 def raise_bank(m: Ints, command: int, b: int, cycle: int) -> None:
     """Apply the rows of a command that goes to one bank."""
     first = FIRST + command * 3
@@ -175,7 +175,7 @@ def raise_bank(m: Ints, command: int, b: int, cycle: int) -> None:
             _raise_window(m, window, b, cycle)
 
 
-@borrowing
+@merged
 def _closed(m: Ints, r: int, banks: int, cycle: int) -> None:
     """Count banks of a rank as closed."""
     m[r + OPEN_BANKS] -= banks
@@ -183,7 +183,7 @@ def _closed(m: Ints, r: int, banks: int, cycle: int) -> None:
         m[r + OPEN_CLOCKS] += cycle - m[r + OPEN_SINCE]
 
 
-@borrowing
+@merged
 def activate(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
     """Open the row that a request needs."""
     r = m[b + RANK]
@@ -229,7 +229,7 @@ def _wanted_again(m: Ints, b: int, at: int) -> bool:
     return False
 
 
-@borrowing
+@merged
 def latency_bucket(clocks: int) -> int:
     """Return the histogram bucket of a latency."""
     shift = 0
@@ -238,7 +238,7 @@ def latency_bucket(clocks: int) -> int:
     return min((clocks >> shift) + shift * (LINEAR >> 1), BUCKETS - 1)
 
 
-@borrowing
+@merged
 def count_done(m: Ints, queue: int, start: int, done: int, effort: int) -> None:
     """Count a request that is done in cycle `done`; bit 0 of effort: it needed an ACT, bit 1: a PRE."""
     m[DONE_READS + queue] += 1
@@ -255,7 +255,7 @@ def count_done(m: Ints, queue: int, start: int, done: int, effort: int) -> None:
         m[LATENCY + latency_bucket(done - start)] += 1
 
 
-@borrowing
+@merged
 def column(m: Ints, log: Ints, done: Ints, queue: int, at: int, cycle: int) -> None:
     """Issue the column command of a queued request."""
     b = m[at + BANK]

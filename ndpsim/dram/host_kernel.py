@@ -78,7 +78,7 @@ from ndpsim.dram.host_state import (
     Ints,
 )
 from ndpsim.dram.host_train import TRAIN_AFTER, train
-from ndpsim.jit import borrowing
+from ndpsim.jit import borrowing, merged
 
 # Why `advance` returned
 DONE, NEEDS_REQUESTS, LOG_FULL, AT_LIMIT = range(4)
@@ -86,7 +86,7 @@ DONE, NEEDS_REQUESTS, LOG_FULL, AT_LIMIT = range(4)
 REFRESH, TO_ACTIVATE, TO_PRECHARGE, TO_CLOSE = range(4)
 
 
-@borrowing
+@merged
 def _entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> int:
     """Return the first cycle in which the next request can enter as things stand, FOREVER if they must change first."""
     queue = block[i, R_WRITE]
@@ -103,7 +103,7 @@ def _entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycl
     return cycle
 
 
-@borrowing
+@merged
 def _enter(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> None:
     start = block[i, R_ARRIVAL] if m[TIMED] == 1 else cycle
     m[TAKEN] = i + 1
@@ -204,7 +204,7 @@ def _oldest(m: Ints) -> tuple[int, int]:
     return 0, read
 
 
-@borrowing
+@merged
 def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
     """Go to the next event and issue its commands; False if it is only that something must be looked at again."""
     cycle = m[NOW]
@@ -345,7 +345,7 @@ def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, final: boo
         following = FOREVER
         for k in range(channels):
             why = advance(state[k], block[bounds[k] : bounds[k + 1]], final, limit, log[k], done)
-            if why == LOG_FULL or why == NEEDS_REQUESTS:
+            if why in (LOG_FULL, NEEDS_REQUESTS):
                 return why
             if why == AT_LIMIT:
                 following = min(following, state[k, EVENT])

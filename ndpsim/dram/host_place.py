@@ -118,7 +118,7 @@ def _place(decoder: Decoder, requests: Requests, first: int, channels: int, bloc
 
 
 def place(decoder: Decoder, requests: Requests, first: int, channels: int) -> tuple[Ints, Ints]:
-    """Return the requests, placed and sorted by channel, int64[n, 8], and where each channel begins, int64[channels + 1]."""
+    """Return the requests placed and sorted by channel, int64[n, 8], and where each channel begins [channels + 1]."""
     block = np.empty((len(requests.address), REQUEST_SIZE), np.int64)
     bounds = np.zeros(channels + 1, np.int64)
     _place(decoder, requests, first, channels, block, bounds)
@@ -126,7 +126,7 @@ def place(decoder: Decoder, requests: Requests, first: int, channels: int) -> tu
 
 
 def append(left: Ints, left_bounds: Ints, taken: Ints, block: Ints, bounds: Ints) -> tuple[Ints, Ints]:
-    """Return what each channel had left of one block (`taken` [channels] are gone), followed by its part of the next."""
+    """Return what each channel had left of one block (`taken` [channels] are gone), then its part of the next."""
     rest = np.diff(left_bounds) - taken
     if not rest.any():
         return block, bounds

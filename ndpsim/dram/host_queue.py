@@ -73,16 +73,16 @@ from ndpsim.dram.host_state import (
     YOUNGEST,
     Ints,
 )
-from ndpsim.jit import borrowing
+from ndpsim.jit import borrowing, merged
 
 
-@borrowing
+@merged
 def bucket_of(burst: int) -> int:
     """Return the hash of a burst address."""
     return (burst ^ burst >> 10 ^ burst >> 20) & (FILTER - 1)
 
 
-@borrowing
+@merged
 def find_burst(m: Ints, queue: int, burst: int) -> int:
     """Return the oldest request of a queue for this burst, or -1."""
     if m[READS + queue] == 0 or m[BURSTS + queue * FILTER + bucket_of(burst)] == 0:
@@ -93,7 +93,7 @@ def find_burst(m: Ints, queue: int, burst: int) -> int:
     return slot
 
 
-@borrowing
+@merged
 def later_of(kind: int, mode: int) -> int:
     """Return the command that a list of banks waits for."""
     if kind == COLUMN:
@@ -101,13 +101,13 @@ def later_of(kind: int, mode: int) -> int:
     return ACT if kind == ACTIVATE else PRE
 
 
-@borrowing
+@merged
 def legal_at(m: Ints, b: int, later: int) -> int:
     """Return the first cycle in which the constraints allow a command to a bank."""
     return max(m[READY + later * MAX_BANKS + m[b + INDEX]], m[m[b + RANK] + RANK_READY + later])
 
 
-@borrowing
+@merged
 def choose(m: Ints, kind: int, floor: int) -> int:
     """Return when the first command of a kind can go, no earlier than `floor`, and leave its bank in BEST_BANK.
 
@@ -150,7 +150,7 @@ def _choose_anew(m: Ints, kind: int, floor: int) -> int:
     return m[best + BEST_CYCLE]
 
 
-@borrowing
+@merged
 def place(m: Ints, b: int) -> None:
     """Note what kind of command a bank waits for in the active queue, and for which request."""
     at = m[b + HEAD + m[MODE]]
@@ -175,7 +175,7 @@ def place(m: Ints, b: int) -> None:
             m[kind * BEST_SIZE + VALID] = 0
 
 
-@borrowing
+@merged
 def find_hit(m: Ints, b: int, slot: int) -> None:
     """Note the oldest request for the open row, from `slot` on in the bank's list of the active queue."""
     row = m[b + ROW]
@@ -184,7 +184,7 @@ def find_hit(m: Ints, b: int, slot: int) -> None:
     m[b + HIT] = slot
 
 
-@borrowing
+@merged
 def patience_ends(m: Ints) -> int:
     """Return when the oldest request of both queues starves, FOREVER if there is none."""
     entry = FOREVER
@@ -194,7 +194,7 @@ def patience_ends(m: Ints) -> int:
     return entry if entry == FOREVER else entry + m[STARVATION]
 
 
-@borrowing
+@merged
 def enqueue(m: Ints, block: Ints, i: int, cycle: int, start: int) -> None:
     """Queue request i of a block, which enters in `cycle`; its latency counts from `start`."""
     queue, b, row, burst = block[i, R_WRITE], block[i, R_BANK], block[i, R_ROW], block[i, R_BURST]
@@ -235,7 +235,7 @@ def enqueue(m: Ints, block: Ints, i: int, cycle: int, start: int) -> None:
             place(m, b)
 
 
-@borrowing
+@merged
 def dequeue(m: Ints, queue: int, at: int) -> None:
     """Take a request whose column command was issued out of its queue."""
     b = m[at + BANK]
@@ -278,7 +278,7 @@ def relist(m: Ints) -> None:
         m[kind * BEST_SIZE + VALID] = 0
 
 
-@borrowing
+@merged
 def switch_mode(m: Ints) -> None:
     """Change between reading and writing if the queues call for it."""
     reads, writes = m[READS], m[WRITES]

@@ -64,7 +64,7 @@ from ndpsim.dram.host_state import (
     YOUNGER,
     Ints,
 )
-from ndpsim.jit import borrowing
+from ndpsim.jit import borrowing, merged
 
 TRAIN_AFTER = 8  # column commands in a row after which it is worth looking for a train
 
@@ -83,7 +83,7 @@ def _can_start(m: Ints) -> bool:
     return m[READS + mode] > 0
 
 
-@borrowing
+@merged
 def _delay_others(m: Ints, mode: int, b: int, cycle: int) -> None:
     """Raise what delays coming commands of the same kind; all else is raised at the end of the train."""
     later, r = RD + mode, m[b + RANK]
@@ -101,7 +101,7 @@ def _delay_others(m: Ints, mode: int, b: int, cycle: int) -> None:
     m[r + RANK_READY + later] = max(m[r + RANK_READY + later], cycle + m[SAME_RANK + mode])
 
 
-@borrowing
+@merged
 def _earliest(m: Ints, later: int) -> int:
     """Return a cycle before which no rank allows the command."""
     cycle = m[RANK_READY + later]

@@ -8,7 +8,6 @@ from ndpsim.dram.grouping import Bools, Codes, Commands, Ints, among, stable_ord
 from ndpsim.dram.log import COMMANDS
 from ndpsim.dram.rules import REFRESHES
 from ndpsim.dram.standard import Organization, Refresh
-from ndpsim.dram.standard_file import RefreshKind
 from ndpsim.dram.state_rules import Breach, alone
 
 _REF = COMMANDS.index("REF")
@@ -30,7 +29,7 @@ class RefreshRules:
     advance. Where a command refreshes a set of banks, as many may be postponed for each set.
     """
 
-    def __init__(self, refresh: Mapping[RefreshKind, Refresh], organization: Organization) -> None:
+    def __init__(self, refresh: Mapping[str, Refresh], organization: Organization) -> None:
         self.sets = self.groups = 1  # sets of banks in a rank, and bank groups that tell them apart
         self._interval, self._limit, in_advance = np.zeros((3, len(COMMANDS)), np.int64)
         for kind in refresh.values():

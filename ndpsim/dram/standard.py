@@ -95,7 +95,7 @@ class Standard:
         return expand(self.rows, self.timing, self.clocks)
 
     @cached_property
-    def refresh(self) -> dict[RefreshKind, Refresh]:
+    def refresh(self) -> dict[str, Refresh]:
         """Return the kinds of refresh by name: `all_bank`, and `same_bank` or `per_bank`."""
         groups = self.organization.bank_groups
         return {
