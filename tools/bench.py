@@ -1,4 +1,4 @@
-"""Speed and memory of the simulator: `python tools/bench.py ndp [--json]`.
+"""Speed and memory of the simulator: `python tools/bench.py ndp|dram [--json]`.
 
 Cold figures come from a fresh process with an empty kernel cache, and include its start and all compilation; warm
 figures are medians of repeated calls in this process, on one core.
@@ -113,21 +113,81 @@ def bench_ndp() -> dict[str, float]:
     }
 
 
+HOST_REQUESTS = 2_000_000
+CHASE_REQUESTS = 200_000
+HOST_MEMORIES = (("DDR4-3200AA", 1), ("DDR4-3200AA", 2), ("DDR4-3200AA", 4), ("DDR5-4800B", 1))
+TRACES = {"sequential": "sequential", "random": "random", "mixed": "mixed", "row_hit": "row-hit", "chase": "chase"}
+
+
+def _host_rate(standard_name: str, ranks: int, trace_name: str) -> float:
+    """Requests a second of wall time on one channel, from arrays in memory, with queues of 32 places."""
+    from ndpsim.dram.host import HostConfig, HostController
+    from ndpsim.dram.standard import load_standard
+    from ndpsim.dram.synthetic import ROW_HIT_MAP, synthetic
+
+    standard = load_standard(standard_name, ranks=ranks, channels=1)
+    requests = CHASE_REQUESTS if trace_name == "chase" else HOST_REQUESTS
+    config = HostConfig(address_map=ROW_HIT_MAP if trace_name == "row-hit" else None)
+    trace = synthetic(trace_name, requests, standard)
+    blocks = list(trace.blocks(1 << 16))
+
+    def call() -> None:
+        controller = HostController(standard, config, dependent=trace.dependent, threads=1)
+        for block in blocks:
+            controller.feed(block)
+        assert controller.finish().requests == requests
+
+    return requests / _median(call, 5)
+
+
+def _channel_scaling() -> float:
+    """How many times faster 16 channels of random reads run with a thread a core than with one thread."""
+    from ndpsim.dram.host import HostController
+    from ndpsim.dram.standard import load_standard
+    from ndpsim.dram.synthetic import synthetic
+
+    standard = load_standard("DDR4-3200AA", channels=16)
+    blocks = list(synthetic("random", HOST_REQUESTS, standard).blocks())
+
+    def run(threads: int | None) -> None:
+        controller = HostController(standard, threads=threads)
+        for block in blocks:
+            controller.feed(block)
+        controller.finish()
+
+    return _median(lambda: run(1), 5) / _median(lambda: run(None), 5)
+
+
+def bench_dram() -> dict[str, float]:
+    """Measure the host controller and the NDP streams; rates a second of one core, but for the scaling over cores."""
+    rates: dict[str, float] = {}
+    for standard, ranks in HOST_MEMORIES:
+        suffix = "" if (standard, ranks) == HOST_MEMORIES[0] else f"_{standard.split('-')[0].lower()}_{ranks}rank"
+        for key, trace in TRACES.items():
+            rates[f"{key}_req_per_s{suffix}"] = _host_rate(standard, ranks, trace)
+    return {
+        **rates,
+        "stream_bursts_per_s": _stream_rate(),
+        "channels_16_thread_speedup": _channel_scaling(),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=["ndp", "gemv-once"])
+    parser.add_argument("suite", choices=["ndp", "dram", "gemv-once"])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     if arguments.suite == "gemv-once":
         _gemv()()
         return
-    results = bench_ndp()
+    results = bench_dram() if arguments.suite == "dram" else bench_ndp()
     if arguments.json:
         print(json.dumps(results))
     else:
         for name, value in results.items():
-            print(f"{name:24} {value:,.4g}")
+            print(f"{name:34} {value:,.4g}")
 
 
 if __name__ == "__main__":
