@@ -151,7 +151,7 @@ def standard_of(preset):
 
 @cache
 def typed_rules(preset):
-    """Return (rule, scope, earlier, later, gap from first clock to first, window); gaps that bind nothing are left out."""
+    """Return (rule, scope, earlier, later, gap from first clock to first, window), but for gaps that bind nothing."""
     table, two_clocks, _ = PRESETS[preset]
     timing, found = standard_of(preset).timing, []
     for line in filter(None, table.splitlines()):
