@@ -1,16 +1,19 @@
 """Per-cycle reference of the host memory controller, written from HOST_CONTROLLER.md and STANDARDS.md alone.
 
-`run` takes requests that are already placed; `host_address_map.py` places them.
+`run` takes requests that are already placed (`host_address_map.py` places them), and the bursts of NDP units.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
 from ndpsim.dram.standard import Standard
+from oracles.host_commands import COLUMN, LIKE, Bank, Command, History, Rank, on_bank
+
+ORDER = dict.fromkeys(COLUMN, 0) | {"ACT": 1, "PRE": 2}
 
 # cycle, command, channel, pseudo-channel, rank, bank group, bank, row, column; -1 where a field does not apply
 LogEntry = tuple[int, str, int, int, int, int, int, int, int]
@@ -29,26 +32,8 @@ class Config:
     starvation: int = 4096
     refresh: str = "all_bank"
     postpone: int = 0
-
-
-class Rank(NamedTuple):
-    """A rank within its channel."""
-
-    pseudo_channel: int
-    rank: int
-
-
-class Bank(NamedTuple):
-    """A bank within its channel."""
-
-    pseudo_channel: int
-    rank: int
-    bank_group: int
-    bank: int
-
-    @property
-    def of_rank(self) -> Rank:
-        return Rank(self.pseudo_channel, self.rank)
+    ndp_window: int = 16
+    ndp_policy: str = "host_first"
 
 
 @dataclass(frozen=True)
@@ -73,6 +58,16 @@ class Request:
         return Bank(self.pseudo_channel, self.rank, self.bank_group, self.bank)
 
 
+class NdpBurst(NamedTuple):
+    """A read or write of one burst between a rank and its own NDP unit."""
+
+    bank_group: int
+    bank: int
+    row: int
+    column: int
+    write: bool
+
+
 @dataclass
 class Outcome:
     """What became of a request."""
@@ -94,30 +89,31 @@ class Outcome:
 
 
 class Result(NamedTuple):
-    """The command log, by cycle, channel and bus; what became of each request; the cycle in which all are done."""
+    """The command log, by cycle, channel and bus; what became of each request; the cycle in which all are done.
+
+    `ndp` has for each NDP sequence the cycles of the column commands of its bursts.
+    """
 
     log: list[LogEntry]
     outcomes: list[Outcome]
     end: int
+    ndp: list[list[int]]
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command that could be issued, the banks that it works on, and the request on whose behalf."""
+class Now(NamedTuple):
+    """What the cycles before this one left: the requests queued, by age, and the bursts offered, by bank and age."""
 
-    name: str
-    rank: Rank
-    banks: tuple[Bank, ...]
-    bank_group: int = -1
-    bank: int = -1
-    row: int = -1
-    column: int = -1
-    request: int | None = None
+    cycle: int
+    queued: tuple[int, ...]
+    offered: dict[Bank, list[int]]
 
 
-def on_bank(name: str, bank: Bank, row: int = -1, column: int = -1, request: int | None = None) -> Command:
-    """Return a command to one bank."""
-    return Command(name, bank.of_rank, (bank,), bank.bank_group, bank.bank, row, column, request)
+class Candidates(NamedTuple):
+    """All commands that could be issued if they were legal, each list with the most wanted first."""
+
+    refresh: list[Command]
+    host: list[Command]
+    ndp: dict[Rank, list[Command]]
 
 
 @dataclass
@@ -130,56 +126,17 @@ class RankRefresh:
     under_way: bool = False
 
 
-@dataclass
-class History:
-    """When each command was issued, by what it worked on, and the rule book over it."""
-
-    standard: Standard
-    ranks: Sequence[Rank]
-    times: dict[tuple[str, tuple[int, ...], str], list[int]] = field(default_factory=lambda: defaultdict(list))
-    busy_until: dict[tuple[str, ...], int] = field(default_factory=lambda: defaultdict(int))
-
-    def __post_init__(self) -> None:
-        rows = self.standard.constraints
-        self.rows = {name: [row for row in rows if row.later == name] for name in self.standard.clocks}
-
-    def record(self, cycle: int, command: Command) -> None:
-        for scope in ("bank", "bank_group", "rank"):
-            for place in places(scope, command):
-                self.times[scope, place, command.name].append(cycle)
-        for rank in self.ranks:
-            if rank.pseudo_channel == command.rank.pseudo_channel and rank != command.rank:
-                self.times["other_rank", rank, command.name].append(cycle)
-        self.busy_until[self.bus_of(command)] = cycle + self.standard.clocks[command.name]
-
-    def is_legal(self, cycle: int, command: Command) -> bool:
-        if cycle < self.busy_until[self.bus_of(command)]:
-            return False
-        for row in self.rows[command.name]:
-            for place in places(row.scope, command):
-                earlier = self.times[row.scope, place, row.earlier]
-                if len(earlier) >= row.window and cycle < earlier[-row.window] + row.gap:
-                    return False
-        return True
-
-    def bus_of(self, command: Command) -> tuple[str, ...]:
-        return next(bus for bus in self.standard.busses if command.name in bus)
-
-
-def places(scope: str, command: Command) -> Iterable[tuple[int, ...]]:
-    """Return the banks, bank groups or ranks in which a rule of this scope looks back from the command."""
-    if scope == "bank":
-        return command.banks
-    if scope == "bank_group":
-        return {bank[:3] for bank in command.banks}
-    return (command.rank,)
-
-
 class Channel:
     """The controller of one channel, ticked cycle by cycle."""
 
     def __init__(
-        self, number: int, standard: Standard, config: Config, requests: Sequence[Request], outcomes: list[Outcome]
+        self,
+        number: int,
+        standard: Standard,
+        config: Config,
+        requests: Sequence[Request],
+        outcomes: list[Outcome],
+        ndp: Sequence[Sequence[NdpBurst]],
     ) -> None:
         self.number = number
         self.standard = standard
@@ -191,11 +148,16 @@ class Channel:
         self.mode = "read"
         self.open_row: dict[Bank, int] = {}
         self.last_use: dict[Bank, int] = {}  # last ACT or column command
+        self.last_column: dict[Rank, str] = {}  # whose the last column command was
         self.log: list[LogEntry] = []
 
         shape = standard.organization
         self.ranks = [Rank(*place) for place in product(range(shape.pseudo_channels), range(shape.ranks))]
         self.history = History(standard, self.ranks)
+        self.column_bus_first = sorted(standard.busses, key=lambda bus: "RD" not in bus)
+        mine = ndp[number * len(self.ranks) : (number + 1) * len(self.ranks)]
+        self.sequences = dict(zip(self.ranks, mine, strict=True)) if ndp else {}
+        self.ndp_cycles: dict[Rank, list[int | None]] = {r: [None] * len(seq) for r, seq in self.sequences.items()}
         self.refreshes: dict[Rank, RankRefresh] = {}
         if config.refresh != "none":
             interval = standard.refresh[config.refresh].interval
@@ -204,22 +166,56 @@ class Channel:
 
     @property
     def finished(self) -> bool:
-        return not self.waiting and not self.queued
+        return not self.waiting and not self.queued and not any(None in cycles for cycles in self.ndp_cycles.values())
 
     def tick(self, cycle: int) -> None:
-        """Do all that happens in a cycle; `queued` is what is queued in it, also for the request that enters in it."""
-        queued = tuple(self.queued)
-        self.change_mode(queued)
-        self.begin_refreshes(cycle, queued)
-        candidates = self.candidates(cycle, queued)
-        # All busses choose before anything is issued. They never meet at a bank: its candidates are all on one bus.
-        chosen = []
+        """Do all that happens in a cycle; `Now` is what it begins with, also for the request that enters in it."""
+        now = Now(cycle, tuple(self.queued), self.offered())
+        self.change_mode(now.queued)
+        self.begin_refreshes(now)
+        candidates = self.candidates(now)
+        # All busses choose before anything is issued. They meet at a bank only where one command is NDP's.
+        chosen: dict[tuple[str, ...], list[Command]] = {}
+        taken: set[Bank] = set()
+        for bus in self.column_bus_first:
+            chosen[bus] = self.choose(cycle, bus, candidates, taken)
+            taken.update(bank for command in chosen[bus] for bank in command.banks)
         for bus in self.standard.busses:
-            legal = (c for c in candidates if c.name in bus and self.history.is_legal(cycle, c))
-            chosen += [command for command in [next(legal, None)] if command]
-        for command in chosen:
-            self.issue(cycle, command)
-        self.enter(cycle, queued)
+            for command in chosen[bus]:
+                self.issue(cycle, command)
+        self.enter(cycle, now.queued)
+
+    def offered(self) -> dict[Bank, list[int]]:
+        """Return the places of the bursts in the windows of the NDP sequences, by bank."""
+        by_bank: dict[Bank, list[int]] = defaultdict(list)
+        for rank, sequence in self.sequences.items():
+            left = [place for place, cycle in enumerate(self.ndp_cycles[rank]) if cycle is None]
+            for place in left[: self.config.ndp_window]:
+                by_bank[Bank(*rank, sequence[place].bank_group, sequence[place].bank)].append(place)
+        return by_bank
+
+    def choose(self, cycle: int, bus: tuple[str, ...], candidates: Candidates, taken: set[Bank]) -> list[Command]:
+        """Return the commands that begin on the channel's bus and, after it, on the ranks' busses of this kind."""
+
+        def first_legal(commands: Iterable[Command]) -> Command | None:
+            for command in commands:
+                if command.like in bus and taken.isdisjoint(command.banks) and self.history.is_legal(cycle, command):
+                    return command
+            return None
+
+        legal = {rank: first_legal(commands) for rank, commands in candidates.ndp.items()}
+        ndp = {rank: command for rank, command in legal.items() if command}
+        ours = first_legal(candidates.refresh)
+        if not ours:
+            passed_over = {rank for rank in ndp if self.ndp_goes_first(rank)}
+            ours = first_legal(command for command in candidates.host if command.rank not in passed_over)
+        if ours:
+            ndp.pop(ours.rank, None)
+        return [ours, *ndp.values()] if ours else [*ndp.values()]
+
+    def ndp_goes_first(self, rank: Rank) -> bool:
+        policy = self.config.ndp_policy
+        return policy == "ndp_first" or (policy == "alternate" and self.last_column.get(rank) == "host")
 
     def change_mode(self, queued: Sequence[int]) -> None:
         writes = sum(self.requests[index].write for index in queued)
@@ -230,15 +226,16 @@ class Channel:
         elif writes == 0 or (writes <= self.config.low and reads > 0):
             self.mode = "read"
 
-    def begin_refreshes(self, cycle: int, queued: Sequence[int]) -> None:
+    def begin_refreshes(self, now: Now) -> None:
         for rank, refresh in self.refreshes.items():
             interval = self.standard.refresh[self.config.refresh].interval
-            if cycle >= refresh.first_due and (cycle - refresh.first_due) % interval == 0:
+            if now.cycle >= refresh.first_due and (now.cycle - refresh.first_due) % interval == 0:
                 refresh.owed += 1
             if refresh.under_way or refresh.owed == 0:
                 continue
             banks = self.next_refresh(rank).banks
-            wanted = any(self.requests[index].of_bank in banks for index in queued)
+            wanted = any(bank in now.offered for bank in banks)
+            wanted |= any(self.requests[index].of_bank in banks for index in now.queued)
             refresh.under_way = refresh.owed > self.config.postpone or not wanted
 
     def next_refresh(self, rank: Rank) -> Command:
@@ -255,24 +252,49 @@ class Channel:
         named = -1 if kind.covers_groups == shape.bank_groups else first
         return Command(kind.command, rank, tuple(Bank(*rank, group, bank) for group in groups), named, bank)
 
-    def candidates(self, cycle: int, queued: Sequence[int]) -> list[Command]:
-        """Return all commands that could be issued if they were legal, the most wanted first."""
+    def candidates(self, now: Now) -> Candidates:
         under_way = [self.next_refresh(rank) for rank, refresh in self.refreshes.items() if refresh.under_way]
         held = {bank for refresh in under_way for bank in refresh.banks}
         refreshing = [command for refresh in under_way for command in self.steps_of(refresh)]
 
-        oldest = self.requests[queued[0]] if queued else None
-        if oldest and self.outcomes[queued[0]].entry <= cycle - self.config.starvation:
-            return refreshing + self.commands_for_bank(oldest.of_bank, queued[:1], queued, held)
+        active: dict[Bank, list[int]] = defaultdict(list)
+        for index in now.queued:
+            if self.requests[index].write == (self.mode == "write"):
+                active[self.requests[index].of_bank].append(index)
+        ndp = self.ndp_candidates(now, set(active), held)
 
-        active = [index for index in queued if self.requests[index].write == (self.mode == "write")]
-        wanting: dict[Bank, list[int]] = defaultdict(list)
-        for index in active:
-            wanting[self.requests[index].of_bank].append(index)
-        commands = [c for bank, indices in wanting.items() for c in self.commands_for_bank(bank, indices, queued, held)]
-        classes = {"RD": 0, "WR": 0, "RDA": 0, "WRA": 0, "ACT": 1, "PRE": 2}
-        commands.sort(key=lambda command: (classes[command.name], self.outcomes[command.request].entry))
-        return refreshing + commands + self.timed_out(cycle, queued, held)
+        oldest = self.requests[now.queued[0]] if now.queued else None
+        if oldest and self.outcomes[now.queued[0]].entry <= now.cycle - self.config.starvation:
+            ndp.pop(oldest.of_bank.of_rank, None)
+            return Candidates(refreshing, self.commands_for_bank(oldest.of_bank, now.queued[:1], now, held), ndp)
+
+        host = [c for bank, indices in active.items() for c in self.commands_for_bank(bank, indices, now, held)]
+        if self.config.ndp_policy == "ndp_first":
+            host = [c for c in host if c.name in COLUMN or c.banks[0] not in now.offered]
+        host.sort(key=lambda command: (ORDER[command.name], self.outcomes[command.request].entry))
+        return Candidates(refreshing, host + self.timed_out(now, held), ndp)
+
+    def ndp_candidates(self, now: Now, active: set[Bank], held: set[Bank]) -> dict[Rank, list[Command]]:
+        """Return what the NDP units of the ranks want to send; `active` are the banks that the active queue wants."""
+        candidates: dict[Rank, list[Command]] = {rank: [] for rank in self.sequences}
+        for bank, places in now.offered.items():
+            if bank in held:
+                continue
+            sequence = self.sequences[bank.of_rank]
+            hits = [place for place in places if sequence[place].row == self.open_row.get(bank)]
+            if hits:
+                hit = sequence[hits[0]]
+                name = "WRN" if hit.write else "RDN"
+                candidates[bank.of_rank].append(on_bank(name, bank, hit.row, hit.column, burst=hits[0]))
+            elif self.config.ndp_policy == "host_first" and bank in active:
+                continue
+            elif bank in self.open_row:
+                candidates[bank.of_rank].append(on_bank("PRE", bank, burst=places[0]))
+            else:
+                candidates[bank.of_rank].append(on_bank("ACT", bank, sequence[places[0]].row, burst=places[0]))
+        for commands in candidates.values():
+            commands.sort(key=lambda command: (ORDER[command.name], command.burst))
+        return candidates
 
     def steps_of(self, refresh: Command) -> list[Command]:
         """Return what a refresh under way wants to send now."""
@@ -283,9 +305,7 @@ class Channel:
             return [Command("PREA", refresh.rank, refresh.banks)]
         return [on_bank("PRE", bank) for bank in open_banks]
 
-    def commands_for_bank(
-        self, bank: Bank, wanting: Sequence[int], queued: Sequence[int], held: set[Bank]
-    ) -> list[Command]:
+    def commands_for_bank(self, bank: Bank, wanting: Sequence[int], now: Now, held: set[Bank]) -> list[Command]:
         """Return the command, if any, that serves the requests `wanting` the bank (oldest first)."""
         if bank in held:
             return []
@@ -297,14 +317,16 @@ class Channel:
             return [on_bank("PRE", bank, request=oldest)]
         hit = self.requests[hits[0]]
         name = "WR" if hit.write else "RD"
-        if self.config.row_policy == "closed" and self.wanting_row(bank, hit.row, queued) == [hits[0]]:
-            name += "A"
+        if self.config.row_policy == "closed" and self.wanting_row(bank, hit.row, now.queued) == [hits[0]]:
+            sequence = self.sequences.get(bank.of_rank, ())
+            if not any(sequence[place].row == hit.row for place in now.offered.get(bank, ())):
+                name += "A"
         return [on_bank(name, bank, hit.row, hit.column, hits[0])]
 
     def wanting_row(self, bank: Bank, row: int, queued: Sequence[int]) -> list[int]:
         return [index for index in queued if self.requests[index].of_bank == bank and self.requests[index].row == row]
 
-    def timed_out(self, cycle: int, queued: Sequence[int], held: set[Bank]) -> list[Command]:
+    def timed_out(self, now: Now, held: set[Bank]) -> list[Command]:
         """Return the precharges of the row policy."""
         if self.config.row_policy != "timeout":
             return []
@@ -312,8 +334,9 @@ class Channel:
             on_bank("PRE", bank)
             for bank, row in sorted(self.open_row.items())
             if bank not in held
-            and not self.wanting_row(bank, row, queued)
-            and cycle >= self.last_use[bank] + self.config.row_timeout
+            and bank not in now.offered
+            and not self.wanting_row(bank, row, now.queued)
+            and now.cycle >= self.last_use[bank] + self.config.row_timeout
         ]
 
     def issue(self, cycle: int, command: Command) -> None:
@@ -326,22 +349,24 @@ class Channel:
         if command.name in ("PRE", "PREA", "RDA", "WRA"):
             for bank in command.banks:
                 self.open_row.pop(bank, None)
-        if command.name in ("ACT", "RD", "WR", "RDA", "WRA"):
+        if command.name in ("ACT", *COLUMN):
             self.last_use[command.banks[0]] = cycle
+        if command.name in COLUMN:
+            self.last_column[command.rank] = "ndp" if command.of_ndp else "host"
         if command.name in ("REF", "REFsb", "REFpb"):
             refresh = self.refreshes[command.rank]
             refresh.owed -= 1
             refresh.issued += 1
             refresh.under_way = False
+        if command.name in LIKE:
+            self.ndp_cycles[command.rank][command.burst] = cycle
         if command.request is None:
             return
         outcome = self.outcomes[command.request]
         outcome.activated |= command.name == "ACT"
         outcome.precharged |= command.name == "PRE"
-        if command.name in ("RD", "WR", "RDA", "WRA"):
-            write = self.requests[command.request].write
-            latency = self.standard.write_latency if write else self.standard.read_latency
-            outcome.done = cycle + latency + self.standard.timing["nBL"]
+        if command.name in COLUMN:
+            outcome.done = done(self.standard, cycle, self.requests[command.request].write)
             self.queued.remove(command.request)
 
     def enter(self, cycle: int, queued: Sequence[int]) -> None:
@@ -375,11 +400,26 @@ class Channel:
             self.queued.append(index)
 
 
-def run(standard: Standard, config: Config, requests: Sequence[Request], limit: int = 1_000_000) -> Result:
-    """Serve all requests; raise RuntimeError if that takes more cycles than `limit`."""
+def done(standard: Standard, cycle: int, write: bool) -> int:
+    """Return when a burst is done whose column command begins in this cycle."""
+    latency = standard.write_latency if write else standard.read_latency
+    return cycle + latency + standard.timing["nBL"]
+
+
+def run(
+    standard: Standard,
+    config: Config,
+    requests: Sequence[Request],
+    limit: int = 1_000_000,
+    ndp: Sequence[Sequence[NdpBurst]] = (),
+) -> Result:
+    """Serve all requests and NDP bursts; raise RuntimeError if that takes more cycles than `limit`.
+
+    `ndp` has a sequence for every rank of every channel, in the order channel, pseudo-channel, rank; or none at all.
+    """
     outcomes = [Outcome() for _ in requests]
     channels = [
-        Channel(number, standard, config, requests, outcomes) for number in range(standard.organization.channels)
+        Channel(number, standard, config, requests, outcomes, ndp) for number in range(standard.organization.channels)
     ]
     cycle = 0
     while not all(channel.finished for channel in channels):
@@ -392,4 +432,8 @@ def run(standard: Standard, config: Config, requests: Sequence[Request], limit: 
     for request, outcome in zip(requests, outcomes, strict=True):
         outcome.latency = outcome.done - (request.arrival if request.timed else outcome.entry)
     log = sorted((entry for channel in channels for entry in channel.log), key=lambda entry: (entry[0], entry[2]))
-    return Result(log, outcomes, max((outcome.done for outcome in outcomes), default=0))
+    cycles = [issued for channel in channels for issued in channel.ndp_cycles.values()]
+    ends = [outcome.done for outcome in outcomes]
+    for sequence, issued in zip(ndp, cycles, strict=True):
+        ends += [done(standard, at, burst.write) for burst, at in zip(sequence, issued, strict=True)]
+    return Result(log, outcomes, max(ends, default=0), cycles)

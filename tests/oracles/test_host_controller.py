@@ -122,7 +122,7 @@ def test_a_lone_read_is_activated_one_cycle_after_its_entry_and_done_after_its_l
 
 
 def test_without_requests_nothing_happens():
-    assert simulate() == ([], [], 0)
+    assert simulate() == ([], [], 0, [])
 
 
 def test_a_second_read_of_the_row_is_a_hit_and_keeps_tccd_l():
