@@ -43,7 +43,7 @@ class StreamChecker:
     """
 
     def __init__(self, standard: Standard, bus: Bus = "channel", ranks: int | None = None) -> None:
-        self._judge = Judge(standard, bus == "channel", standard.organization.ranks if ranks is None else ranks)
+        self._judge = Judge(standard, bus, standard.organization.ranks if ranks is None else ranks)
         self._bus = bus
         self._reach = self._judge.reach()
         self._counts = dict.fromkeys(self._judge.family.rules, 0)
@@ -154,7 +154,7 @@ class StreamChecker:
 
     def _lanes(self, log: CommandLog, rows: Ints) -> list[tuple[int, ...]]:
         """Return the names of the lanes of these commands, which are the same for all pieces."""
-        fields = (log.channel, log.dimm, log.rank)[: 1 if self._bus == "channel" else 3]
+        fields = (log.channel, log.dimm, log.rank)[: 3 if self._bus == "rank" else 1]
         return list(zip(*(field[rows].tolist() for field in fields), strict=True))
 
     def _enter(self, breaches: Iterable[Breach], log: CommandLog, place: Ints, now: Bools | None = None) -> None:

@@ -16,7 +16,7 @@ class Commands(NamedTuple):
     """The commands of a log whose bank exists, by rank and then by cycle; rules name a command by its position here.
 
     `place` tells which came first in the log, `last` is the last clock, from which JEDEC's gaps count. `bank`, `group`,
-    `rank`, `lane` and `data_bus` number those of the log (a lane has command busses of its own), and `set` those sets
+    `rank`, `lane` and `data_bus` number those of the log (a lane shares no bus with others), and `set` those sets
     of banks in a rank that REFsb and REFpb refresh.
     """
 

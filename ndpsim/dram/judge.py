@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ndpsim.dram.grouping import Bools, Commands, Grouping, Ints, among, numbered, stable_order
-from ndpsim.dram.log import COMMANDS, CommandLog
+from ndpsim.dram.log import COMMANDS, Bus, CommandLog
 from ndpsim.dram.refresh_rules import RefreshRules
 from ndpsim.dram.rules import AUTO_PRECHARGE, COLUMN, FAMILIES, SETS, WHOLE_RANK, Scope, clocks
 from ndpsim.dram.standard import Standard
@@ -16,13 +16,14 @@ _LIKE = {"RDN": "RD", "WRN": "WR", "RDab": "RD", "WRab": "WR"}  # what a standar
 
 
 class Judge:
-    """The rules of a standard for logs in which ranks share the busses of a channel, or have their own."""
+    """The rules of a standard for logs in which ranks share the busses of a channel, have their own, or do both."""
 
-    def __init__(self, standard: Standard, shared: bool, ranks: int) -> None:
+    def __init__(self, standard: Standard, bus: Bus, ranks: int) -> None:
         if standard.family not in FAMILIES:
             raise InputError(f"standard: expected one of the families {', '.join(FAMILIES)}, found {standard.family!r}")
         self.family = FAMILIES[standard.family]
-        self.shared = shared
+        self._one_data_bus = bus != "rank"
+        self._own_command_busses = bus == "shared"
         self.refresh = RefreshRules(standard.refresh, standard.organization)
         self._organization, self._ranks = standard.organization, ranks
         self._timing = standard.timing
@@ -31,7 +32,7 @@ class Judge:
             for bus in standard.busses
         )
         self._clocks = {ours: standard.clocks[like] for ours, like in _LIKE.items()} | standard.clocks
-        self._apart = clocks(self.family.other_rank[1], self._timing) if shared else 0
+        self._apart = clocks(self.family.other_rank[1], self._timing) if self._one_data_bus else 0
 
     def reach(self) -> int:
         """Return clocks after which no command, and no burst, matters to any rule but those of states and refresh."""
@@ -60,8 +61,8 @@ class Judge:
         return known, exists, sound
 
     def lanes(self, log: CommandLog) -> tuple[Ints, int]:
-        """Return for each command the number of its lane: the part of the log that has command busses of its own."""
-        return numbered(log.channel) if self.shared else numbered(log.channel, log.dimm, log.rank)
+        """Return for each command the number of its lane: the part of the log that has busses of its own."""
+        return numbered(log.channel) if self._one_data_bus else numbered(log.channel, log.dimm, log.rank)
 
     def order(self, log: CommandLog) -> Ints:
         """Return the order by rank and then by cycle."""
@@ -87,7 +88,7 @@ class Judge:
             group=group_key,
             rank=rank,
             lane=lane,
-            data_bus=numbered(log.channel, log.pseudo_channel)[0] if self.shared else rank,
+            data_bus=numbered(log.channel, log.pseudo_channel)[0] if self._one_data_bus else rank,
             set=bank * groups + group,
             row=log.row,
         )
@@ -107,8 +108,9 @@ class Judge:
         yield from self._timings(commands, "same group", by_group, by_rank, since)
         del by_group
         yield activate_window(commands, by_rank, self._timing["nFAW"])
-        yield from command_busses(commands, self._busses, self._clocks)
-        yield from data_busses(commands, self._timing, self.shared, self.family.other_rank[0], self._apart)
+        owner = commands.rank if self._own_command_busses else commands.lane
+        yield from command_busses(commands, owner, self._busses, self._clocks)
+        yield from data_busses(commands, self._timing, self._one_data_bus, self.family.other_rank[0], self._apart)
 
     def _by_bank(self, commands: Commands) -> Grouping:
         """Group by bank, with an entry of REFsb or REFpb for each bank of its set."""

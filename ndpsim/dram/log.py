@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import h5py
 import numpy as np
@@ -39,7 +39,7 @@ VERSION = 2
 PIECE = 1 << 20
 _CHUNK = 1 << 16
 
-Bus = Literal["rank", "channel"]
+Bus = Literal["rank", "channel", "shared"]
 
 
 class CommandLog(NamedTuple):
@@ -47,8 +47,10 @@ class CommandLog(NamedTuple):
 
     `cycle` is the first clock of a command that takes two. RDN and WRN are reads and writes between a rank and its own
     NDP unit, whose data stay off the channel; RDab and WRab are those of all banks at once, each with a unit at it.
-    `bus` says what shares one command and data bus: all ranks of a channel ("channel"), or each rank alone ("rank",
-    behind an NDP buffer chip). `standard` is a name for `load_standard`, empty where the file does not say.
+    `bus` says what shares one command and data bus: all ranks of a channel ("channel"), each rank alone ("rank", behind
+    an NDP buffer chip), or both ("shared", where a host and NDP units use the ranks at once): then each rank has a
+    command bus, as ACT and PRE may be of either, and the data of RD and WR are on the channel's. `standard` is a name
+    for `load_standard`, empty where the file does not say.
     """
 
     cycle: npt.NDArray[np.int64]
@@ -241,8 +243,8 @@ def validate(log: CommandLog, where: str) -> None:
             )
         if values.dtype != dtype and length:
             _in_range(values, np.iinfo(dtype).min, np.iinfo(dtype).max, where, name)
-    if log.bus not in ("rank", "channel"):
-        raise InputError(f"{where}: bus: expected 'rank' or 'channel', found {log.bus!r}")
+    if log.bus not in get_args(Bus):
+        raise InputError(f"{where}: bus: expected 'rank', 'channel' or 'shared', found {log.bus!r}")
     if length:
         _in_range(log.command, 0, len(COMMANDS) - 1, where, "command")
         _in_range(log.cycle, 0, MAX_CYCLE, where, "cycle")

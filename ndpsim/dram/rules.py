@@ -152,7 +152,7 @@ OTHER_RULES = {
     "address": "pseudo-channel, rank, bank group, bank, row and column exist in the organization",
     "command": "the standard has such a command",
     "order": "the cycles of the commands of a channel (or of a rank with its own bus) do not decrease",
-    "command_bus": "a bus carries one command at a time",
+    "command_bus": "a bus carries one command at a time: that of the channel, or of each rank where it has its own",
     "data_bus": "bursts (nCL after the last clock of a RD, nCWL after that of a WR, for nBL) do not overlap on a bus",
 }
 

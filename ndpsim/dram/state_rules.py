@@ -81,15 +81,15 @@ def activate_window(commands: Commands, by_rank: Grouping, window: int) -> Breac
 
 
 def command_busses(
-    commands: Commands, busses: tuple[tuple[str, ...], ...], clocks: Mapping[str, int]
+    commands: Commands, owner: Ints, busses: tuple[tuple[str, ...], ...], clocks: Mapping[str, int]
 ) -> Iterator[Breach]:
-    """Yield the commands that begin while their bus still carries an earlier one."""
-    sent = _in_order(commands.lane, commands.cycle, commands.place)
-    by_lane = Grouping(commands.lane[sent], commands.command[sent], sent)
+    """Yield the commands that begin while their bus still carries an earlier one; each `owner` has all busses."""
+    sent = _in_order(owner, commands.cycle, commands.place)
+    by_owner = Grouping(owner[sent], commands.command[sent], sent)
     for bus in busses:
         for length in {clocks[name] for name in bus}:
             long = " ".join(name for name in bus if clocks[name] == length)
-            earlier, later = by_lane.latest(long, " ".join(bus))
+            earlier, later = by_owner.latest(long, " ".join(bus))
             gap = commands.cycle[later] - commands.cycle[earlier]
             soon = gap < length
             yield Breach("command_bus", earlier[soon], later[soon], gap[soon], length)

@@ -137,6 +137,20 @@ def test_data_of_the_ndp_unit_stay_off_the_channel():
     assert judge([ndp_read], DDR4) == {"closed_bank": 1}
 
 
+def test_ranks_that_ndp_units_share_have_command_busses_of_their_own_and_one_data_bus():
+    opened = [act(0), act(0, rank=1)]
+    ndp_read = rd(100, rank=1)._replace(name="RDN")
+    assert judge([*opened, rd(100), ndp_read], DDR4, "shared") == {}
+    assert judge([*opened, rd(100), ndp_read], DDR4) == {"command_bus": 2}
+    assert judge([*opened, rd(100), rd(101, rank=1)], DDR4, "shared") == {"data_bus": 1, "tRTRS": 1}
+    assert judge([*opened, rd(100), pre(100, bank=1)], DDR4, "shared") == {"command_bus": 1}
+    assert judge([act(10), pre(11, bank=1)], DDR5, "shared") == {"command_bus": 1}
+    assert judge([act(10), pre(11, rank=1)], DDR5, "shared") == {}
+    assert judge([act(10), pre(9, rank=1)], DDR4, "shared") == {"order": 1}
+    both = [act(0), act(0)._replace(pseudo=1)]
+    assert judge([*both, rd(99), rd(99)._replace(pseudo=1)], HBM3, "shared") == {}
+
+
 def test_ranks_of_the_log_may_be_more_than_those_of_the_preset():
     standard = load_standard("DDR4-3200AA")
     log = command_log([pre(5, rank=0), pre(6, rank=1), pre(7, rank=5)], "channel")

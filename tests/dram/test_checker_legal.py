@@ -13,7 +13,7 @@ def legal_log(name, seed):
     draw = random.Random(seed)
     overrides = {"nRFC": 90, "nFAW": draw.choice([26, 60]), "nRC": draw.choice([60, 130])}
     standard = with_overrides(two_ranks(name), overrides)
-    return LegalLog(standard, draw.choice(["rank", "channel"]), draw).grow(50)
+    return LegalLog(standard, draw.choice(["rank", "channel", "shared"]), draw).grow(50)
 
 
 @pytest.mark.parametrize("name", NAMES)

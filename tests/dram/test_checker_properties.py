@@ -26,7 +26,7 @@ commands = st.builds(
     st.sampled_from([0, 0, 0, 1, -1]),
     st.sampled_from([0, 0, 0, 1, 2, -1]),
 )
-bus_kinds = st.sampled_from(["rank", "channel"])
+bus_kinds = st.sampled_from(["rank", "channel", "shared"])
 
 
 def broken(log, standard, bus):
@@ -71,7 +71,7 @@ def busy_log(draw, standard, length=70):
 @pytest.mark.parametrize("seed", range(12))
 def test_a_busy_log_breaks_the_rules_as_often_as_the_slow_checker_says(seed, name):
     draw = random.Random(seed)
-    standard, bus = quick(name, seed), draw.choice(["rank", "channel"])
+    standard, bus = quick(name, seed), draw.choice(["rank", "channel", "shared"])
     log = busy_log(draw, standard)
     assert broken(log, standard, bus) == slow_counts(log, standard, bus)
 
@@ -80,7 +80,7 @@ def test_a_busy_log_breaks_the_rules_as_often_as_the_slow_checker_says(seed, nam
 @pytest.mark.parametrize("seed", range(9))
 def test_a_log_cut_anywhere_breaks_the_same_rules_as_the_whole(seed, name):
     draw = random.Random(seed)
-    standard, bus = quick(name, seed), draw.choice(["rank", "channel"])
+    standard, bus = quick(name, seed), draw.choice(["rank", "channel", "shared"])
     log = busy_log(draw, standard, 600)
     if seed % 3 == 0:  # one channel after the other
         log += [command._replace(channel=1) for command in busy_log(draw, standard, 200)]

@@ -37,9 +37,10 @@ def csv(tmp_path, *lines, header=HEADER):
     return path
 
 
-def test_a_log_is_read_as_it_was_written(tmp_path):
-    write_log(tmp_path / "log.h5", SOME)
-    assert same(read_log(tmp_path / "log.h5"), SOME)
+@pytest.mark.parametrize("bus", ["rank", "channel", "shared"])
+def test_a_log_is_read_as_it_was_written(tmp_path, bus):
+    write_log(tmp_path / "log.h5", SOME._replace(bus=bus))
+    assert same(read_log(tmp_path / "log.h5"), SOME._replace(bus=bus))
 
 
 def test_text_of_any_length_is_read(tmp_path):
@@ -100,7 +101,7 @@ def test_a_folder_that_does_not_exist_is_reported(tmp_path):
         ({"row": np.zeros(3, np.int32)}, "row: expected 4 integers"),
         ({"bank": np.zeros(4)}, "bank: expected 4 integers"),
         ({"bank": np.full(4, 1 << 20)}, "bank: expected an integer from -32768"),
-        ({"bus": "wire"}, "bus: expected 'rank' or 'channel', found 'wire'"),
+        ({"bus": "wire"}, "bus: expected 'rank', 'channel' or 'shared', found 'wire'"),
     ],
 )
 def test_arrays_that_are_no_log_are_not_written(tmp_path, change, word):

@@ -74,13 +74,13 @@ def rank_of(c):
 
 
 def lane_of(c, bus):
-    return c.channel if bus == "channel" else (c.channel, c.dimm, c.rank)
+    return (c.channel, c.dimm, c.rank) if bus == "rank" else c.channel
 
 
 def bus_of(c, bus, family):
     """Return the command bus of a command."""
     column_bus = family.startswith("HBM") and c.name in COLUMN
-    return lane_of(c, bus), column_bus
+    return rank_of(c) if bus == "shared" else lane_of(c, bus), column_bus
 
 
 def touched(c, standard):
@@ -222,7 +222,7 @@ def burst_rules(a, b, standard, bus):
     if a.name in WHOLE_RANK or b.name in WHOLE_RANK:
         return
     t, same_rank = standard.timing, rank_of(a) == rank_of(b)
-    on_channel = bus == "channel" and "RDN" not in (a.name, b.name) and "WRN" not in (a.name, b.name)
+    on_channel = bus != "rank" and "RDN" not in (a.name, b.name) and "WRN" not in (a.name, b.name)
     same_bus = on_channel and (a.channel, a.pseudo) == (b.channel, b.pseudo)
     if same_rank or same_bus:
         yield "data_bus", t["nBL"]
