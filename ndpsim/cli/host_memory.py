@@ -104,7 +104,7 @@ def dram_command(
 
         result = interruptible(
             lambda: simulate(requests, judged, HostConfig(**config), log=log, threads=threads, progress=entered),
-            stop=interrupted.set,
+            stop=interrupted.set if log else None,
         )
     record = {"trace": trace, "map": decoder.text, **result.summary(), "wall_s": time.perf_counter() - began}
     if as_json:

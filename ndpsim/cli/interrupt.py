@@ -1,7 +1,7 @@
 """Long kernels that Ctrl-C can stop: Python sees a signal only when the main thread is in Python."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from threading import Thread
 from typing import TypeVar
 
@@ -23,14 +23,13 @@ def interruptible(call: Callable[[], T], stop: Callable[[], None] | None = None)
         except BaseException as error:
             future.set_exception(error)
 
-    thread = Thread(target=run, daemon=True)
-    thread.start()
+    Thread(target=run, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(_POLL_S)
+        while not future.done():
+            wait([future], _POLL_S)
     except KeyboardInterrupt:
         if stop is not None:
             stop()
-            thread.join()
+            wait([future])  # an interrupted Thread.join takes a thread that runs on for ended (CPython 3.11)
         raise
     return future.result()
