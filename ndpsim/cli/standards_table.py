@@ -1,5 +1,6 @@
 """The table of DRAM standards that `ndpsim dram --list` prints."""
 
+import re
 from typing import Any
 
 from ndpsim.cli.show import print_json
@@ -8,6 +9,7 @@ from ndpsim.dram.standard import Standard, read_standards
 from ndpsim.errors import InputError
 
 _WIDTH = 110
+_OTHER_DEVICE = re.compile(r"-\d+Gb_")  # in names of presets that are not of their speed's default device
 
 
 def print_standards(beginning: str, as_json: bool) -> None:
@@ -28,9 +30,14 @@ def print_standards(beginning: str, as_json: bool) -> None:
     table.add_column("standard", style="bold", no_wrap=True)
     for title in ("MT/s", "tCK ns", "channels", "ranks", "banks", "rows", "row bytes", "CL-RCD-RP", "GB/s"):
         table.add_column(title, justify="right")
+    hidden = [] if beginning else [record["name"] for record in records if _OTHER_DEVICE.search(record["name"])]
     for record in records:
-        table.add_row(record["name"], *_cells(record))
-    Console(width=max(Console().width, _WIDTH)).print(table)
+        if record["name"] not in hidden:
+            table.add_row(record["name"], *_cells(record))
+    console = Console(width=max(Console().width, _WIDTH))
+    console.print(table)
+    if hidden:
+        console.print(f"and {len(hidden)} with other devices, such as {hidden[0]}: add --standard DDR4 for those of DDR4")
 
 
 def _record(standard: Standard) -> dict[str, Any]:
