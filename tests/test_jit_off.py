@@ -19,6 +19,10 @@ from ndpsim.dimm.config import load_machine
 from ndpsim.dimm.executor import execute, new_states
 from ndpsim.dimm.timing import time_program
 from ndpsim.dram.checker import check
+from ndpsim.dram.host import HostConfig, HostController
+from ndpsim.dram.log import FIELDS, joined
+from ndpsim.dram.standard import load_standard
+from ndpsim.dram.trace import array_trace
 
 
 def whole_path(shape: LayerShape) -> dict[str, object]:
@@ -53,6 +57,34 @@ def whole_path(shape: LayerShape) -> dict[str, object]:
     }
 
 
+def host_run(standard_name: str, config: dict[str, object], back: int) -> dict[str, object]:
+    """Run 100 requests over four rows, each after one up to `back` ahead, then 100 in sequence, and judge the log."""
+    standard = load_standard(standard_name, channels=2)
+    rng = np.random.default_rng(6)
+    bursts = np.append(rng.integers(0, 4, 100) * (1 << 14) + rng.integers(0, 128, 100), np.arange(100))
+    arrival = np.append(np.sort(rng.integers(0, 30_000, 100)), [30_000] * 100)
+    after = np.minimum(rng.integers(0, back + 1, 200), np.arange(200))
+    trace = array_trace(bursts * standard.burst_bytes, np.append(rng.random(100) < 0.4, [0] * 100), arrival, after)
+    pieces = []
+    controller = HostController(standard, HostConfig(**config), timed=True, dependent=back > 0, log=pieces.append)
+    for requests in trace.blocks(70):
+        controller.feed(requests)
+    result, log = controller.finish(), joined(pieces)
+    columns = b"".join(getattr(log, name).astype("<i8").tobytes() for name in FIELDS)
+    return {
+        "summary": result.summary(),
+        "commands": np.unique(log.command).tolist(),
+        "log": hashlib.sha256(columns).hexdigest(),
+        "legal": check(log, standard).legal,
+    }
+
+
+HOST_RUNS = [
+    ("DDR4-3200AA", {}, 0),
+    ("LPDDR5X-8533", {"row_policy": "timeout", "row_timeout": 100, "starvation": 60, "postpone": 2}, 0),
+    ("DDR5-4800B", {"refresh": "same_bank", "row_policy": "closed"}, 0),
+    ("HBM3-6400", {"refresh": "per_bank"}, 9),
+]
 SHAPES = [
     LayerShape(8, 20, "silu", gated=True, type="bf16"),
     LayerShape(8, 20, "gelu"),
@@ -77,9 +109,14 @@ def test_a_whole_path_without_the_compiler_gives_the_same_numbers_and_commands()
     for shape, found in zip(SHAPES, plain["paths"], strict=True):
         assert found == whole_path(shape)
         assert found["trap"] == "None" and found["legal"] and found["commands"] > 0
+    for arguments, found in zip(HOST_RUNS, plain["host"], strict=True):
+        assert found == json.loads(json.dumps(host_run(*arguments)))
+        assert found["legal"] and found["summary"]["requests"] == 200
 
 
 if __name__ == "__main__":
     import numba
 
-    print(json.dumps({"jit": not numba.config.DISABLE_JIT, "paths": [whole_path(shape) for shape in SHAPES]}))
+    host = [host_run(*arguments) for arguments in HOST_RUNS]
+    paths = [whole_path(shape) for shape in SHAPES]
+    print(json.dumps({"jit": not numba.config.DISABLE_JIT, "paths": paths, "host": host}))
