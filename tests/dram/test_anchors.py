@@ -1,7 +1,8 @@
 """Closed forms, in timing names alone, that a controller meets on every standard: here within one percent.
 
-**The refresh factor.** Every nREFI clocks a rank stops. From its last command on, it waits until its banks may close (nRTP after a
-read, nRAS after an ACT), nRP for that, nRFC for REF, and nRCD until data flow again. Only what is left of nREFI does work.
+The refresh factor: every nREFI clocks a rank stops. From its last command on, it waits until its banks may close (nRTP
+after a read, nRAS after an ACT), nRP for that, nRFC for REF, and nRCD until data flow again. Only the rest of nREFI does
+work.
 """
 
 from collections.abc import Mapping
@@ -71,7 +72,7 @@ def test_row_hits_in_one_bank_group_are_bound_by_tCCD_L(name):
 
 
 ACT_BOUND = {
-    # Where RD and ACT always meet on the command bus, ACT is late and each tFAW longer (see below): this nRCD keeps them apart.
+    # Where RD and ACT always meet on the command bus, ACT is late and each tFAW longer (see below); not with this nRCD.
     "DDR4-3200AA": {"nRCD": 23},
     "DDR5-4800B": {"nRCD": 43},
     "LPDDR5X-8533": {"nRCD": 21},
@@ -109,14 +110,14 @@ def test_a_chase_takes_precharge_activate_and_read_after_each_other(name):
     standard = one_rank(name)
     t, shape = standard.timing, standard.organization
     banks = shape.bank_groups * shape.banks
-    # A request is seen in the clock after the one in which it enters. The clocks of PRE, ACT and RD cancel but for one of PRE:
-    # timings count from last clock to last clock, and PRE takes one.
-    conflict = 1 + t["nRP"] + activate_to_read(standard) + t["nCL"] + t["nBL"]
+    # A request is seen in the clock after the one in which it enters. Then PRE, which takes one clock, is sent; timings
+    # count from last clock to last clock, however many clocks ACT and RD take.
     assert standard.clocks["PRE"] == 1
+    conflict = 1 + t["nRP"] + activate_to_read(standard) + t["nCL"] + t["nBL"]
     # The same bank again: its PRE waits for tRAS, which began nRP and the clocks of ACT ago.
     conflict += max(0, t["nRAS"] + t["nRP"] - conflict) / banks
-    # A refresh takes nRP and nRFC, and leaves all banks closed: the first request to each needs no nRP, but for the one that
-    # waits for the refresh itself.
+    # A refresh takes nRP and nRFC, and leaves all banks closed: the first request to each needs no nRP, but for the one
+    # that waits for the refresh itself.
     between = t["nREFI"] - precharge_all(standard) - t["nRFC"]
     requests = between / conflict
     for _ in range(5):
