@@ -27,7 +27,7 @@ from ndpsim.dram.rank_state import (
     Log,
     write_command,
 )
-from ndpsim.dram.stream_timing import READ, WRITE, Timing
+from ndpsim.dram.stream_timing import Kind, Timing
 from ndpsim.jit import inlined, njit
 
 RDAB, WRAB = COMMANDS.index("RDab"), COMMANDS.index("WRab")
@@ -138,19 +138,19 @@ def _open(t: Timing, power: Power, state: BanksState, row: int, begin: int, log:
 
 @inlined
 def _columns(
-    t: Timing, state: BanksState, row: int, bursts: int, kind: int, begin: int, service: int, log: Log
+    t: Timing, state: BanksState, row: int, bursts: int, kind: Kind, begin: int, service: int, log: Log
 ) -> None:
     """Issue the column commands of one train, from `begin` on; they follow the pattern of stream.py."""
     s = state.scalars
-    latency, pace = t.latency[kind], t.far[kind]
-    after_read = max(t.read_column_rank[kind], t.read_column_group[kind])
-    after_write = max(t.write_column_rank[kind], t.write_column_group[kind])
+    latency, pace = kind.latency, kind.far
+    after_read = max(kind.after_read, kind.after_read_in_group)
+    after_write = max(kind.after_write, kind.after_write_in_group)
     first = max(
-        begin, s[FREE], s[LAST_ACT] + t.act_column[kind], s[LAST_READ] + after_read, s[LAST_WRITE] + after_write
+        begin, s[FREE], s[LAST_ACT] + kind.after_act_in_bank, s[LAST_READ] + after_read, s[LAST_WRITE] + after_write
     )
     paced = NEVER
     last = first + (bursts - 1) * pace
-    if kind == READ:
+    if not kind.write:
         first = max(first, -(-(s[MAC_FREE] - (t.queue - 1) * service) // t.tck) - latency)
         last = first + (bursts - 1) * pace
         finished = max((first + latency) * t.tck, s[MAC_FREE]) + service
@@ -164,15 +164,15 @@ def _columns(
             cycle = first + k * pace
             if k > 0 and paced > NEVER:
                 cycle = max(cycle, -(-(paced + k * service) // t.tck) - latency)
-            write_command(log, cycle, RDAB if kind == READ else WRAB, 0, 1, -1, -1, row, k)
-    s[LAST_READ if kind == READ else LAST_WRITE] = last
-    s[FREE] = last + t.column_clocks[kind]
-    state.counters[N_RDAB if kind == READ else N_WRAB] += bursts
+            write_command(log, cycle, WRAB if kind.write else RDAB, 0, 1, -1, -1, row, k)
+    s[LAST_WRITE if kind.write else LAST_READ] = last
+    s[FREE] = last + kind.clocks
+    state.counters[N_WRAB if kind.write else N_RDAB] += bursts
     state.counters[N_TRAINS] += 1
 
 
 @njit
-def run_banks(t: Timing, power: Power, state: BanksState, trains: NDArray[np.int64], kind: int, start: int,
+def run_banks(t: Timing, power: Power, state: BanksState, trains: NDArray[np.int64], kind: Kind, start: int,
               service: int, log: Log) -> int:  # fmt: skip
     """Run trains int64[n, 2] of (row, bursts) from clock `start` on; return the end in ticks, as service is."""
     s = state.scalars
@@ -189,6 +189,6 @@ def run_banks(t: Timing, power: Power, state: BanksState, trains: NDArray[np.int
         begin = s[FREE]
     if trains.shape[0] == 0:
         return start * t.tck
-    if kind == WRITE:
-        return (s[LAST_WRITE] + t.latency[WRITE]) * t.tck
+    if kind.write:
+        return (s[LAST_WRITE] + kind.latency) * t.tck
     return s[MAC_FREE]

@@ -15,7 +15,7 @@ from ndpsim.dram.bank_kernel import COUNTERS, N_TRAINS, BanksState, new_banks, p
 from ndpsim.dram.log import FIELDS, CommandLog
 from ndpsim.dram.rank_state import FREE, LOG_COLUMNS, Log, no_log
 from ndpsim.dram.standard import Standard
-from ndpsim.dram.stream_timing import READ, WRITE, timing_of
+from ndpsim.dram.stream_timing import timing_of
 from ndpsim.errors import InputError
 
 _MAX_CLOCKS = 1 << 40
@@ -107,7 +107,7 @@ class LockstepBanks:
     ) -> int:
         t = self._timing
         service = 0 if write else service_ps * t.ticks
-        return int(run_banks(t, self._power, state, trains, WRITE if write else READ, start, service, log))
+        return int(run_banks(t, self._power, state, trains, t.writes if write else t.reads, start, service, log))
 
 
 def bank_stream(

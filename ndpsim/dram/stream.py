@@ -2,11 +2,7 @@
 
 Nothing here ticks. Trains are taken in order, and for each one the cycles of its precharges, activates and first burst
 follow from a few "earliest" times; all its other bursts follow from a formula. Row commands are issued ahead, so they
-must keep clear of bursts of earlier trains, which are kept as patterns: burst k of a train is issued at
-
-    max(first + k * pace, ceil((paced + k * service) / tCK) - latency)
-
-where the second term is the pace of the MAC array once it has fallen behind by the length of the return queue.
+must keep clear of bursts of earlier trains: see `command_bus.py`.
 
 Kernels count time in clocks of the rank (int64) and, where the MAC array is concerned, in ticks (int64): the largest
 unit in which both a picosecond and the clock period are whole.
@@ -15,6 +11,7 @@ unit in which both a picosecond and the clock period are whole.
 from typing import Any, NamedTuple
 
 from ndpsim.dram.address_map import BANK, BANK_GROUP, COLUMN, ROW, MapArrays
+from ndpsim.dram.command_bus import burst_cycle, off_acts, off_bursts
 from ndpsim.dram.rank_state import (
     ACT,
     ACTS_SEEN,
@@ -50,7 +47,7 @@ from ndpsim.dram.rank_state import (
     RankState,
     write_command,
 )
-from ndpsim.dram.stream_timing import READ, WRITE, Timing
+from ndpsim.dram.stream_timing import Kind, Timing
 from ndpsim.jit import inlined, njit
 
 
@@ -63,57 +60,6 @@ class Rows(NamedTuple):
     listed: int
     first: int
     length: int
-
-
-@njit
-def _burst(t: Timing, pattern: Any, latency: int, service: int, k: int) -> int:
-    """Cycle of burst k of a pattern."""
-    cycle = pattern[FIRST] + k * pattern[PACE]
-    if k > 0 and pattern[PACED] > NEVER:
-        cycle = max(cycle, -(-(pattern[PACED] + k * service) // t.tck) - latency)
-    return cycle
-
-
-@njit
-def _off_bursts(t: Timing, state: RankState, unit: int, kind: int, service: int, begin: int, clocks: int) -> int:
-    """First cycle from `begin` on at which a row command of some clocks meets no burst on the command bus."""
-    cycle = begin
-    if t.shared_bus == 0:
-        return cycle
-    patterns = state.patterns[unit]
-    latency, burst_clocks = t.latency[kind], t.column_clocks[kind]
-    i = 0
-    while i < patterns.shape[0]:
-        pattern = patterns[i]
-        i += 1
-        low = cycle - burst_clocks + 1
-        if pattern[LAST] < low or pattern[FIRST] >= cycle + clocks:
-            continue
-        k = 0  # the first burst that is not over before `cycle`
-        if pattern[FIRST] < low:
-            k = -(-(low - pattern[FIRST]) // pattern[PACE])
-            if pattern[PACED] > NEVER:
-                k = min(k, max(((low + latency - 1) * t.tck - pattern[PACED]) // service + 1, 1))
-        burst = _burst(t, pattern, latency, service, k)
-        if burst < cycle + clocks:
-            cycle = burst + burst_clocks
-            i = 0
-    return cycle
-
-
-@njit
-def _off_acts(t: Timing, state: RankState, unit: int, begin: int) -> int:
-    """First cycle from `begin` on at which no ACT so far is on the command bus."""
-    acts = state.recent_acts[unit]
-    seen = state.scalars[unit, ACTS_SEEN]
-    cycle = begin
-    i = max(seen - acts.shape[0], 0)
-    while i < seen:
-        act = acts[i % acts.shape[0]]
-        if act <= cycle < act + t.act_clocks:
-            cycle = act + t.act_clocks
-        i += 1
-    return cycle
 
 
 @inlined
@@ -145,31 +91,31 @@ def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> in
 
 
 @inlined
-def _open(t: Timing, state: RankState, unit: int, ranks: int, kind: int, group: int, bank: int, row: int, begin: int,
+def _open(t: Timing, state: RankState, unit: int, ranks: int, kind: Kind, group: int, bank: int, row: int, begin: int,
           service: int, log: Log) -> None:  # fmt: skip
     """Precharge a bank if another row is open in it, and activate the row; both no earlier than `begin`."""
     s = state.scalars[unit]
     b = group * t.banks + bank
+    acts, patterns = state.recent_acts[unit], state.patterns[unit]
     if state.open_row[unit, b] >= 0:
         cycle = max(begin, s[LAST_PRE] + t.pre_pre, s[LAST_PREA] + t.prea_pre, state.act[unit, b] + t.act_pre)
         cycle = max(cycle, state.read[unit, b] + t.read_pre, state.write[unit, b] + t.write_pre)
         last = begin - 1
         while cycle > last:
-            last = _off_bursts(t, state, unit, kind, service, cycle, 1)
-            cycle = _off_acts(t, state, unit, last)
+            last = off_bursts(t, patterns, kind, service, cycle, 1)
+            cycle = off_acts(acts, s[ACTS_SEEN], t.act_clocks, last)
         state.pre[unit, b] = cycle
         s[LAST_PRE] = cycle
         s[FREE] = max(s[FREE], cycle + 1)
         state.counters[unit, N_PRE] += 1
         write_command(log, cycle, PRE, unit, ranks, group, bank, -1, -1)
-    acts = state.recent_acts[unit]
     seen = s[ACTS_SEEN]
     cycle = max(begin, state.act[unit, b] + t.act_act_bank, state.pre[unit, b] + t.pre_act)
     cycle = max(cycle, s[LAST_ACT] + t.act_act_rank, state.group_act[unit, group] + t.act_act_group)
     cycle = max(cycle, s[LAST_PREA] + t.prea_act, s[LAST_REF] + t.ref_act)
     if seen >= t.window > 0:
         cycle = max(cycle, acts[(seen - t.window) % acts.shape[0]] + t.act_act_window)
-    cycle = _off_bursts(t, state, unit, kind, service, cycle, t.act_clocks)
+    cycle = off_bursts(t, patterns, kind, service, cycle, t.act_clocks)
     acts[seen % acts.shape[0]] = cycle
     s[ACTS_SEEN] = seen + 1
     s[LAST_ACT] = cycle
@@ -183,26 +129,26 @@ def _open(t: Timing, state: RankState, unit: int, ranks: int, kind: int, group: 
 
 
 @inlined
-def _first_burst(t: Timing, state: RankState, unit: int, kind: int, start: int, group: int, bank: int, touched: int,
+def _first_burst(t: Timing, state: RankState, unit: int, kind: Kind, start: int, group: int, bank: int, touched: int,
                  pace: int, service: int) -> int:  # fmt: skip
     """Earliest cycle of burst 0, such that DRAM timing never stops the train again."""
     s = state.scalars[unit]
-    first = max(start, s[LAST_READ] + t.read_column_rank[kind], s[LAST_WRITE] + t.write_column_rank[kind])
+    first = max(start, s[LAST_READ] + kind.after_read, s[LAST_WRITE] + kind.after_write)
     if service > 0:
         arrival = s[MAC_FREE] - (t.queue - 1) * service
-        first = max(first, -(-arrival // t.tck) - t.latency[kind])
+        first = max(first, -(-arrival // t.tck) - kind.latency)
     first = max(first, s[ROW_READY])
     for k in range(touched):
         g = (group + k) % t.bank_groups
-        ready = state.act[unit, g * t.banks + bank] + t.act_column[kind]
-        ready = max(ready, state.group_read[unit, g] + t.read_column_group[kind])
-        ready = max(ready, state.group_write[unit, g] + t.write_column_group[kind])
+        ready = state.act[unit, g * t.banks + bank] + kind.after_act_in_bank
+        ready = max(ready, state.group_read[unit, g] + kind.after_read_in_group)
+        ready = max(ready, state.group_write[unit, g] + kind.after_write_in_group)
         first = max(first, ready - k * pace)
     return first
 
 
 @inlined
-def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, kind: int, start: int, begin: int,
+def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, kind: Kind, start: int, begin: int,
            slot: int, local: int, bursts: int, service: int, log: Log) -> None:  # fmt: skip
     """Run one train of `bursts` bursts from local address `local` on; `begin` is the cycle of its take-up."""
     group = bank = row = 0
@@ -215,9 +161,9 @@ def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, 
             bank |= part
         elif digit[2] == ROW:
             row |= part
-    rotates = amap.rotating == 1 and t.near[kind] * t.bank_groups >= t.far[kind]
-    pace = t.near[kind] if rotates else t.far[kind]
-    latency = t.latency[kind]
+    rotates = amap.rotating == 1 and kind.near * t.bank_groups >= kind.far
+    pace = kind.near if rotates else kind.far
+    latency = kind.latency
     touched = min(bursts, t.bank_groups) if rotates else 1
     s = state.scalars[unit]
     s[ROW_READY] = NEVER
@@ -237,29 +183,29 @@ def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, 
         finished = max((first + latency) * t.tck, s[MAC_FREE]) + service
         if service > pace * t.tck:
             pattern[PACED] = finished - t.queue * service
-            last = _burst(t, pattern, latency, service, bursts - 1)
+            last = burst_cycle(pattern, t.tck, latency, service, bursts - 1)
         s[MAC_FREE] = max(finished + (bursts - 1) * service, (last + latency) * t.tck + service)
     pattern[LAST] = last
 
     for k in range(max(bursts - touched, 0), bursts):
-        cycle = _burst(t, pattern, latency, service, k)
+        cycle = burst_cycle(pattern, t.tck, latency, service, k)
         g = (group + k) % t.bank_groups if rotates else group
-        if kind == WRITE:
+        if kind.write:
             state.write[unit, g * t.banks + bank] = cycle
             state.group_write[unit, g] = cycle
         else:
             state.read[unit, g * t.banks + bank] = cycle
             state.group_read[unit, g] = cycle
-    s[LAST_WRITE if kind == WRITE else LAST_READ] = last
-    s[FREE] = max(s[FREE], last + t.column_clocks[kind])
-    state.counters[unit, N_WR if kind == WRITE else N_RD] += bursts
+    s[LAST_WRITE if kind.write else LAST_READ] = last
+    s[FREE] = max(s[FREE], last + kind.clocks)
+    state.counters[unit, N_WR if kind.write else N_RD] += bursts
     state.counters[unit, N_TRAINS] += 1
     if log.records.shape[0] > 0:
         _log_bursts(t, amap, unit, ranks, kind, local, pattern, service, bank, row, log)
 
 
 @inlined
-def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, kind: int, local: int, pattern: Any, service: int,
+def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, kind: Kind, local: int, pattern: Any, service: int,
                 bank: int, row: int, log: Log) -> None:  # fmt: skip
     for k in range(pattern[BURSTS]):
         group = column = 0
@@ -270,8 +216,8 @@ def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, kind: int, lo
                 group |= part
             elif digit[2] == COLUMN:
                 column |= part
-        cycle = _burst(t, pattern, t.latency[kind], service, k)
-        write_command(log, cycle, WR if kind == WRITE else RD, unit, ranks, group, bank, row, column)
+        cycle = burst_cycle(pattern, t.tck, kind.latency, service, k)
+        write_command(log, cycle, WR if kind.write else RD, unit, ranks, group, bank, row, column)
 
 
 @njit
@@ -297,10 +243,10 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: i
     """
     rank = unit % ranks
     s = state.scalars[unit]
-    kind = WRITE if write else READ
+    kind = t.writes if write else t.reads
     service = service_ps * t.ticks
     run = 1 << amap.run_bits
-    if amap.rotating == 1 and t.near[kind] * t.bank_groups < t.far[kind]:
+    if amap.rotating == 1 and kind.near * t.bank_groups < kind.far:
         run = 1
     depth = state.patterns.shape[1]
     trains = 0
@@ -323,5 +269,5 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: i
     if trains == 0:
         done = start * t.tck
     elif write:
-        done = (s[LAST_WRITE] + t.latency[WRITE]) * t.tck
+        done = (s[LAST_WRITE] + kind.latency) * t.tck
     return -(-done // t.ticks)

@@ -6,7 +6,6 @@ from ndpsim.dram.standard import Standard
 from ndpsim.errors import InputError
 
 COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "REF")
-READ, WRITE = 0, 1  # places in a Pair
 _KEPT = {
     ("bank", "ACT"): "ACT PRE",
     ("bank", "PRE"): "ACT RD WR",
@@ -25,17 +24,33 @@ _KEPT = {
 """By scope and later command: the earlier ones."""
 _MAX_TICKS = 1 << 20  # a picosecond; leaves int64 some two simulated seconds at the least, and 10**6 s at DDR5-4800
 
-Pair = tuple[int, int]
 PerCommand = tuple[int, int, int, int, int, int]
+
+
+class Kind(NamedTuple):
+    """What holds for the bursts of one kind, RD or WR, of a stream; gaps in clocks, from first clock to first clock.
+
+    latency: from the command to the end of its data. near, far: gaps between bursts of the stream in different bank
+    groups and in the same. after_x: gaps from earlier commands, in the rank unless the name says otherwise.
+    """
+
+    write: bool
+    clocks: int
+    latency: int
+    near: int
+    far: int
+    after_act_in_bank: int
+    after_read: int
+    after_write: int
+    after_read_in_group: int
+    after_write_in_group: int
 
 
 class Timing(NamedTuple):
     """A standard as the stream engine sees it: all gaps in clocks, from first clock to first clock.
 
-    `x_y` is the gap from X to Y; a pair has the value for a Y or a kind of RD and of WR; `before_prea` and `before_ref`
-    are by earlier command, in the order of COMMANDS. tck is the clock period in ticks, of which there are `ticks` a
-    picosecond, so that both are integers. latency: clocks from a column command to the end of its data. near, far:
-    gaps between bursts of a stream in different bank groups and in the same.
+    `x_y` is the gap from X to Y; `before_prea` and `before_ref` are by earlier command, in the order of COMMANDS. tck
+    is the clock period in ticks, of which there are `ticks` a picosecond, so that both are integers.
     """
 
     bank_groups: int
@@ -45,19 +60,12 @@ class Timing(NamedTuple):
     tck: int
     ticks: int
     interval: int  # from refresh to refresh; 0: none
-    shared_bus: int  # 1 if row and column commands share a bus
+    shared_bus: bool  # by row and column commands
     act_clocks: int
     prea_clocks: int
     ref_clocks: int
-    column_clocks: Pair
-    latency: Pair
-    near: Pair
-    far: Pair
-    act_column: Pair
-    read_column_rank: Pair
-    read_column_group: Pair
-    write_column_rank: Pair
-    write_column_group: Pair
+    reads: Kind
+    writes: Kind
     act_act_bank: int
     act_act_group: int
     act_act_rank: int
@@ -95,18 +103,25 @@ def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
     def get(scope: str, earlier: str, later: str) -> int:
         return gap(standard, scope, earlier, later)
 
-    def columns(scope: str, earlier: str) -> Pair:
-        return get(scope, earlier, "RD"), get(scope, earlier, "WR")
+    def kind_of(name: str, latency: int) -> Kind:
+        near = max(get("rank", name, name), clocks[name])
+        return Kind(
+            write=name == "WR",
+            clocks=clocks[name],
+            latency=latency + standard.timing["nBL"],
+            near=near,
+            far=max(near, get("bank_group", name, name)),
+            after_act_in_bank=get("bank", "ACT", name),
+            after_read=max(get("rank", "RD", name), clocks["RD"]),
+            after_write=max(get("rank", "WR", name), clocks["WR"]),
+            after_read_in_group=get("bank_group", "RD", name),
+            after_write_in_group=get("bank_group", "WR", name),
+        )
 
     def before(later: str) -> PerCommand:
         act, pre, prea, read, write, ref = (get("rank", earlier, later) for earlier in COMMANDS)
         return act, pre, prea, read, write, ref
 
-    def after_clocks(earlier: str, gaps: Pair) -> Pair:
-        return max(gaps[0], clocks[earlier]), max(gaps[1], clocks[earlier])
-
-    reads, writes = after_clocks("RD", columns("rank", "RD")), after_clocks("WR", columns("rank", "WR"))
-    near = reads[0], writes[1]
     windows = [row for row in standard.constraints if row.window > 1]
     refresh = standard.refresh.get("all_bank")
     return Timing(
@@ -117,19 +132,12 @@ def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
         tck=standard.tck_ps.numerator,
         ticks=standard.tck_ps.denominator,
         interval=refresh.interval if refresh else 0,
-        shared_bus=int(any("ACT" in bus and "RD" in bus for bus in standard.busses)),
+        shared_bus=any("ACT" in bus and "RD" in bus for bus in standard.busses),
         act_clocks=clocks["ACT"],
         prea_clocks=clocks["PREA"],
         ref_clocks=clocks["REF"],
-        column_clocks=(clocks["RD"], clocks["WR"]),
-        latency=(standard.read_latency + standard.timing["nBL"], standard.write_latency + standard.timing["nBL"]),
-        near=near,
-        far=(max(near[0], get("bank_group", "RD", "RD")), max(near[1], get("bank_group", "WR", "WR"))),
-        act_column=columns("bank", "ACT"),
-        read_column_rank=reads,
-        read_column_group=columns("bank_group", "RD"),
-        write_column_rank=writes,
-        write_column_group=columns("bank_group", "WR"),
+        reads=kind_of("RD", standard.read_latency),
+        writes=kind_of("WR", standard.write_latency),
         act_act_bank=get("bank", "ACT", "ACT"),
         act_act_group=get("bank_group", "ACT", "ACT"),
         act_act_rank=max(get("rank", "ACT", "ACT"), clocks["ACT"]),

@@ -142,8 +142,8 @@ def test_all_shipped_standards_are_taken(name):
     standard = load_standard(name)
     timing = timing_of(standard, 4, 16)
     assert timing.tck == standard.tck_ps * timing.ticks
-    assert timing.near[0] == max(standard.timing["nCCD_S"], standard.clocks["RD"])
-    assert timing.far[0] == max(standard.timing["nCCD_L"], timing.near[0])
+    assert timing.reads.near == max(standard.timing["nCCD_S"], standard.clocks["RD"])
+    assert timing.reads.far == max(standard.timing["nCCD_L"], timing.reads.near)
     assert timing.interval == standard.timing["nREFI"]
     assert timing.shared_bus == (not standard.family.startswith("HBM"))
 
