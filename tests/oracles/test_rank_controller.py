@@ -1,35 +1,50 @@
 """The per-cycle reference of a rank against cases computed by hand from ndpsim/dram/STREAM_CONTROLLER.md."""
 
+from dataclasses import replace
+
 import pytest
 
-from oracles.rank_controller import Location, RankController, Train, locate, parse_map, trains_of
+from ndpsim.dram.standard import load_standard, with_overrides
+from oracles.rank_controller import RankController
+from oracles.rank_trains import Location, Train, locate, parse_map, trains_of
 
-HERMES = {
-    "nCL": 24, "nCWL": 16, "nBL": 4, "nRCD": 24, "nRP": 24, "nRAS": 52, "nRC": 76, "nRRD_S": 4, "nRRD_L": 6,
-    "nFAW": 26, "nCCD_S": 4, "nCCD_L": 8, "nWR": 24, "nRTP": 12, "nWTR_S": 4, "nWTR_L": 12, "nRFC": 880, "nREFI": 12480,
-}  # fmt: skip
-NO_REFRESH = {**HERMES, "nREFI": 0}
+
+def hermes(**changes):
+    """DDR4 with the timings of Hermes, some of them changed."""
+    timing = {
+        "nCL": 24, "nCWL": 16, "nBL": 4, "nRCD": 24, "nRP": 24, "nRAS": 52, "nRC": 76, "nRRD_S": 4, "nRRD_L": 6,
+        "nFAW": 26, "nCCD_S": 4, "nCCD_L": 8, "nWR": 24, "nRTP": 12, "nWTR_S": 4, "nWTR_L": 12, "nRFC": 880,
+        "nREFI": 12480,
+    }  # fmt: skip
+    return with_overrides(load_standard("DDR4-3200AA"), timing | changes)
+
+
+def without_refresh(standard):
+    return replace(standard, refresh_rows={})
+
+
+HERMES = hermes()
+NO_REFRESH = without_refresh(HERMES)
 TCK = 625
-ORGANIZATION = {"ranks": 4, "bank_groups": 2, "banks": 4, "rows": 131072, "columns": 128}
 SMALL = {"ranks": 2, "bank_groups": 2, "banks": 2, "rows": 4, "columns": 4}
 FAST_MAC = TCK
 ROTATING_MAP = "row bank rank column bank_group"
 BANK_MAP = "row bank_group bank rank column"
 
 
-def rank(timing=NO_REFRESH, ahead=8, depth=16, first_due=0):
-    return RankController(timing, TCK, ORGANIZATION, ahead, depth, first_due)
+def rank(standard=NO_REFRESH, ahead=8, depth=16, first_due=0):
+    return RankController(standard, ahead, depth, first_due)
 
 
 def train(bank_group, bank, row, n=1):
     """A train in one bank."""
-    return Train(tuple(Location(0, bank_group, bank, row, column) for column in range(n)), HERMES["nCCD_L"])
+    return Train(tuple(Location(0, bank_group, bank, row, column) for column in range(n)), 8)
 
 
 def rotating(row, n, first_group=0, bank=0):
     """A train that alternates between the two bank groups."""
     atoms = range(first_group, first_group + n)
-    return Train(tuple(Location(0, atom % 2, bank, row, atom // 2) for atom in atoms), HERMES["nCCD_S"])
+    return Train(tuple(Location(0, atom % 2, bank, row, atom // 2) for atom in atoms), 4)
 
 
 def commands(controller):
@@ -85,9 +100,9 @@ def test_an_atom_outside_of_the_memory_is_refused():
 # Trains
 
 
-def shapes(rows, text, timing=HERMES, rank=0, organization=SMALL):
+def shapes(rows, text, standard=HERMES, rank=0, organization=SMALL, kind="RD"):
     """Of each train: its pace and its bursts as (bank group, bank, row, column)."""
-    trains = trains_of(rows, parse_map(text, organization), organization, timing, rank)
+    trains = trains_of(rows, parse_map(text, organization), organization, standard, kind, rank)
     return [(t.pace, [tuple(burst)[1:] for burst in t.bursts]) for t in trains]
 
 
@@ -112,7 +127,7 @@ def test_rank_bits_below_the_bank_group_do_not_hinder_rotation():
 
 
 def test_bursts_are_alone_where_rotation_is_too_fast_for_a_bank_group():
-    assert shapes([(0, 2)], ROTATING_MAP, {**HERMES, "nCCD_L": 9}) == [(9, [(0, 0, 0, 0)]), (9, [(1, 0, 0, 0)])]
+    assert shapes([(0, 2)], ROTATING_MAP, hermes(nCCD_L=9)) == [(9, [(0, 0, 0, 0)]), (9, [(1, 0, 0, 0)])]
 
 
 def test_a_train_of_any_other_map_stays_in_one_bank():
@@ -122,7 +137,7 @@ def test_a_train_of_any_other_map_stays_in_one_bank():
 
 def test_one_bank_group_takes_the_long_pace():
     one_group = {**SMALL, "bank_groups": 1}
-    assert shapes([(0, 2)], ROTATING_MAP, {**HERMES, "nCCD_S": 8}, organization=one_group) == [
+    assert shapes([(0, 2)], ROTATING_MAP, hermes(nCCD_S=8), organization=one_group) == [
         (8, [(0, 0, 0, 0), (0, 0, 0, 1)])
     ]
 
@@ -165,7 +180,7 @@ def test_a_row_conflict_between_reads_costs_tRAS_tRP_and_tRCD():
 
 
 def test_activates_of_a_bank_keep_tRC():
-    r = rank({**NO_REFRESH, "nRC": 80})
+    r = rank(without_refresh(hermes(nRC=80)))
     r.run_stream([train(0, 0, 5), train(0, 0, 6)], "RD", 0, FAST_MAC)
     assert commands(r)[2:] == ["52 PRE 0.0", "80 ACT 0.0", "104 RD 0.0"]
 
@@ -203,7 +218,7 @@ def test_a_fifth_activate_waits_for_tFAW():
 
 
 def test_a_burst_takes_the_command_bus_before_an_activate():
-    r = rank({**NO_REFRESH, "nFAW": 24})
+    r = rank(without_refresh(hermes(nFAW=24)))
     r.run_stream(FIVE_BANKS, "RD", 0, FAST_MAC)
     assert commands(r)[4:6] == ["24 RD 0.0", "25 ACT 0.2"]
 
@@ -245,7 +260,7 @@ def test_rotating_bursts_are_tCCD_S_apart():
 
 
 def test_a_rotating_train_starts_late_enough_for_its_second_bank():
-    r = rank({**NO_REFRESH, "nRRD_S": 9})
+    r = rank(without_refresh(hermes(nRRD_S=9)))
     r.run_stream([rotating(row=3, n=2)], "RD", 0, FAST_MAC)
     # The second bank allows a read at 9 + 24 = 33, so that the train starts 4 clocks before.
     assert commands(r) == ["0 ACT 0.0", "9 ACT 1.0", "29 RD 0.0", "33 RD 1.0"]
@@ -370,7 +385,7 @@ def test_a_write_after_a_read_leaves_the_data_bus_two_clocks():
 
 
 def test_a_refresh_in_idle_precharges_all_and_comes_tRP_later():
-    r = rank({**HERMES, "nREFI": 3000}, first_due=1000)
+    r = rank(hermes(nREFI=3000), first_due=1000)
     r.run_stream([train(0, 0, 7)], "RD", 0, FAST_MAC)
     r.run_stream([train(0, 0, 7)], "RD", 5000, FAST_MAC)
     assert r.log[2:] == [
@@ -419,7 +434,7 @@ def test_a_refresh_waits_for_write_recovery():
 
 
 def test_refreshes_that_fell_due_meanwhile_follow_one_another():
-    r = rank({**HERMES, "nRFC": 100, "nREFI": 400}, ahead=1, first_due=10)
+    r = rank(hermes(nRFC=100, nREFI=400), ahead=1, first_due=10)
     r.run_stream([train(0, 0, 0, n=128), train(0, 0, 0)], "RD", 0, FAST_MAC)
     # Last burst of the long train at 24 + 127 * 8 = 1040, PREA tRTP later; due were 10, 410, 810 and by 1376 also 1210.
     assert commands(r)[129:] == [
@@ -428,7 +443,7 @@ def test_refreshes_that_fell_due_meanwhile_follow_one_another():
 
 
 def test_a_refresh_due_by_the_end_of_the_last_one_follows_before_any_train():
-    r = rank({**HERMES, "nREFI": 900}, first_due=101)
+    r = rank(hermes(nREFI=900), first_due=101)
     r.run_stream([train(0, 0, 7)], "RD", 100, FAST_MAC)
     r.run_stream([train(0, 0, 7)], "RD", 1000, FAST_MAC)
     # The REFs end at 1056, 1936 and 2816, by when those due at 1001, 1901 and 2801 are owed; 3701 is after 3696.

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from ndpsim.dram.standard import load_standard, with_overrides
 
-PRESETS = ["DDR4-3200AA", "DDR5-4800B", "DDR5-6400B-16Gb_x4", "LPDDR5X-8533", "HBM2E-3200", "HBM3-6400"]
+PRESETS = [
+    "DDR4-3200AA", "DDR4-2400R", "DDR5-4800B", "DDR5-6400B-16Gb_x4", "LPDDR5X-8533", "HBM2E-3200", "HBM3-6400",
+]  # fmt: skip
 KEPT = ("nBL", "nCL", "nCWL", "nRC", "nRTW", "nREFI")  # the data bus, sums, and what is drawn below
 _STANDARDS = {name: load_standard(name) for name in PRESETS}
 
