@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the host memory controller: standards, parameters, address maps and traces.
+"""Hypothesis strategies for the host memory controller: standards, parameters, address maps, traces and NDP bursts.
 
 Memories are small and their refreshes frequent, so that short traces meet row conflicts, full queues and refreshes.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from oracles.host_address_map import place_requests
-from oracles.host_controller import Config, Result, run
+from oracles.host_controller import Config, NdpBurst, Request, Result, run
 
 from ndpsim.dram.standard import Standard, load_standard, standard_names, with_overrides
 
@@ -26,7 +26,8 @@ NOT_SCALED = {"nBL", "nCCD_S", "nCCD_L", "nCCD_R", "nCL", "nCWL", "nRTW", "nRTRS
 class Case:
     """A memory, a controller and a trace; `made_from` is what of the standard is worth reading in a failure.
 
-    `config` holds the parameters of HOST_CONTROLLER.md by name; `arrivals` is None for a trace without arrival cycles.
+    `config` holds the parameters of HOST_CONTROLLER.md by name; `arrivals` is None for a trace without arrival cycles;
+    `ndp` has a sequence for each rank of each channel, or none at all.
     """
 
     standard: Standard = field(repr=False)
@@ -37,12 +38,16 @@ class Case:
     writes: list[bool]
     arrivals: list[int] | None
     afters: list[int]
+    ndp: list[list[NdpBurst]] = field(default_factory=list)
+
+
+def requests_of(case: Case) -> list[Request]:
+    return place_requests(case.standard, case.address_map, case.addresses, case.writes, case.arrivals, case.afters)
 
 
 def run_reference(case: Case) -> Result:
     """Run the per-cycle reference on a case; raise RuntimeError if it does not come to an end."""
-    requests = place_requests(case.standard, case.address_map, case.addresses, case.writes, case.arrivals, case.afters)
-    return run(case.standard, Config(**case.config), requests, CYCLE_LIMIT)
+    return run(case.standard, Config(**case.config), requests_of(case), CYCLE_LIMIT, case.ndp)
 
 
 @st.composite
@@ -60,6 +65,41 @@ def case(draw) -> Case:
     trace = draw(traces(standard, divisor))
     made_from = {"name": name, "divisor": divisor, "interval": interval, **shape}
     return Case(standard, made_from, config, address_map, *trace)
+
+
+@st.composite
+def shared_case(draw) -> Case:
+    """Draw a case whose ranks NDP units share."""
+    host = draw(case())
+    config = host.config | {
+        "ndp_window": draw(st.integers(1, 8)),
+        "ndp_policy": draw(st.sampled_from(["host_first", "ndp_first", "alternate"])),
+    }
+    shape = host.standard.organization
+    pool = st.sampled_from([*draw(st.lists(ndp_sequences(host), min_size=1, max_size=4)), []])
+    ndp = [draw(pool) for _ in range(shape.channels * shape.pseudo_channels * shape.ranks)]
+    return replace(host, config=config, ndp=ndp)
+
+
+@st.composite
+def ndp_sequences(draw, host: Case) -> list[NdpBurst]:
+    """Return 1 to 40 bursts: runs in rows, many of them rows or banks that the host uses, in whichever rank."""
+    shape = host.standard.organization
+    hot = sorted({(request.bank_group, request.bank, request.row) for request in requests_of(host)})
+    bursts: list[NdpBurst] = []
+    for length in draw(st.lists(st.integers(1, 10), min_size=1, max_size=10)):
+        group, bank, row = draw(st.sampled_from(hot))
+        where = draw(st.sampled_from(["hot bank", "hot row", "anywhere"]))
+        if where == "anywhere":
+            group, bank = draw(st.integers(0, shape.bank_groups - 1)), draw(st.integers(0, shape.banks - 1))
+        if where != "hot row":
+            row = draw(st.integers(0, shape.rows - 1))
+        first = draw(st.integers(0, shape.columns - 1))
+        write = {"reads": st.just(False), "writes": st.just(True), "both": st.booleans()}[
+            draw(st.sampled_from(["reads", "writes", "both"]))
+        ]
+        bursts += [NdpBurst(group, bank, row, (first + i) % shape.columns, draw(write)) for i in range(length)]
+    return bursts[:40]
 
 
 @cache

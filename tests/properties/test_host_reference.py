@@ -4,16 +4,9 @@ from collections import defaultdict
 from itertools import pairwise
 
 from hypothesis import given, settings
-from oracles.host_address_map import place_requests
-from properties.host_cases import case, run_reference
+from properties.host_cases import case, requests_of, run_reference, shared_case
 
 READS, WRITES = ("RD", "RDA"), ("WR", "WRA")
-
-
-def requests_of(a_case):
-    return place_requests(
-        a_case.standard, a_case.address_map, a_case.addresses, a_case.writes, a_case.arrivals, a_case.afters
-    )
 
 
 def column_cycles(a_case, result):
