@@ -459,7 +459,7 @@ def test_a_long_train_is_not_interrupted_and_no_refresh_follows_the_last_stream(
     assert len(r.log) == 129
 
 
-def test_no_refresh_with_tREFI_of_zero():
+def test_a_standard_without_an_all_bank_refresh_is_never_refreshed():
     r = rank(NO_REFRESH, first_due=0)
     r.run_stream([train(0, 0, 7)], "RD", 20000, FAST_MAC)
     assert commands(r) == ["20000 ACT 0.0", "20024 RD 0.0"]
