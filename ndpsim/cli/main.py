@@ -22,6 +22,7 @@ COMMANDS = {
     "exec": ("program", "Execute and time a program file."),
     "dram": ("host_memory", "Time a trace of memory requests on a DRAM standard."),
     "check": ("check", "Check a DRAM command log against a standard."),
+    "study": ("study", "Run a study: loaded latency, figures of other DRAM simulators."),
     "trace": ("trace", "Describe or capture activation traces."),
     "list": ("listing", "List what ships with ndpsim."),
 }
