@@ -1,7 +1,7 @@
 """Closed forms, in timing names alone, that a controller meets on every standard: here within one percent.
 
 The refresh factor: every nREFI clocks a rank stops. From its last command on, it waits until its banks may close (nRTP
-after a read, nRAS X
+after a read, nRAS after an ACT), nRP for that, nRFC for REF, and nRCD until data flow again. It works in the rest.
 """
 
 from collections.abc import Mapping
