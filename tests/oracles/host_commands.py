@@ -86,10 +86,9 @@ class History:
         for scope in ("bank", "bank_group", "rank"):
             for place in places(scope, command):
                 self.times[scope, place, command.like].append(cycle)
-        if command.name not in LIKE:
-            for rank in self.ranks:
-                if rank.pseudo_channel == command.rank.pseudo_channel and rank != command.rank:
-                    self.times["other_rank", rank, command.name].append(cycle)
+        for rank in self.ranks:  # RDN and WRN by names that no rule of this scope has
+            if rank.pseudo_channel == command.rank.pseudo_channel and rank != command.rank:
+                self.times["other_rank", rank, command.name].append(cycle)
         for bus in self.busses_of(command):
             self.busy_until[bus] = cycle + self.standard.clocks[command.like]
 

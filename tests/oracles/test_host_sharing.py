@@ -81,6 +81,29 @@ def test_the_policy_says_whose_row_a_bank_opens_next(policy, commands):
     assert kinds(result) == "conflict"
 
 
+def test_under_ndp_first_the_host_closes_no_row_of_a_bank_with_offered_bursts():
+    bursts = [burst(column=i) for i in range(4)]
+    # The host's PRE would be legal in 11, between RDNs.
+    result = simulate(request(row=1), ndp=[bursts], ndp_policy="ndp_first")
+    assert sent(result) == "0 ACT, 4 RDN, 8 RDN, 12 RDN, 16 RDN, 19 PRE, 22 ACT, 26 RD"
+
+
+def test_under_host_first_ndp_closes_no_row_of_a_bank_that_the_active_queue_wants():
+    reads = [request(column=i) for i in range(3)]
+    bursts = [burst(group=1), burst(row=1)]
+    # The second burst is offered from 5 on; NDP's PRE is legal in 13, between RDs.
+    result = simulate(*reads, ndp=[bursts], ndp_window=1)
+    assert sent(result) == "0 ACT, 2 ACT, 4 RDN, 6 RD, 10 RD, 14 RD, 17 PRE, 20 ACT, 24 RDN"
+    result = simulate(*reads, ndp=[bursts], ndp_window=1, ndp_policy="alternate")
+    assert sent(result) == "0 ACT, 2 ACT, 4 RDN, 6 RD, 10 RD, 13 PRE, 16 ACT, 20 RDN, 24 PRE, 27 ACT, 31 RD"
+    assert kinds(result) == "miss hit conflict"
+
+
+def test_ndp_column_commands_go_before_its_older_precharges():
+    result = simulate(ndp=[[burst(), burst(row=1), burst(bank=1)]])
+    assert sent(result) == "0 ACT, 3 ACT, 4 RDN, 8 RDN, 9 PRE, 12 ACT, 16 RDN"  # 8: nCCD_L, and nRAS of the first ACT
+
+
 @pytest.mark.parametrize(
     ("policy", "commands", "ranks"),
     [
@@ -155,6 +178,16 @@ def test_a_refresh_goes_before_ndp_and_holds_its_rank_only(policy):
     assert result.ndp[1] == [4, 8]
     result = simulate(standard=ndp_refreshed(32), refresh="all_bank", ndp=[[], eight[:4]], ndp_policy=policy)
     assert sent(result) == "0 ACT, 4 RDN, 8 RDN, 12 RDN, 16 REF, 16 RDN"
+
+
+def test_no_ndp_command_goes_to_a_held_bank():
+    bursts = [*(burst(column=i) for i in range(5)), burst(row=1)]
+    result = simulate(standard=ndp_refreshed(60), refresh="all_bank", ndp=[bursts, []])
+    # The last RDN could go in 30, when the refresh of rank 0 begins; PREA waits nRAS.
+    assert [entry[:2] for entry in result.log if entry[4] == 0] == [
+        (0, "ACT"), *((cycle, "RDN") for cycle in range(4, 21, 4)), (23, "PRE"), (26, "ACT"),
+        (34, "PREA"), (37, "REF"), (57, "ACT"), (61, "RDN"),
+    ]  # fmt: skip
 
 
 def test_a_refresh_may_be_postponed_for_ndp_bursts():
