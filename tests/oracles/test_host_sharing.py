@@ -95,8 +95,8 @@ def test_under_host_first_ndp_closes_no_row_of_a_bank_that_the_active_queue_want
     result = simulate(*reads, ndp=[bursts], ndp_window=1)
     assert sent(result) == "0 ACT, 2 ACT, 4 RDN, 6 RD, 10 RD, 14 RD, 17 PRE, 20 ACT, 24 RDN"
     result = simulate(*reads, ndp=[bursts], ndp_window=1, ndp_policy="alternate")
-    assert sent(result) == "0 ACT, 2 ACT, 4 RDN, 6 RD, 10 RD, 13 PRE, 16 ACT, 20 RDN, 24 PRE, 27 ACT, 31 RD"
-    assert kinds(result) == "miss hit conflict"
+    assert sent(result) == "0 ACT, 2 ACT, 4 RDN, 6 RD, 10 PRE, 13 ACT, 17 RDN, 21 PRE, 24 ACT, 28 RD, 32 RD"
+    assert kinds(result) == "miss conflict hit"
 
 
 def test_ndp_column_commands_go_before_its_older_precharges():
