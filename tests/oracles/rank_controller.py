@@ -50,10 +50,14 @@ class Stream:
     taken_up: int = 0  # trains 0 .. taken_up - 1 have been taken up
     train: int = 0  # the column engine's train,
     burst: int = 0  # and its next burst there
-    burst_0_cycle: list[int] = field(default_factory=list)  # of every train that was started
     row_commands_end: dict[int, int] = field(default_factory=dict)  # of a train: the clock after those issued for it
     last_burst: int = NEVER
     finished_ps: Fraction | None = None  # f of the last burst issued
+
+    @property
+    def started(self) -> int:
+        """How many trains have had their burst 0."""
+        return self.train + (self.burst > 0)
 
     @property
     def issued(self) -> bool:
@@ -164,8 +168,7 @@ class RankController:
         """Take up every train that may be taken up in this clock."""
         while stream.taken_up < len(stream.trains):
             index = stream.taken_up
-            before = index - self.ahead
-            if before >= 0 and (before >= len(stream.burst_0_cycle) or stream.burst_0_cycle[before] >= self.now):
+            if index - self.ahead >= stream.started:  # no burst of this clock has been issued yet
                 return
             train = stream.trains[index]
             for bank in train.banks:
@@ -254,8 +257,6 @@ class RankController:
             arrival_ps = (self.now + self.latency["RD"]) * self.tck
             before_ps = arrival_ps if stream.finished_ps is None else stream.finished_ps
             stream.finished_ps = max(arrival_ps, before_ps) + stream.service_ps
-        if stream.burst == 0:
-            stream.burst_0_cycle.append(self.now)
         stream.burst += 1
         if stream.burst == len(train.bursts):
             stream.train, stream.burst = stream.train + 1, 0
