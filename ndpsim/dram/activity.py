@@ -22,7 +22,8 @@ class RankActivity:
     """What one rank (of one pseudo-channel) did: each an int, or int64 arrays of one shape for many ranks.
 
     activates; reads and writes: bursts, with or without auto precharge; refreshes: REF; bank_refreshes: REFsb and
-    REFpb; open_clocks: with at least one bank open, from its ACT to the PRE, PREA, RDA or WRA; clocks: all.
+    REFpb; open_clocks: with at least one bank open, from its ACT to the PRE, PREA, RDA or WRA; clocks: all; bank_reads
+    and bank_writes: bursts between a bank and a unit at it, which stay inside the device.
     """
 
     activates: Counts
@@ -32,6 +33,8 @@ class RankActivity:
     bank_refreshes: Counts
     open_clocks: Counts
     clocks: Counts
+    bank_reads: Counts = 0
+    bank_writes: Counts = 0
 
 
 def activity_of_log(log: CommandLog, standard: Standard, begin: int = 0, end: int | None = None) -> RankActivity:
@@ -52,6 +55,7 @@ def activity_of_log(log: CommandLog, standard: Standard, begin: int = 0, end: in
     def count(*names: str) -> npt.NDArray[np.int64]:
         return np.bincount(rank[_among(command, *names)], minlength=ranks)
 
+    banks = standard.organization.bank_groups * standard.organization.banks
     bank = (log.bank_group[order].astype(np.int64) << 16) + log.bank[order]
     return RankActivity(
         activates=count("ACT"),
@@ -61,6 +65,8 @@ def activity_of_log(log: CommandLog, standard: Standard, begin: int = 0, end: in
         bank_refreshes=count("REFsb", "REFpb"),
         open_clocks=_open_clocks(rank, ranks, cycle, command, bank, begin, end),
         clocks=np.full(ranks, end - begin, np.int64),
+        bank_reads=count("RDab") * banks,
+        bank_writes=count("WRab") * banks,
     )
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
+from ndpsim.dram.activity import RankActivity
 from ndpsim.dram.bank_kernel import COUNTERS, N_TRAINS, BanksState, new_banks, power_of, run_banks
+from ndpsim.dram.energy import DramEnergy, dram_energy
 from ndpsim.dram.log import FIELDS, CommandLog
 from ndpsim.dram.rank_state import FREE, LOG_COLUMNS, Log, no_log
 from ndpsim.dram.standard import Standard
@@ -25,10 +27,28 @@ _MAX_CLOCKS = 1 << 40
 class BankRun:
     """One stream: clocks from start to end, its end in picoseconds (both rounded up), counts of commands, the log."""
 
+    standard: Standard
     cycles: int
     end_ps: int
     counters: dict[str, int]
     log: CommandLog | None
+
+    def energy(self, scale: str = "maximum") -> DramEnergy:
+        """Return the energy of the rank; rows count as open all the time but for refreshes, an upper bound."""
+        organization, timing, count = self.standard.organization, self.standard.timing, self.counters
+        banks = organization.bank_groups * organization.banks
+        activity = RankActivity(
+            activates=count["ACT"],
+            reads=0,
+            writes=0,
+            refreshes=count["REF"],
+            bank_refreshes=0,
+            open_clocks=max(self.cycles - count["REF"] * (timing["nRP"] + timing["nRFC"]), 0),
+            clocks=self.cycles,
+            bank_reads=count["RDab"] * banks,
+            bank_writes=count["WRab"] * banks,
+        )
+        return dram_energy(self.standard, activity, scale)
 
 
 class LockstepBanks:
@@ -84,7 +104,7 @@ class LockstepBanks:
         self.now = max(-(-ticks // t.tck), int(self._state.scalars[FREE]))
         counters = dict(zip(COUNTERS, (self._state.counters - before).tolist(), strict=True))
         commands_log = _command_log(records, self.standard) if log else None
-        return BankRun(-(-ticks // t.tck) - start, -(-ticks // t.ticks), counters, commands_log)
+        return BankRun(self.standard, -(-ticks // t.tck) - start, -(-ticks // t.ticks), counters, commands_log)
 
     def _trains(self, rows: Sequence[int] | NDArray[np.integer], columns: int | npt.ArrayLike) -> NDArray[np.int64]:
         """Return int64[trains, 2]: row, and number of columns."""

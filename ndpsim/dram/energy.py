@@ -3,7 +3,9 @@
 One formula serves all standards. An activate (with its precharge) is what the I0 loop draws beyond standby with one
 bank open: I2N + (I3N - I2N) / banks open in the I3N loop. The classic formula takes I3N itself; as most sheets
 measure that with all banks open, it subtracts too much, and on DDR5 it comes out negative. Active standby costs I3N
-whenever at least one bank of the rank is open, so that few open banks are charged as many: an upper bound.
+whenever at least one bank of the rank is open, so that few open banks are charged as many: an upper bound. A burst
+between a bank and a unit at it costs what it costs inside the device on its way to the pins, an upper bound as well,
+and nothing on the bus.
 """
 
 import math
@@ -83,8 +85,8 @@ def dram_energy(standard: Standard, activity: RankActivity, scale: str = "maximu
     clock_mw = float(standard.tck_ps) * 1e-15  # joules of one milliwatt in one clock
     return DramEnergy(
         activate=activity.activates * (event.activate_pj * 1e-12),
-        read=activity.reads * (event.read_pj * 1e-12),
-        write=activity.writes * (event.write_pj * 1e-12),
+        read=(activity.reads + activity.bank_reads) * (event.read_pj * 1e-12),
+        write=(activity.writes + activity.bank_writes) * (event.write_pj * 1e-12),
         refresh=activity.refreshes * (event.refresh_pj * 1e-12)
         + activity.bank_refreshes * (event.bank_refresh_pj * 1e-12),
         precharged_standby=(activity.clocks - activity.open_clocks) * (event.precharged_mw * clock_mw),

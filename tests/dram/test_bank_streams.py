@@ -8,7 +8,9 @@ is at 114.
 import numpy as np
 import pytest
 
+from ndpsim.dram.activity import activity_of_log
 from ndpsim.dram.bank_stream import LockstepBanks, bank_stream
+from ndpsim.dram.energy import dram_energy, event_energy
 from ndpsim.dram.log import COMMANDS
 from ndpsim.dram.standard import load_standard, with_overrides
 from ndpsim.errors import InputError
@@ -210,3 +212,15 @@ def test_a_stream_cannot_start_before_the_one_before_is_over():
 def test_refreshes_that_would_never_end_are_refused():
     with pytest.raises(InputError, match="refresh: expected an interval longer than a refresh"):
         LockstepBanks(with_overrides(DDR4, {"nREFI": 560}))
+
+
+def test_energy_counts_a_burst_of_every_bank_and_nothing_on_the_bus():
+    run = bank_stream(DDR4, [1, 2], 8, log=True)
+    event = event_energy(DDR4)
+    energy = run.energy()
+    assert energy.activate == pytest.approx(32 * event.activate_pj * 1e-12)
+    assert energy.read == pytest.approx(16 * 16 * event.read_pj * 1e-12)
+    assert energy.write == energy.io == 0.0
+    logged = dram_energy(DDR4, activity_of_log(run.log, DDR4)).summary()
+    assert logged["read"] == pytest.approx(energy.read) and logged["activate"] == pytest.approx(energy.activate)
+    assert logged["total"] == pytest.approx(energy.total, rel=0.1)
