@@ -5,10 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from properties.host_cases import case, run_reference
+from properties.host_cases import Case, case, run_reference
 
+from ndpsim.dram.address_map import HOST_MAP
 from ndpsim.dram.host import HostConfig, HostController
 from ndpsim.dram.log import COMMANDS
+from ndpsim.dram.standard import load_standard
+from ndpsim.dram.synthetic import synthetic
 from ndpsim.dram.trace import array_trace
 
 
@@ -66,3 +69,22 @@ def test_how_the_trace_is_cut_into_blocks_changes_nothing(a_case):
 @given(case())
 def test_engine_and_reference_agree_on_many_cases(a_case):
     agree(a_case)
+
+
+@pytest.mark.parametrize("name", ["sequential", "random", "mixed", "row-hit", "chase"])
+@pytest.mark.parametrize("standard_name", ["DDR4-3200AA", "DDR5-4800B", "HBM3-6400"])
+def test_engine_and_reference_agree_on_real_memories_with_default_parameters(name, standard_name):
+    standard = load_standard(standard_name, ranks=2, channels=1)
+    (requests,) = synthetic(name, 600, standard).blocks()
+    agree(
+        Case(
+            standard=standard,
+            made_from={"name": standard_name},
+            config={},
+            address_map=HOST_MAP,
+            addresses=requests.address.tolist(),
+            writes=requests.write.astype(bool).tolist(),
+            arrivals=None,
+            afters=requests.after.tolist(),
+        )
+    )
