@@ -53,6 +53,22 @@ _DELAY_S = 1.0
     help="Kind of refresh; the standard must have it.",
 )
 @click.option("--postpone", default=0, show_default=True, help="Refreshes that may be postponed.")
+@click.option(
+    "--ndp",
+    "ndp_bytes",
+    type=int,
+    metavar="BYTES_PER_RANK",
+    help="Meanwhile, the NDP unit of every rank reads so many bytes, in consecutive bursts from the upper half of the"
+    " rank's rows. Both sides are also timed alone.",
+)
+@click.option(
+    "--ndp-policy",
+    type=click.Choice(["host_first", "ndp_first", "alternate"]),
+    default="host_first",
+    show_default=True,
+    help="Who goes first in a rank.",
+)
+@click.option("--ndp-window", default=16, show_default=True, help="NDP bursts of a rank that are looked at.")
 @set_option
 @click.option("--threads", type=click.IntRange(min=1), help="Channels to simulate at once.  [default: one a core]")
 @click.option("--log", type=click.Path(path_type=Path), help="Write all DRAM commands (HDF5).")
@@ -64,6 +80,7 @@ def dram_command(
     ranks: int | None,
     channels: int | None,
     overrides: tuple[str, ...],
+    ndp_bytes: int | None,
     threads: int | None,
     log: Path | None,
     as_json: bool,
@@ -85,7 +102,9 @@ def dram_command(
         raise InputError("--standard: expected a name of `ndpsim dram --list`, found none")
 
     from ndpsim.dram.address_map import host_map
-    from ndpsim.dram.host import HostConfig, simulate
+    from ndpsim.dram.host import HostConfig, HostResult, simulate
+    from ndpsim.dram.ndp_bursts import upper_rows
+    from ndpsim.dram.request import Trace
     from ndpsim.dram.standard import load_standard, with_overrides
 
     judged = with_overrides(load_standard(standard, ranks=ranks, channels=channels), timings(overrides))
@@ -93,6 +112,8 @@ def dram_command(
     requests = _open(trace, judged, decoder)
     if requests.length == 0:
         raise InputError(f"{trace}: expected at least one request, found none")
+    ndp = None if ndp_bytes is None else upper_rows(judged, ndp_bytes)
+    controller = HostConfig(**config)
     interrupted = Event()
     began = time.perf_counter()
     with progress("requests", requests.length, _DELAY_S) as update:
@@ -102,11 +123,22 @@ def dram_command(
                 raise KeyboardInterrupt
             update(completed=count)
 
-        result = interruptible(
-            lambda: simulate(requests, judged, HostConfig(**config), log=log, threads=threads, progress=entered),
-            stop=interrupted.set if log else None,
-        )
-    record = {"trace": trace, "map": decoder.text, **result.summary(), "wall_s": time.perf_counter() - began}
+        def run(trace: Trace, ndp: Any = None, log: Path | None = None) -> HostResult:
+            return simulate(trace, judged, controller, ndp=ndp, log=log, threads=threads, progress=entered)
+
+        def run_all() -> list[HostResult]:
+            results = [run(requests, ndp, log)]
+            if ndp is not None:
+                results += [run(requests), run(Trace(0, False, False, lambda size: iter(())), ndp)]
+            return results
+
+        result, *alone = interruptible(run_all, stop=interrupted.set if log else None)
+    record = {"trace": trace, "map": decoder.text, **result.summary()}
+    if alone:
+        host, units = (one.summary() for one in alone)
+        record["alone"] = {name: host[name] for name in ("cycles", "bandwidth_gb_per_s", "read_latency_clocks")}
+        record["ndp"]["alone"] = units["ndp"]
+    record["wall_s"] = time.perf_counter() - began
     if as_json:
         print_json(record)
     else:
@@ -155,7 +187,25 @@ def _print(record: dict[str, Any]) -> None:
         ("energy basis", record["energy_note"]),
         ("wall time", quantity(record["wall_s"], "s")),
     ]
+    if "ndp" in record:
+        rows[-1:-1] = _of_ndp(record)
     print_table("", rows)
+
+
+def _of_ndp(record: dict[str, Any]) -> list[tuple[str, str]]:
+    ndp = record["ndp"]
+    rates, alone = ndp["bandwidth_gb_per_s"], ndp["alone"]["bandwidth_gb_per_s"]
+    host, host_alone = record["bandwidth_gb_per_s"], record["alone"]["bandwidth_gb_per_s"]
+    latency, latency_alone = record["read_latency_clocks"]["mean"], record["alone"]["read_latency_clocks"]["mean"]
+    return [
+        ("host alone", f"{host_alone:.2f} GB/s, read latency {latency_alone:.0f}"),
+        ("host loses", f"{percent(1 - host / host_alone)} of its bandwidth, {latency - latency_alone:+.0f} clocks"),
+        ("NDP of each rank", ", ".join(f"{rate:.2f}" for rate in rates) + " GB/s"),
+        ("NDP alone", ", ".join(f"{rate:.2f}" for rate in alone) + " GB/s"),
+        ("NDP loses", f"{percent(1 - sum(rates) / sum(alone))} of its bandwidth"),
+        ("NDP row buffer", f"{sum(ndp['row_hits'])} hits of {sum(ndp['bursts'])} bursts"),
+        ("all done", f"after {record['end']} clocks"),
+    ]
 
 
 def _counted(record: dict[str, Any], level: str) -> str:

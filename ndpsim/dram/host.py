@@ -4,10 +4,11 @@
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,10 +37,15 @@ from ndpsim.dram.host_state import (
     Policy,
     new_channels,
 )
-from ndpsim.dram.log import CommandLog, LogWriter
+from ndpsim.dram.log import Bus, CommandLog, LogWriter
+from ndpsim.dram.ndp_bursts import NdpBursts
 from ndpsim.dram.request import BLOCK, MAX_AFTER, Requests, Trace
+from ndpsim.dram.shared_state import MAX_NDP_WINDOW, NDP_POLICIES
 from ndpsim.dram.standard import Standard
 from ndpsim.errors import InputError
+
+if TYPE_CHECKING:
+    from ndpsim.dram.shared import SharedRanks
 
 ROW_POLICIES = ("open", "closed", "timeout")
 MAX_CLOCKS = 1 << 40
@@ -61,6 +67,8 @@ class HostConfig:
     starvation: int = 4096
     refresh: str = "all_bank"
     postpone: int = 0
+    ndp_window: int = 16
+    ndp_policy: str = "host_first"
     address_map: str | None = None
 
 
@@ -81,6 +89,9 @@ def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, d
         if not faults:
             number("low", 0, config.high - 1)
     number("starvation", 1, MAX_STARVATION)
+    number("ndp_window", 1, MAX_NDP_WINDOW)
+    if config.ndp_policy not in NDP_POLICIES:
+        faults.append(f"ndp_policy: expected one of {', '.join(NDP_POLICIES)}, found {config.ndp_policy!r}")
     if config.row_policy not in ROW_POLICIES:
         faults.append(f"row_policy: expected one of {', '.join(ROW_POLICIES)}, found {config.row_policy!r}")
     elif config.row_policy == "timeout":
@@ -129,7 +140,8 @@ class HostController:
 
     `timed`: requests have arrival cycles; `dependent`: some may wait for others. `log` is called with piece
     after piece of the command log, in order of time. `threads`: at most so many channels at once (None: one a
-    core); channels with dependencies between them run in one thread.
+    core); channels with dependencies between them run in one thread. `ndp`: what NDP units do in the ranks meanwhile,
+    an entry for each rank of each channel in the order channel, pseudo-channel, rank.
     """
 
     def __init__(
@@ -141,6 +153,7 @@ class HostController:
         dependent: bool = False,
         log: Append | None = None,
         threads: int | None = None,
+        ndp: Sequence[NdpBursts | None] | None = None,
     ) -> None:
         self.standard = standard
         self.config = config or HostConfig()
@@ -151,7 +164,9 @@ class HostController:
         self._state = new_channels(self._rules, self._policy, self.channels)
         self._threads = min(threads or os.cpu_count() or 1, self.channels)
         self._together = dependent and self.channels > 1
-        self._log = HostLog(standard, self.config.refresh, log) if log else None
+        self._shared = self._share(ndp)
+        bus: Bus = "channel" if self._shared is None else "shared"
+        self._log = HostLog(standard, self.config.refresh, log, bus) if log else None
         self._records = np.zeros((self.channels, _LOG_RECORDS if log else 0, len(RECORD)), np.int64)
         self._block, self._bounds = place(self._decoder, Requests(*np.zeros((4, 0), np.int64)), 0, self.channels)
         self._done = np.empty(0, np.int64)
@@ -176,7 +191,17 @@ class HostController:
     def finish(self) -> HostResult:
         """Serve all that is left and return what the run was."""
         self._run(final=True)
-        return HostResult.of(self.standard, self.config, self._state, self._policy.sets)
+        ndp = self._shared.result() if self._shared else None
+        return HostResult.of(self.standard, self.config, self._state, self._policy.sets, ndp)
+
+    def _share(self, ndp: Sequence[NdpBursts | None] | None) -> "SharedRanks | None":
+        """Return what runs the channels if NDP units use their ranks as well; its kernels are loaded only then."""
+        if ndp is None:
+            return None
+        from ndpsim.dram.shared import SharedRanks
+
+        shared = SharedRanks(self.standard, ndp, self.config.ndp_policy, self.config.ndp_window)
+        return shared if shared.bursts else None
 
     def _remember(self) -> None:
         """Keep when those requests were done on which coming ones may depend; -1 where that is not known yet."""
@@ -206,13 +231,15 @@ class HostController:
         self._drain(final=final)
 
     def _run_one(self, channel: int, final: bool) -> int:
-        why: int = run_channel(self._state, channel, self._block, self._bounds, final, self._records, self._done)
+        run = run_channel if self._shared is None else self._shared.run_channel
+        why: int = run(self._state, channel, self._block, self._bounds, final, self._records, self._done)
         assert why in (DONE, NEEDS_REQUESTS, LOG_FULL)
         return why
 
     def _run_together(self, final: bool) -> bool:
         """Return whether there is more to do once the log has been emptied."""
-        why: int = run_together(self._state, self._block, self._bounds, final, self._records, self._done)
+        run = run_together if self._shared is None else self._shared.run_together
+        why: int = run(self._state, self._block, self._bounds, final, self._records, self._done)
         return why == LOG_FULL
 
     def _drain(self, *, final: bool) -> None:
@@ -228,19 +255,22 @@ def simulate(
     standard: Standard,
     config: HostConfig | None = None,
     *,
+    ndp: Sequence[NdpBursts | None] | None = None,
     log: Path | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> HostResult:
     """Run a trace and return cycles, counts, latencies and energy.
 
-    `log`: write all commands to this HDF5 file, whole or not at all. `progress` is told now and then how many requests
-    have entered. Raises InputError for a trace or a configuration that is not sound.
+    `ndp`: what NDP units do in the ranks meanwhile, an entry for each rank of each channel in the order channel,
+    pseudo-channel, rank; None for a rank whose unit rests. `log`: write all commands to this HDF5 file, whole or not at
+    all. `progress` is told now and then how many requests have entered. Raises InputError for a trace, a configuration
+    or NDP bursts that are not sound.
     """
 
     def run(append: Append | None) -> HostResult:
         controller = HostController(
-            standard, config, timed=trace.timed, dependent=trace.dependent, log=append, threads=threads
+            standard, config, timed=trace.timed, dependent=trace.dependent, log=append, threads=threads, ndp=ndp
         )
         for requests in trace.blocks(_DEPENDENT_BLOCK if trace.dependent else BLOCK):
             controller.feed(requests)
@@ -250,5 +280,6 @@ def simulate(
 
     if log is None:
         return run(None)
-    with LogWriter(log, standard=standard.name, bus="channel") as writer:
+    shared = any(bursts is not None and len(bursts.row) > 0 for bursts in ndp or ())
+    with LogWriter(log, standard=standard.name, bus="shared" if shared else "channel") as writer:
         return run(writer.append)

@@ -115,11 +115,16 @@ def _raise(m: Ints, at: int, cycle: int) -> None:
 
 
 @merged
-def _raise_ranks(m: Ints, command: int, r: int, cycle: int) -> None:
-    """Apply a command's rows for its rank and for the other ranks on the same data bus."""
+def _raise_rank(m: Ints, command: int, r: int, cycle: int) -> None:
+    """Apply a command's rows for its rank."""
     first = FIRST + command * 3 + 2
     for k in range(ROWS + 2 * m[first], ROWS + 2 * m[first + 1], 2):
         _raise(m, r + RANK_READY + m[k], cycle + m[k + 1])
+
+
+@merged
+def _raise_others(m: Ints, command: int, r: int, cycle: int) -> None:
+    """Apply a command's rows for the other ranks on the same data bus."""
     ranks = m[RANKS_PER_BUS]
     if ranks > 1:
         begin = r - m[r + RANK_NUMBER] % ranks * RANK_SIZE
@@ -161,18 +166,25 @@ def _raise_window(m: Ints, window: int, b: int, cycle: int) -> None:
 
 
 @merged
-def raise_bank(m: Ints, command: int, b: int, cycle: int) -> None:
-    """Apply the rows of a command that goes to one bank."""
+def raise_own(m: Ints, command: int, b: int, cycle: int) -> None:
+    """Apply the rows of a command that goes to one bank, except those for other ranks."""
     first = FIRST + command * 3
     number, group = m[b + INDEX], m[b + GROUP_FIRST]
     for k in range(ROWS + 2 * m[first], ROWS + 2 * m[first + 1], 2):
         _raise(m, READY + m[k] * MAX_BANKS + number, cycle + m[k + 1])
     for k in range(ROWS + 2 * m[first + 1], ROWS + 2 * m[first + 2], 2):
         _raise_banks(m, group, group + m[GROUP_BANKS], m[k], cycle + m[k + 1])
-    _raise_ranks(m, command, m[b + RANK], cycle)
+    _raise_rank(m, command, m[b + RANK], cycle)
     for window in range(m[N_WINDOWS]):
         if m[WINDOWS + 8 * window] == command:
             _raise_window(m, window, b, cycle)
+
+
+@merged
+def raise_bank(m: Ints, command: int, b: int, cycle: int) -> None:
+    """Apply all rows of a command that goes to one bank."""
+    raise_own(m, command, b, cycle)
+    _raise_others(m, command, m[b + RANK], cycle)
 
 
 @merged
@@ -184,41 +196,53 @@ def _closed(m: Ints, r: int, banks: int, cycle: int) -> None:
 
 
 @merged
-def activate(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
-    """Open the row that a request needs."""
+def open_row(m: Ints, log: Ints, b: int, row: int, cycle: int) -> None:
+    """Activate a row, on whatever command bus."""
     r = m[b + RANK]
-    m[b + ROW] = m[at + SLOT_ROW]
+    m[b + ROW] = row
     m[b + USED] = cycle
-    m[at + EFFORT] |= 1
     if m[r + OPEN_BANKS] == 0:
         m[r + OPEN_SINCE] = cycle
     m[r + OPEN_BANKS] += 1
     m[r + ISSUED + ACT] += 1
-    _occupy(m, ACT, cycle)
     raise_bank(m, ACT, b, cycle)
-    record(m, log, cycle, ACT, m[b + INDEX], m[b + ROW], NONE)
+    record(m, log, cycle, ACT, m[b + INDEX], row, NONE)
     find_hit(m, b, m[b + HEAD + m[MODE]])
     place(m, b)
 
 
-@borrowing
-def precharge(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
-    """Close a bank, on behalf of a request or (NONE) of a policy."""
+@merged
+def close_row(m: Ints, log: Ints, b: int, cycle: int) -> None:
+    """Precharge a bank, on whatever command bus."""
     r = m[b + RANK]
     m[b + ROW] = NONE
     m[b + HIT] = NONE
-    if at >= 0:
-        m[at + EFFORT] |= 2
     _closed(m, r, 1, cycle)
     m[r + ISSUED + PRE] += 1
-    _occupy(m, PRE, cycle)
     raise_bank(m, PRE, b, cycle)
     record(m, log, cycle, PRE, m[b + INDEX], NONE, NONE)
     place(m, b)
 
 
+@merged
+def activate(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
+    """Open the row that a request needs."""
+    m[at + EFFORT] |= 1
+    _occupy(m, ACT, cycle)
+    open_row(m, log, b, m[at + SLOT_ROW], cycle)
+
+
 @borrowing
-def _wanted_again(m: Ints, b: int, at: int) -> bool:
+def precharge(m: Ints, log: Ints, b: int, at: int, cycle: int) -> None:
+    """Close a bank, on behalf of a request or (NONE) of a policy."""
+    if at >= 0:
+        m[at + EFFORT] |= 2
+    _occupy(m, PRE, cycle)
+    close_row(m, log, b, cycle)
+
+
+@borrowing
+def wanted_again(m: Ints, b: int, at: int) -> bool:
     """Tell whether a queued request other than `at` is for the row that is open in the bank."""
     for queue in range(2):
         other = m[b + HEAD + queue]
@@ -256,13 +280,10 @@ def count_done(m: Ints, queue: int, start: int, done: int, effort: int) -> None:
 
 
 @merged
-def column(m: Ints, log: Ints, done: Ints, queue: int, at: int, cycle: int) -> None:
-    """Issue the column command of a queued request."""
+def send_column(m: Ints, log: Ints, done: Ints, queue: int, command: int, at: int, cycle: int) -> None:
+    """Issue this column command, with auto precharge or without, for a queued request."""
     b = m[at + BANK]
     r = m[b + RANK]
-    command = RD + queue
-    if m[ROW_POLICY] == 1 and not _wanted_again(m, b, at):
-        command = RDA + queue
     ends = cycle + m[READ_CLOCKS + queue]
     count_done(m, queue, m[at + START], ends, m[at + EFFORT])
     if m[DEPENDENT] == 1 and m[at + NUMBER] >= m[ORIGIN]:
@@ -281,6 +302,15 @@ def column(m: Ints, log: Ints, done: Ints, queue: int, at: int, cycle: int) -> N
     elif m[b + HIT] == at:
         find_hit(m, b, m[at + NEXT])
     place(m, b)
+
+
+@merged
+def column(m: Ints, log: Ints, done: Ints, queue: int, at: int, cycle: int) -> None:
+    """Issue the column command of a queued request."""
+    command = RD + queue
+    if m[ROW_POLICY] == 1 and not wanted_again(m, m[at + BANK], at):
+        command = RDA + queue
+    send_column(m, log, done, queue, command, at, cycle)
 
 
 @borrowing
@@ -310,7 +340,8 @@ def precharge_all(m: Ints, log: Ints, r: int, cycle: int) -> None:
     _closed(m, r, m[r + OPEN_BANKS], cycle)
     m[r + ISSUED + PREA] += 1
     _occupy(m, PREA, cycle)
-    _raise_ranks(m, PREA, r, cycle)
+    _raise_rank(m, PREA, r, cycle)
+    _raise_others(m, PREA, r, cycle)
     record(m, log, cycle, PREA, m[r + RANK_NUMBER], NONE, NONE)
 
 
@@ -320,7 +351,8 @@ def refresh(m: Ints, log: Ints, r: int, cycle: int) -> None:
     number = m[r + RANK_NUMBER]
     command = REF
     if m[SETS] == 0:
-        _raise_ranks(m, REF, r, cycle)
+        _raise_rank(m, REF, r, cycle)
+        _raise_others(m, REF, r, cycle)
     else:
         command = REFSET
     _occupy(m, command, cycle)

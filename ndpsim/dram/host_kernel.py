@@ -87,7 +87,7 @@ REFRESH, TO_ACTIVATE, TO_PRECHARGE, TO_CLOSE = range(4)
 
 
 @merged
-def _entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> int:
+def entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> int:
     """Return the first cycle in which the next request can enter as things stand, FOREVER if they must change first."""
     queue = block[i, R_WRITE]
     if m[READS + queue] >= m[READ_QUEUE + queue] and not forwarded:
@@ -104,7 +104,8 @@ def _entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycl
 
 
 @merged
-def _enter(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> None:
+def enter(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> None:
+    """Let the next request enter: queue it, or forward a queued write to it."""
     start = block[i, R_ARRIVAL] if m[TIMED] == 1 else cycle
     m[TAKEN] = i + 1
     m[ENTERED] += 1
@@ -119,7 +120,7 @@ def _enter(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int
 
 
 @borrowing
-def _set_is_wanted(m: Ints, r: int) -> bool:
+def set_is_wanted(m: Ints, r: int) -> bool:
     """Tell whether a queued request is for the banks that the rank refreshes next."""
     if m[SETS] == 0:
         return m[r + QUEUED] > 0
@@ -142,7 +143,7 @@ def _begin_refreshes(m: Ints, cycle: int) -> None:
             again = min(again, m[r + DUE])
             continue
         owed = (cycle - m[r + DUE]) // m[INTERVAL] + 1
-        if owed > m[POSTPONE] or not _set_is_wanted(m, r):
+        if owed > m[POSTPONE] or not set_is_wanted(m, r):
             hold(m, r)
         else:
             owing = 1
@@ -152,7 +153,7 @@ def _begin_refreshes(m: Ints, cycle: int) -> None:
 
 
 @borrowing
-def _refresh_step(m: Ints, r: int, floor: int) -> tuple[int, int]:
+def refresh_step(m: Ints, r: int, floor: int) -> tuple[int, int]:
     """Return when the next command of a refresh under way can go, and its bank (-1 for the rank's PREA or refresh)."""
     if m[SETS] == 0:
         later = PREA if m[r + OPEN_BANKS] > 0 else REF
@@ -194,7 +195,7 @@ def _idle_row(m: Ints, floor: int) -> tuple[int, int]:
 
 
 @borrowing
-def _oldest(m: Ints) -> tuple[int, int]:
+def oldest_request(m: Ints) -> tuple[int, int]:
     """Return the queue and place of the request that entered first, or -1, -1."""
     read, write = m[OLDEST], m[OLDEST_W]
     if read < 0:
@@ -215,7 +216,7 @@ def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
     column_slot = row_slot = row_bank = NONE
     action = TO_CLOSE
     if cycle >= patience:
-        queue, oldest = _oldest(m)
+        queue, oldest = oldest_request(m)
         b = m[oldest + BANK]
         if m[b + HELD] == 0:
             if m[b + ROW] == m[oldest + SLOT_ROW]:
@@ -247,7 +248,7 @@ def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
     if m[UNDER_WAY] > 0:
         for r in range(0, m[N_RANKS] * RANK_SIZE, RANK_SIZE):
             if m[r + REFRESHING] == 1:
-                t, b = _refresh_step(m, r, row_floor)
+                t, b = refresh_step(m, r, row_floor)
                 if t < row_cycle or (t == row_cycle and action != REFRESH):
                     row_cycle, row_bank, row_slot, action, refreshed = t, b, NONE, REFRESH, r
 
@@ -300,7 +301,7 @@ def advance(m: Ints, block: Ints, final: bool, until: int, log: Ints, done: Ints
         forwarded = False
         if i < requests:
             forwarded = block[i, R_WRITE] == 0 and find_burst(m, 1, block[i, R_BURST]) >= 0
-            entry = _entry_cycle(m, block, done, i, forwarded, cycle)
+            entry = entry_cycle(m, block, done, i, forwarded, cycle)
         elif not final:
             return NEEDS_REQUESTS
         elif m[READS] + m[WRITES] == 0:
@@ -313,7 +314,7 @@ def advance(m: Ints, block: Ints, final: bool, until: int, log: Ints, done: Ints
             continue
         if _step(m, log, done, entry, until):
             if m[NOW] == entry:
-                _enter(m, block, done, i, forwarded, entry)
+                enter(m, block, done, i, forwarded, entry)
             m[NOW] += 1
 
 

@@ -5,21 +5,27 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.host_rules import ACT, PRE, PREA, RD, RDA, REF, REFSET, WR, WRA
+from ndpsim.dram.host_rules import ACT, PRE, PREA, RD, RDA, RDN, REF, REFSET, WR, WRA, WRN
 from ndpsim.dram.host_state import RECORD, Ints
-from ndpsim.dram.log import COMMANDS, CommandLog
+from ndpsim.dram.log import COMMANDS, Bus, CommandLog
 from ndpsim.dram.standard import Standard
 
-_NAMES = {ACT: "ACT", PRE: "PRE", PREA: "PREA", RD: "RD", WR: "WR", REF: "REF", RDA: "RDA", WRA: "WRA"}
+_NAMES = {
+    ACT: "ACT", PRE: "PRE", PREA: "PREA", RD: "RD", WR: "WR", REF: "REF", RDA: "RDA", WRA: "WRA", RDN: "RDN",
+    WRN: "WRN",
+}  # fmt: skip
 
 
 class HostLog:
     """Gives sorted pieces of the log of all channels to `append`."""
 
-    def __init__(self, standard: Standard, refresh: str, append: Callable[[CommandLog], None]) -> None:
+    def __init__(
+        self, standard: Standard, refresh: str, append: Callable[[CommandLog], None], bus: Bus = "channel"
+    ) -> None:
         self._standard = standard
+        self._bus = bus
         self._append = append
-        self._codes = np.zeros(9, np.uint8)
+        self._codes = np.zeros(len(_NAMES) + 1, np.uint8)
         for number, name in _NAMES.items():
             self._codes[number] = COMMANDS.index(name)
         self._refreshes_all_groups = False
@@ -56,6 +62,7 @@ class HostLog:
         bank_group[(command == REFSET) & self._refreshes_all_groups] = -1
         return CommandLog.of(
             self._standard.name,
+            self._bus,
             cycle=cycle.copy(),
             command=self._codes[command],
             channel=channel.astype(np.int16),

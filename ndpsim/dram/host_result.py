@@ -1,7 +1,7 @@
 """What a run of the host controller was: cycles, counts, latencies, energy."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from ndpsim.dram.host_state import (
     records,
 )
 from ndpsim.dram.standard import Standard
+
+if TYPE_CHECKING:
+    from ndpsim.dram.shared import NdpResult
 
 PERCENTILES = (50, 90, 99)
 
@@ -76,7 +79,12 @@ def bucket_end(bucket: int) -> int:
 
 @dataclass(frozen=True)
 class HostResult:
-    """Counts are of all channels; `commands`: int64[channels, ranks of all pseudo-channels] by command name."""
+    """Counts are of all channels; `commands`: int64[channels, ranks of all pseudo-channels] by command name.
+
+    Everything is the host's, but for `commands`, `open_clocks` and what follows from them (refresh, energy), in which
+    `ndp`, what NDP units did in the ranks meanwhile, has its part. cycles: the end of the host's last data; end: of
+    all data.
+    """
 
     standard: Standard
     config: Any
@@ -90,9 +98,13 @@ class HostResult:
     read_latency: Latencies
     commands: dict[str, NDArray[np.int64]]
     open_clocks: NDArray[np.int64]
+    end: int
+    ndp: "NdpResult | None" = None
 
     @classmethod
-    def of(cls, standard: Standard, config: Any, state: NDArray[np.int64], sets: int) -> "HostResult":
+    def of(
+        cls, standard: Standard, config: Any, state: NDArray[np.int64], sets: int, ndp: "NdpResult | None" = None
+    ) -> "HostResult":
         """Read the result out of the memory of channels that have ended; `sets`: sets of banks refreshed in turn."""
         organization = standard.organization
         ranks = organization.pseudo_channels * organization.ranks
@@ -104,10 +116,14 @@ class HostResult:
             return records(state, field, ranks, RANK_SIZE).copy()
 
         cycles = int(state[:, LAST_DONE].max())
-        still_open = np.where(of_ranks(OPEN_BANKS) > 0, np.maximum(cycles - of_ranks(OPEN_SINCE), 0), 0)
+        end = cycles if ndp is None else max(cycles, int(ndp.done.max()))
+        still_open = np.where(of_ranks(OPEN_BANKS) > 0, np.maximum(end - of_ranks(OPEN_SINCE), 0), 0)
         numbers = {"ACT": ACT, "PRE": PRE, "PREA": PREA, "RD": RD, "WR": WR, "RDA": RDA, "WRA": WRA, "REF": REF}
         if sets:
             numbers[standard.refresh[config.refresh].command] = REFSET
+        commands = {name: of_ranks(ISSUED + number) for name, number in numbers.items()}
+        if ndp is not None:
+            commands |= {"RDN": ndp.reads, "WRN": ndp.writes}
         return cls(
             standard=standard,
             config=config,
@@ -124,8 +140,10 @@ class HostResult:
                 int(state[:, LONGEST].max()),
                 state[:, LATENCY : LATENCY + BUCKETS].sum(0),
             ),
-            commands={name: of_ranks(ISSUED + number) for name, number in numbers.items()},
+            commands=commands,
             open_clocks=of_ranks(OPEN_CLOCKS) + still_open,
+            end=end,
+            ndp=ndp,
         )
 
     @property
@@ -135,12 +153,12 @@ class HostResult:
 
     @property
     def seconds(self) -> float:
-        """Return the time from cycle 0 to the end of the last data."""
+        """Return the time from cycle 0 to the end of the host's last data."""
         return self.cycles * float(self.standard.tck_ps) * 1e-12
 
     @property
     def bursts(self) -> int:
-        """Return how many bursts the data busses carried."""
+        """Return how many bursts the channels' data busses carried."""
         return self.requests - self.forwarded
 
     @property
@@ -173,7 +191,7 @@ class HostResult:
                 banks = organization.bank_groups * organization.banks
                 busy += float(self.commands[name].sum() * timing[f"nRFC{name[3:]}"] * covered / banks)
         ranks = organization.channels * organization.pseudo_channels * organization.ranks
-        return busy / (self.cycles * ranks) if self.cycles else 0.0
+        return busy / (self.end * ranks) if self.end else 0.0
 
     def activity(self) -> RankActivity:
         """Return what every rank did, as int64[channels, ranks of all pseudo-channels]."""
@@ -181,12 +199,12 @@ class HostResult:
         nothing = np.zeros_like(command["REF"])
         return RankActivity(
             activates=command["ACT"],
-            reads=command["RD"] + command["RDA"],
-            writes=command["WR"] + command["WRA"],
+            reads=command["RD"] + command["RDA"] + command.get("RDN", nothing),
+            writes=command["WR"] + command["WRA"] + command.get("WRN", nothing),
             refreshes=command["REF"],
             bank_refreshes=command.get("REFsb", nothing) + command.get("REFpb", nothing),
             open_clocks=self.open_clocks,
-            clocks=np.full_like(command["REF"], self.cycles),
+            clocks=np.full_like(command["REF"], self.end),
         )
 
     def energy(self, scale: str = "maximum") -> DramEnergy:
@@ -201,7 +219,7 @@ class HostResult:
         basis = energy.pop("basis")
         known = self.standard.currents is not None
         served = self.row_hits + self.row_misses + self.row_conflicts
-        return {
+        record = {
             "standard": self.standard.name,
             "channels": organization.channels,
             "pseudo_channels": organization.pseudo_channels,
@@ -226,3 +244,4 @@ class HostResult:
             "energy_j": energy if known else None,
             "energy_note": basis,
         }
+        return record if self.ndp is None else record | {"end": self.end, "ndp": self.ndp.summary()}

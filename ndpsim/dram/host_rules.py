@@ -15,6 +15,7 @@ from ndpsim.errors import InputError
 # Commands by their number in kernels. As later commands, RDA is as RD and WRA as WR.
 ACT, PRE, PREA, RD, WR, REF, REFSET, RDA, WRA = range(9)
 COMMANDS = 9
+RDN, WRN = 9, 10  # in logs only: in all tables they are RD and WR
 NOTHING = -(1 << 58)  # a gap that binds nothing
 LATER = 7
 NUMBERS = {
