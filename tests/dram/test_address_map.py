@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.host_address_map import parse_map as reference_map
-from oracles.rank_controller import locate, parse_map
+from oracles.rank_trains import locate, parse_map
 
 from ndpsim.dram.address_map import FIELDS, HOST_FIELDS, HOST_MAP, host_map, parse_address_map
 from ndpsim.dram.standard import Organization, load_standard
