@@ -37,7 +37,7 @@ def print_standards(beginning: str, as_json: bool) -> None:
     console = Console(width=max(Console().width, _WIDTH))
     console.print(table)
     if hidden:
-        console.print(f"and {len(hidden)} with other devices, such as {hidden[0]}: add --standard DDR4 for those of DDR4")
+        console.print(f"and {len(hidden)} of other devices, such as {hidden[0]}: add --standard DDR4 for those of DDR4")
 
 
 def _record(standard: Standard) -> dict[str, Any]:

@@ -6,20 +6,21 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ndpsim.dram.address_map import host_map
-from ndpsim.dram.host_kernel import DONE, LOG_FULL, NEEDS_REQUESTS, run_channel, run_together
+from ndpsim.dram.host_kernel import LOG_FULL, MORE, NOTHING_MORE, OTHERS_GO_ON, run_channel, run_together
 from ndpsim.dram.host_log import HostLog
 from ndpsim.dram.host_place import append, decoder_of, place
 from ndpsim.dram.host_result import HostResult
 from ndpsim.dram.host_rules import Rules, rules_of
 from ndpsim.dram.host_state import (
     ENTERED,
+    FOREVER,
     LOGGED,
     MAX_BANKS,
     MAX_GAP,
@@ -56,20 +57,31 @@ Append = Callable[[CommandLog], None]
 
 @dataclass(frozen=True)
 class HostConfig:
-    """The controller's parameters, as HOST_CONTROLLER.md has them; `address_map` None is the default map."""
+    """The controller's parameters, as HOST_CONTROLLER.md has them.
+
+    None stands for a default: four and one fifths of `write_queue` for `high` and `low`, 64 clocks for each place of
+    both queues for `starvation`, and the default map.
+    """
 
     read_queue: int = 32
     write_queue: int = 32
-    high: int = 26
-    low: int = 6
+    high: int | None = None
+    low: int | None = None
     row_policy: str = "open"
     row_timeout: int = 0
-    starvation: int = 4096
+    starvation: int | None = None
     refresh: str = "all_bank"
     postpone: int = 0
     ndp_window: int = 16
     ndp_policy: str = "host_first"
     address_map: str | None = None
+
+    def filled(self) -> "HostConfig":
+        """Return the same with the defaults in place of None."""
+        high = -(-self.write_queue * 4 // 5) if self.high is None else self.high
+        low = self.write_queue // 5 if self.low is None else self.low
+        starvation = 64 * (self.read_queue + self.write_queue) if self.starvation is None else self.starvation
+        return replace(self, high=high, low=low, starvation=starvation)
 
 
 def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, dependent: bool) -> Policy:
@@ -85,10 +97,11 @@ def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, d
     number("read_queue", 1, MAX_QUEUE)
     number("write_queue", 1, MAX_QUEUE)
     if not faults:
+        config = config.filled()
         number("high", 1, config.write_queue)
         if not faults:
-            number("low", 0, config.high - 1)
-    number("starvation", 1, MAX_STARVATION)
+            number("low", 0, (config.high or 1) - 1)
+        number("starvation", 1, MAX_STARVATION)
     number("ndp_window", 1, MAX_NDP_WINDOW)
     if config.ndp_policy not in NDP_POLICIES:
         faults.append(f"ndp_policy: expected one of {', '.join(NDP_POLICIES)}, found {config.ndp_policy!r}")
@@ -113,8 +126,8 @@ def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, d
     if faults:
         raise InputError("\n".join(faults))
     return Policy(
-        config.read_queue, config.write_queue, config.high, config.low, ROW_POLICIES.index(config.row_policy),
-        config.row_timeout, config.starvation, interval, config.postpone, sets, timed, dependent,
+        config.read_queue, config.write_queue, config.high or 0, config.low or 0, ROW_POLICIES.index(config.row_policy),
+        config.row_timeout, config.starvation or 0, interval, config.postpone, sets, timed, dependent,
     )  # fmt: skip
 
 
@@ -186,11 +199,12 @@ class HostController:
         self._given += len(requests.address)
         if self._policy.dependent:
             self._remember()
-        self._run(final=False)
+        self._run(MORE)
 
     def finish(self) -> HostResult:
         """Serve all that is left and return what the run was."""
-        self._run(final=True)
+        self._run(NOTHING_MORE)
+        self._rest()
         ndp = self._shared.result() if self._shared else None
         return HostResult.of(self.standard, self.config, self._state, self._policy.sets, ndp)
 
@@ -213,36 +227,38 @@ class HostController:
         self._done, self._origin = done, origin
         self._state[:, ORIGIN] = origin
 
-    def _run(self, *, final: bool) -> None:
+    def _run(self, after: int) -> None:
         if self._together:
-            while self._run_together(final):
-                self._drain(final=False)
+            run = run_together if self._shared is None else self._shared.run_together
+            while run(self._state, self._block, self._bounds, after, self._records, self._done) == LOG_FULL:
+                self._drain()
         elif self._threads > 1:
             with ThreadPoolExecutor(self._threads) as pool:
                 waiting = set(range(self.channels))
                 while waiting:
-                    status = dict(zip(waiting, pool.map(lambda k: self._run_one(k, final), waiting), strict=True))
-                    waiting = {channel for channel, why in status.items() if why == LOG_FULL}
-                    self._drain(final=False)
+                    full = list(pool.map(lambda k: self._run_one(k, after, FOREVER) == LOG_FULL, waiting))
+                    waiting = {channel for channel, again in zip(waiting, full, strict=True) if again}
+                    self._drain()
         else:
             for channel in range(self.channels):
-                while self._run_one(channel, final) == LOG_FULL:
-                    self._drain(final=False)
-        self._drain(final=final)
+                while self._run_one(channel, after, FOREVER) == LOG_FULL:
+                    self._drain()
+        self._drain()
 
-    def _run_one(self, channel: int, final: bool) -> int:
+    def _run_one(self, channel: int, after: int, until: int) -> int:
         run = run_channel if self._shared is None else self._shared.run_channel
-        why: int = run(self._state, channel, self._block, self._bounds, final, self._records, self._done)
-        assert why in (DONE, NEEDS_REQUESTS, LOG_FULL)
+        why: int = run(self._state, channel, self._block, self._bounds, after, until, self._records, self._done)
         return why
 
-    def _run_together(self, final: bool) -> bool:
-        """Return whether there is more to do once the log has been emptied."""
-        run = run_together if self._shared is None else self._shared.run_together
-        why: int = run(self._state, self._block, self._bounds, final, self._records, self._done)
-        return why == LOG_FULL
+    def _rest(self) -> None:
+        """Let the channels that ended early go on refreshing until the last one ends."""
+        until = int(self._state[:, NOW].max())
+        for channel in range(self.channels):
+            while self._run_one(channel, OTHERS_GO_ON, until) == LOG_FULL:
+                self._drain()
+        self._drain(final=True)
 
-    def _drain(self, *, final: bool) -> None:
+    def _drain(self, *, final: bool = False) -> None:
         """Hand the logged commands over."""
         if self._log is not None:
             used = self._state[:, LOGGED]

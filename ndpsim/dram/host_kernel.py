@@ -82,6 +82,8 @@ from ndpsim.jit import borrowing, merged
 
 # Why `advance` returned
 DONE, NEEDS_REQUESTS, LOG_FULL, AT_LIMIT = range(4)
+# What comes after a block: more requests, nothing, or nothing for this channel while others go on
+MORE, NOTHING_MORE, OTHERS_GO_ON = range(3)
 # What goes on the row bus next
 REFRESH, TO_ACTIVATE, TO_PRECHARGE, TO_CLOSE = range(4)
 
@@ -282,11 +284,11 @@ def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
 
 
 @borrowing
-def advance(m: Ints, block: Ints, final: bool, until: int, log: Ints, done: Ints
+def advance(m: Ints, block: Ints, after: int, until: int, log: Ints, done: Ints
             ) -> int:  # fmt: skip
     """Run a channel until its requests run out, the log has no room, or cycle `until` is reached; say which.
 
-    final: no requests come after those of the block. log: records [n, 5] (`RECORD`), none kept if n = 0; at least 4.
+    after: MORE, NOTHING_MORE or OTHERS_GO_ON. log: records [n, 5] (`RECORD`), none kept if n = 0; at least 4.
     """
     requests = block.shape[0]
     while True:
@@ -302,15 +304,15 @@ def advance(m: Ints, block: Ints, final: bool, until: int, log: Ints, done: Ints
         if i < requests:
             forwarded = block[i, R_WRITE] == 0 and find_burst(m, 1, block[i, R_BURST]) >= 0
             entry = entry_cycle(m, block, done, i, forwarded, cycle)
-        elif not final:
+        elif after == MORE:
             return NEEDS_REQUESTS
-        elif m[READS] + m[WRITES] == 0:
+        elif after == NOTHING_MORE and m[READS] + m[WRITES] == 0:
             return DONE
         if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
             _begin_refreshes(m, cycle)
         switch_mode(m)
         if m[STREAK] >= TRAIN_AFTER:
-            train(m, block, final, until, log)
+            train(m, block, after == NOTHING_MORE, until, log)
             continue
         if _step(m, log, done, entry, until):
             if m[NOW] == entry:
@@ -319,17 +321,17 @@ def advance(m: Ints, block: Ints, final: bool, until: int, log: Ints, done: Ints
 
 
 @borrowing
-def run_channel(state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, final: bool, log: NDArray[np.int64],
-                done: Ints) -> int:  # fmt: skip
+def run_channel(state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, after: int, until: int,
+                log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
     """Run channel k of state [channels, SIZE] as far as its requests, block[bounds[k]:bounds[k + 1]], reach.
 
-    log: records [channels, n, 5].
+    See `advance`; log: records [channels, n, 5].
     """
-    return advance(state[k], block[bounds[k] : bounds[k + 1]], final, FOREVER, log[k], done)
+    return advance(state[k], block[bounds[k] : bounds[k + 1]], after, until, log[k], done)
 
 
 @borrowing
-def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, final: bool, log: NDArray[np.int64], done: Ints
+def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, after: int, log: NDArray[np.int64], done: Ints
                  ) -> int:  # fmt: skip
     """Run all channels in step, because a request may depend on one in another channel.
 
@@ -344,12 +346,16 @@ def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, final: boo
     limit += reach
     while True:
         following = FOREVER
+        waiting = False
         for k in range(channels):
-            why = advance(state[k], block[bounds[k] : bounds[k + 1]], final, limit, log[k], done)
+            why = advance(state[k], block[bounds[k] : bounds[k + 1]], after, limit, log[k], done)
             if why in (LOG_FULL, NEEDS_REQUESTS):
                 return why
             if why == AT_LIMIT:
+                waiting = True
                 following = min(following, state[k, EVENT])
-        if following == FOREVER:
+        if not waiting:
             return DONE
-        limit = max(limit, following) + reach
+        if following < FOREVER:  # if not, what a channel waits for has been issued since it was looked at
+            limit = max(limit, following)
+        limit += reach

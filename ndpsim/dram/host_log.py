@@ -46,7 +46,7 @@ class HostLog:
             part[:, 1:] = records[channel, :count]
             parts.append(part)
         held = np.concatenate(parts)
-        held = held[np.argsort(held[:, 1], kind="stable")]
+        held = held[np.lexsort((held[:, 0], held[:, 1]))]  # stable: a channel's commands stay in their order
         sure = len(held) if reached is None else int(np.searchsorted(held[:, 1], reached.min()))
         self._held = held[sure:]
         if sure:

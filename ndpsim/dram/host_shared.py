@@ -12,7 +12,9 @@ from ndpsim.dram.host_kernel import (
     AT_LIMIT,
     DONE,
     LOG_FULL,
+    MORE,
     NEEDS_REQUESTS,
+    NOTHING_MORE,
     enter,
     entry_cycle,
     oldest_request,
@@ -306,7 +308,7 @@ def _step(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, entry: int, unt
 
 
 @borrowing
-def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, final: bool, until: int, log: Ints, done: Ints) -> int:
+def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, after: int, until: int, log: Ints, done: Ints) -> int:
     """Run a channel as `host_kernel.advance` does, until its NDP bursts are done too (s, bursts: `shared_state`)."""
     requests = block.shape[0]
     offer(m, s, bursts)
@@ -323,9 +325,9 @@ def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, final: bool, until: in
         if i < requests:
             forwarded = block[i, R_WRITE] == 0 and find_burst(m, 1, block[i, R_BURST]) >= 0
             entry = entry_cycle(m, block, done, i, forwarded, cycle)
-        elif not final:
+        elif after == MORE:
             return NEEDS_REQUESTS
-        elif m[READS] + m[WRITES] == 0 and s[BURSTS_LEFT] == 0:
+        elif after == NOTHING_MORE and m[READS] + m[WRITES] == 0 and s[BURSTS_LEFT] == 0:
             return DONE
         if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
             _begin_refreshes(m, s, cycle)
@@ -338,14 +340,14 @@ def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, final: bool, until: in
 
 @borrowing
 def run_shared(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, k: int, block: Ints, bounds: Ints,
-               final: bool, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
+               after: int, until: int, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
     """Run channel k as `host_kernel.run_channel` does; sharing [channels, SIZE] and bursts: see `shared_state`."""
-    return _advance(state[k], sharing[k], bursts, block[bounds[k] : bounds[k + 1]], final, FOREVER, log[k], done)
+    return _advance(state[k], sharing[k], bursts, block[bounds[k] : bounds[k + 1]], after, until, log[k], done)
 
 
 @borrowing
 def run_shared_together(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, block: Ints, bounds: Ints,
-                        final: bool, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
+                        after: int, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
     """Run all channels in step, as `host_kernel.run_together` does."""
     channels = bounds.shape[0] - 1
     reach = min(state[0, BURST_CLOCKS], min(state[0, READ_CLOCKS], state[0, WRITE_CLOCKS]))
@@ -358,7 +360,7 @@ def run_shared_together(state: NDArray[np.int64], sharing: NDArray[np.int64], bu
         waiting = False
         for k in range(channels):
             requests = block[bounds[k] : bounds[k + 1]]
-            why = _advance(state[k], sharing[k], bursts, requests, final, limit, log[k], done)
+            why = _advance(state[k], sharing[k], bursts, requests, after, limit, log[k], done)
             if why in (LOG_FULL, NEEDS_REQUESTS):
                 return why
             if why == AT_LIMIT:

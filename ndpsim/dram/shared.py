@@ -78,17 +78,17 @@ class SharedRanks:
         return len(self._bursts)
 
     def run_channel(
-        self, state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, final: bool, log: Any, done: Ints
+        self, state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, after: int, until: int, log: Any, done: Ints
     ) -> int:
         """Run one channel; see `host_kernel.run_channel`."""
-        why: int = run_shared(state, self._state, self._bursts, k, block, bounds, final, log, done)
+        why: int = run_shared(state, self._state, self._bursts, k, block, bounds, after, until, log, done)
         return why
 
     def run_together(
-        self, state: NDArray[np.int64], block: Ints, bounds: Ints, final: bool, log: Any, done: Ints
+        self, state: NDArray[np.int64], block: Ints, bounds: Ints, after: int, log: Any, done: Ints
     ) -> int:
         """Run all channels in step; see `host_kernel.run_together`."""
-        why: int = run_shared_together(state, self._state, self._bursts, block, bounds, final, log, done)
+        why: int = run_shared_together(state, self._state, self._bursts, block, bounds, after, log, done)
         return why
 
     def result(self) -> NdpResult:

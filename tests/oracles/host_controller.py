@@ -426,8 +426,7 @@ def run(
         if cycle == limit:
             raise RuntimeError(f"not finished after {limit} cycles")
         for channel in channels:
-            if not channel.finished:
-                channel.tick(cycle)
+            channel.tick(cycle)
         cycle += 1
     for request, outcome in zip(requests, outcomes, strict=True):
         outcome.latency = outcome.done - (request.arrival if request.timed else outcome.entry)

@@ -29,8 +29,8 @@ def run_engine(a_case, block=1 << 18, with_log=True):
         controller.feed(requests)
     result = controller.finish()
     fields = ("cycle", "command", "channel", "pseudo_channel", "rank", "bank_group", "bank", "row", "column")
-    log = [tuple(entry) for piece in pieces for entry in zip(*(getattr(piece, f).tolist() for f in fields), strict=True)]
-    return result, [(entry[0], COMMANDS[entry[1]], *entry[2:]) for entry in log]
+    columns = [np.concatenate([getattr(piece, name) for piece in pieces] or [[]]).tolist() for name in fields]
+    return result, [(cycle, COMMANDS[command], *rest) for cycle, command, *rest in zip(*columns, strict=True)]
 
 
 def agree(a_case, block=1 << 18):
