@@ -109,6 +109,44 @@ def test_all_kinds_of_trace_files_give_the_same_run(capsys, tmp_path):
     assert records[0] == records[1] == records[2] and records[0]["requests"] == 1000
 
 
+def test_ndp_units_and_the_host_are_timed_together_and_alone(capsys):
+    arguments = ("random:5000", *DDR4, "--ranks", 2)
+    alone = timed(capsys, *arguments)
+    record = timed(capsys, *arguments, "--ndp", 64 * 2000)
+    ndp = record["ndp"]
+    assert ndp["bursts"] == [2000, 2000] and len(ndp["row_hits"]) == len(ndp["bandwidth_gb_per_s"]) == 2
+    assert record["requests"] == 5000 and record["end"] == max(record["cycles"], *ndp["done_cycles"])
+    assert record["alone"] == {name: alone[name] for name in record["alone"]}
+    assert record["cycles"] > alone["cycles"]
+    for shared, by_itself in zip(ndp["bandwidth_gb_per_s"], ndp["alone"]["bandwidth_gb_per_s"], strict=True):
+        assert 0 < shared < by_itself < 25.6
+    assert ndp["alone"]["done_cycles"][0] > 2000 * 4  # a burst takes the rank's data bus for 4 clocks
+
+
+def test_the_policy_and_the_window_of_ndp_units_reach_the_controller(capsys):
+    arguments = ("random:5000", *DDR4, "--ndp", 64 * 2000)
+    host_first = timed(capsys, *arguments)
+    ndp_first = timed(capsys, *arguments, "--ndp-policy", "ndp_first")
+    assert ndp_first["ndp"]["done_cycles"][0] < host_first["ndp"]["done_cycles"][0]
+    assert ndp_first["cycles"] > host_first["cycles"]
+    narrow = timed(capsys, *arguments, "--ndp-policy", "ndp_first", "--ndp-window", 1)
+    assert narrow["ndp"]["done_cycles"][0] > ndp_first["ndp"]["done_cycles"][0]
+
+
+def test_the_table_says_what_both_sides_lose(capsys, trace):
+    code, out, err = run(capsys, "dram", trace, *DDR4, "--ndp", 64)
+    assert (code, err) == (0, "")
+    for row in ("host alone", "host loses", "NDP of each rank", "NDP alone", "NDP loses", "NDP row buffer", "all done"):
+        assert any(line.strip().startswith(row) for line in out.splitlines()), row
+
+
+def test_the_log_of_shared_ranks_is_legal(capsys, tmp_path):
+    arguments = ("mixed:2000", *DDR4, "--ranks", 2, "--ndp", 64 * 1000, "--log", tmp_path / "log.h5")
+    assert timed(capsys, *arguments)["commands"]["RDN"] == 2000
+    code, out, _ = run(capsys, "check", tmp_path / "log.h5", "--json")
+    assert code == 0 and json.loads(out)["legal"]
+
+
 def test_the_list_describes_every_standard(capsys):
     from ndpsim.dram.standard import standard_names
 
@@ -165,6 +203,10 @@ def test_the_table_of_standards_can_be_narrowed_to_names_that_begin_so(capsys):
         (["chase:5", *DDR4, "--refresh", "same_bank"], "refresh: expected one of none, all_bank"),
         (["chase:5", *DDR4, "--postpone", "99"], "postpone"),
         (["chase:5", *DDR4, "--log", "nodir/log.h5"], "nodir"),
+        (["chase:5", *DDR4, "--ndp", "100"], "NDP bytes of a rank: expected a multiple of 64"),
+        (["chase:5", *DDR4, "--ndp", "0"], "NDP bytes of a rank"),
+        (["chase:5", *DDR4, "--ndp", str(1 << 40)], "NDP bytes of a rank"),
+        (["chase:5", *DDR4, "--ndp-window", "0"], "ndp_window: expected an integer from 1 to 64, found 0"),
         (["--list", "--standard", "nope"], "expected the beginning of a name"),
     ],
 )
