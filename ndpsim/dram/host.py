@@ -101,6 +101,7 @@ def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, d
         number("high", 1, config.write_queue)
         if not faults:
             number("low", 0, (config.high or 1) - 1)
+    if config.starvation is not None:
         number("starvation", 1, MAX_STARVATION)
     number("ndp_window", 1, MAX_NDP_WINDOW)
     if config.ndp_policy not in NDP_POLICIES:
@@ -182,6 +183,7 @@ class HostController:
         self._log = HostLog(standard, self.config.refresh, log, bus) if log else None
         self._records = np.zeros((self.channels, _LOG_RECORDS if log else 0, len(RECORD)), np.int64)
         self._block, self._bounds = place(self._decoder, Requests(*np.zeros((4, 0), np.int64)), 0, self.channels)
+        self._buffer = self._block
         self._done = np.empty(0, np.int64)
         self._origin = self._given = 0
 
@@ -193,7 +195,11 @@ class HostController:
     def feed(self, requests: Requests) -> None:
         """Take the next requests of the trace, and run as far as they determine what happens."""
         taken = self._state[:, TAKEN].copy()
-        block, bounds = place(self._decoder, requests, self._given, self.channels)
+        left = self._bounds[1:] - self._bounds[:-1] - taken
+        reuse = None if left.any() else self._buffer
+        block, bounds = place(self._decoder, requests, self._given, self.channels, reuse)
+        if len(block) > len(self._buffer):
+            self._buffer = block
         self._block, self._bounds = append(self._block, self._bounds, taken, block, bounds)
         self._state[:, TAKEN] = 0
         self._given += len(requests.address)

@@ -117,9 +117,15 @@ def _place(decoder: Decoder, requests: Requests, first: int, channels: int, bloc
             block[at, R_NUMBER] = first + start + i
 
 
-def place(decoder: Decoder, requests: Requests, first: int, channels: int) -> tuple[Ints, Ints]:
-    """Return the requests placed and sorted by channel, int64[n, 8], and where each channel begins [channels + 1]."""
-    block = np.empty((len(requests.address), REQUEST_SIZE), np.int64)
+def place(
+    decoder: Decoder, requests: Requests, first: int, channels: int, reuse: Ints | None = None
+) -> tuple[Ints, Ints]:
+    """Return the requests placed and sorted by channel, int64[n, 8], and where each channel begins [channels + 1].
+
+    `reuse`: an array of at least that many rows that may be overwritten; fresh memory costs as much as decoding.
+    """
+    n = len(requests.address)
+    block = np.empty((n, REQUEST_SIZE), np.int64) if reuse is None or len(reuse) < n else reuse[:n]
     bounds = np.zeros(channels + 1, np.int64)
     _place(decoder, requests, first, channels, block, bounds)
     return block, bounds

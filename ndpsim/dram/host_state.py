@@ -79,6 +79,7 @@ BURSTS = _table(2 * FILTER)  # how many queued requests have a burst of that has
 RECENT = _table(MAX_WINDOWS * MAX_BANKS * MAX_WINDOW)  # + (window * MAX_BANKS + place) * MAX_WINDOW + turn
 TURN = _table(MAX_WINDOWS * MAX_BANKS)
 LATENCY = _table(BUCKETS)
+GROUP_LAST = _table(MAX_BANKS)  # + first bank of a group: its last column command in a train
 ENTERED_AT = _table(MAX_QUEUE)  # ring: when the last requests of a train entered
 SIZE = _at
 

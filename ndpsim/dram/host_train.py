@@ -4,7 +4,7 @@ Then no row command has a candidate, and requests are served in the order of the
 as early as any could be. Whenever that ends, the general rules take over from the same cycle.
 """
 
-from ndpsim.dram.host_issue import count_done, raise_bank, record
+from ndpsim.dram.host_issue import count_done, latency_bucket, raise_bank, record
 from ndpsim.dram.host_queue import dequeue, enqueue, relist
 from ndpsim.dram.host_rules import RD
 from ndpsim.dram.host_state import (
@@ -13,20 +13,28 @@ from ndpsim.dram.host_state import (
     CLOCKS,
     COLUMN_BUS,
     DEPENDENT,
+    DONE_READS,
     EFFORT,
     ENTERED,
     ENTERED_AT,
     GROUP_BANKS,
     GROUP_FIRST,
+    GROUP_LAST,
+    HITS,
     INDEX,
     ISSUED,
     LAST_COLUMN,
+    LAST_DONE,
+    LATENCY,
+    LATENCY_SUM,
     LOGGED,
+    LONGEST,
     MAX_BANKS,
     MAX_QUEUE,
     MODE,
     N_BANKS,
     N_RANKS,
+    NEVER,
     NOW,
     OLDEST,
     OWING,
@@ -117,7 +125,7 @@ def _settle(m: Ints, block: Ints, mode: int, begun: int, head: int, tail: int, i
         if m[b + USED] >= begun:
             raise_bank(m, RD + mode, b, m[b + USED])
     for i in range(head, tail):
-        entry = m[ENTERED_AT + i % MAX_QUEUE]
+        entry = m[ENTERED_AT + (i & MAX_QUEUE - 1)]
         enqueue(m, block, i, entry, block[i, R_ARRIVAL] if m[TIMED] == 1 else entry)
     m[ENTERED] += tail - m[TAKEN]
     m[TAKEN] = tail
@@ -128,6 +136,69 @@ def _settle(m: Ints, block: Ints, mode: int, begun: int, head: int, tail: int, i
             m[ROW_BUS] = free
     relist(m)
     m[STREAK] = 0
+
+
+@merged
+def _run_on(m: Ints, block: Ints, final: bool, until: int, head: int, tail: int, now: int, waiting: int
+            ) -> tuple[int, int, int]:  # fmt: skip
+    """Go on with a train in a memory of one rank when only requests of the block are left; return head, tail and now.
+
+    What is the same for all requests is kept out of the memory. A group's last column command stands for the
+    constraints that it raises on its banks.
+    """
+    mode = m[MODE]
+    later, clocks, latency = RD + mode, m[CLOCKS + RD + mode], m[READ_CLOCKS + mode]
+    places, stop, timed = m[READ_QUEUE + mode], min(m[REFRESH_CHECK], until), m[TIMED] == 1
+    of_rank, of_group = max(m[SAME_RANK + mode], clocks), m[SAME_GROUP + mode]
+    ready = READY + later * MAX_BANKS
+    requests = block.shape[0]
+    first, last = head, m[LAST_COLUMN]
+    cycle = max(max(now, m[COLUMN_BUS]), max(last + clocks, m[RANK_READY + later]))
+    total = longest = 0
+    while waiting > 0:
+        b = block[head, R_BANK]
+        group = GROUP_LAST + m[b + GROUP_FIRST]
+        if max(m[ready + b // BANK_SIZE], m[group] + of_group) > cycle or cycle >= stop:
+            break
+        ended = False
+        while waiting < places:
+            if tail == requests:
+                ended = not final
+                break
+            entry = max(now, block[tail, R_ARRIVAL])
+            if entry >= cycle:
+                break
+            if block[tail, R_WRITE] != mode or m[block[tail, R_BANK] + ROW] != block[tail, R_ROW]:
+                ended = True
+                break
+            m[ENTERED_AT + (tail & MAX_QUEUE - 1)] = entry
+            now = entry + 1
+            tail += 1
+            waiting += 1
+        if ended:
+            break
+        start = block[head, R_ARRIVAL] if timed else m[ENTERED_AT + (head & MAX_QUEUE - 1)]
+        if mode == 0:
+            took = cycle + latency - start
+            total += took
+            longest = max(longest, took)
+            m[LATENCY + latency_bucket(took)] += 1
+        m[group] = cycle
+        m[b + USED] = cycle
+        last = cycle
+        now = max(now, cycle if waiting < places else cycle + 1)
+        cycle += of_rank
+        head += 1
+        waiting -= 1
+    m[DONE_READS + mode] += head - first
+    m[HITS] += head - first
+    m[LATENCY_SUM] += total
+    m[LONGEST] = max(m[LONGEST], longest)
+    m[ISSUED + later] += head - first
+    if head > first:
+        m[LAST_DONE] = max(m[LAST_DONE], last + latency)
+        m[LAST_COLUMN] = last
+    return head, tail, now
 
 
 @borrowing
@@ -142,9 +213,17 @@ def train(m: Ints, block: Ints, final: bool, until: int, log: Ints) -> None:
     waiting = m[READS + mode]
     head = tail = m[TAKEN]
     issued = 0
+    tight = log.shape[0] == 0 and m[N_RANKS] == 1 and m[SAME_BANK + mode] <= m[SAME_GROUP + mode]
+    for group in range(0, m[N_BANKS], m[GROUP_BANKS]):
+        m[GROUP_LAST + group] = NEVER
     open_ended = True
     while open_ended and waiting > 0:
         at = m[OLDEST + mode]
+        if at < 0 and tight:
+            begin = head
+            head, tail, now = _run_on(m, block, final, until, head, tail, now, waiting)
+            issued += head - begin
+            break
         b = m[at + BANK] if at >= 0 else block[head, R_BANK]
         r = m[b + RANK]
         legal = m[r + RANK_READY + later]
@@ -163,7 +242,7 @@ def train(m: Ints, block: Ints, final: bool, until: int, log: Ints) -> None:
             if block[tail, R_WRITE] != mode or m[block[tail, R_BANK] + ROW] != block[tail, R_ROW]:
                 open_ended = False
                 break
-            m[ENTERED_AT + tail % MAX_QUEUE] = entry
+            m[ENTERED_AT + (tail & MAX_QUEUE - 1)] = entry
             now = entry + 1
             tail += 1
             waiting += 1
@@ -176,7 +255,7 @@ def train(m: Ints, block: Ints, final: bool, until: int, log: Ints) -> None:
             dequeue(m, mode, at)
         else:
             row, column = block[head, R_ROW], block[head, R_COLUMN]
-            start = block[head, R_ARRIVAL] if m[TIMED] == 1 else m[ENTERED_AT + head % MAX_QUEUE]
+            start = block[head, R_ARRIVAL] if m[TIMED] == 1 else m[ENTERED_AT + (head & MAX_QUEUE - 1)]
             count_done(m, mode, start, ends, 0)
             head += 1
         if log.shape[0] > 0:

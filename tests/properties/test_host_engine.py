@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from properties.host_cases import Case, case, run_reference
 
-from ndpsim.dram.address_map import HOST_MAP
+from ndpsim.dram.address_map import HOST_MAP, host_map
 from ndpsim.dram.host import HostConfig, HostController
 from ndpsim.dram.log import COMMANDS
 from ndpsim.dram.standard import load_standard
@@ -36,6 +36,8 @@ def run_engine(a_case, block=1 << 18, with_log=True):
 def agree(a_case, block=1 << 18):
     expected = run_reference(a_case)
     result, log = run_engine(a_case, block)
+    silent, _ = run_engine(a_case, block, with_log=False)
+    assert silent.summary() == result.summary()
     assert sorted(log) == sorted(expected.log)
     assert [entry[0] for entry in log] == [entry[0] for entry in expected.log]
     kinds = Counter(outcome.kind for outcome in expected.outcomes)
@@ -64,8 +66,27 @@ def test_how_the_trace_is_cut_into_blocks_changes_nothing(a_case):
     agree(a_case, block=7)
 
 
+@pytest.mark.parametrize("name", ["sequential", "row-hit", "mixed"])
+@pytest.mark.parametrize("standard_name", ["DDR4-3200AA", "DDR5-4800B", "LPDDR5X-8533", "HBM3-6400"])
+@pytest.mark.parametrize("gap", [0, 3, 40])
+def test_a_run_with_a_log_and_one_without_are_the_same(name, standard_name, gap):
+    standard = load_standard(standard_name, ranks=1, channels=1)
+    (requests,) = synthetic(name, 20_000, standard, host_map(None, standard)).blocks()
+    arrival = np.cumsum(np.arange(20_000) % 7 % (gap + 1)) if gap else None
+    trace = array_trace(requests.address, requests.write, arrival)
+    results = []
+    for log in (None, lambda piece: None):
+        controller = HostController(standard, timed=trace.timed, log=log)
+        for block in trace.blocks(4_999):
+            controller.feed(block)
+        results.append(controller.finish())
+    silent, logged = results
+    assert silent.summary() == logged.summary()
+    assert np.array_equal(silent.read_latency.histogram, logged.read_latency.histogram)
+
+
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(case())
 def test_engine_and_reference_agree_on_many_cases(a_case):
     agree(a_case)
