@@ -23,7 +23,6 @@ from ndpsim.dram.host_kernel import (
 from ndpsim.dram.host_queue import find_burst, legal_at, switch_mode
 from ndpsim.dram.host_rules import ACT, PRE, PREA, RD, RDA, REF, REFSET
 from ndpsim.dram.host_state import (
-    ACTIVATE,
     BANK,
     BURST_CLOCKS,
     COLUMN,
@@ -45,6 +44,7 @@ from ndpsim.dram.host_state import (
     PATIENCE,
     POSTPONE,
     PRECHARGE,
+    R_BANK,
     R_BURST,
     R_WRITE,
     RANK,
@@ -66,16 +66,18 @@ from ndpsim.dram.host_state import (
     Ints,
 )
 from ndpsim.dram.shared_host import earliest, idle_row, offered_for_row, refresh_is_unwelcome
-from ndpsim.dram.shared_ndp import first_command, follow, issue, offer, pick
+from ndpsim.dram.shared_ndp import first_command, follow, issue, look_again, offer, pick
 from ndpsim.dram.shared_state import (
     ALTERNATE,
     B_BANK,
     BURSTS_LEFT,
     COLUMN_BANK,
     COLUMNS,
+    CURRENT,
     HOST_ACTION,
     HOST_BANK,
     HOST_LAST,
+    HOST_LEGAL,
     HOST_SLOT,
     NDP_FIRST,
     NDP_POLICY,
@@ -106,10 +108,17 @@ def _begin_refreshes(m: Ints, s: Ints, cycle: int) -> None:
             again = min(again, m[r + DUE])
         elif cycle >= m[r + DUE] + m[POSTPONE] * m[INTERVAL] or not refresh_is_unwelcome(m, s, r):
             hold(m, r)
+            s[r // RANK_SIZE * SHARE + CURRENT] = 0
         else:
             m[OWING] = 1
             again = min(again, m[r + DUE] + m[POSTPONE] * m[INTERVAL])
     m[REFRESH_CHECK] = again
+
+
+@borrowing
+def _channel_bus(bus: int) -> int:
+    """Return the place in `m` of the cycle from which on a bus of the channel is free."""
+    return COLUMN_BUS if bus == COLUMNS else ROW_BUS
 
 
 @borrowing
@@ -130,41 +139,42 @@ def _starving(m: Ints) -> tuple[int, int]:
 
 
 @borrowing
-def _first_host(m: Ints, s: Ints, columns: bool, rows: bool, starving: bool, floor: int) -> int:
-    """Return when the first host command for these busses is legal, no earlier than `floor`, and note which.
+def _note(s: Ints, bus: int, action: int, b: int, at: int, cycle: int) -> None:
+    """Note what the host does next on a bus, for which request, and when that is legal."""
+    s[HOST_ACTION + bus] = action
+    s[HOST_BANK + bus] = b
+    s[HOST_SLOT + bus] = at
+    s[HOST_LEGAL + bus] = cycle
 
-    HOST_ACTION, HOST_BANK and HOST_SLOT of the bus get the one that goes first of those legal in that cycle.
+
+@borrowing
+def _first_host(m: Ints, s: Ints, bus: int, starving: bool, floor: int) -> None:
+    """Note the first host command that is legal on a bus, no earlier than `floor`, and goes first of those then legal.
+
+    HOST_LEGAL is FOREVER if there is none.
     """
-    bus = COLUMNS if columns else ROWS
-    s[HOST_ACTION + bus] = NO_ACTION
-    cycle = FOREVER
+    columns, rows = bus == COLUMNS, bus == ROWS or m[TWO_BUSSES] == 0
+    _note(s, bus, NO_ACTION, NONE, NONE, FOREVER)
     if starving:
         action, ready = _starving(m)
         if action != NO_ACTION and (columns if action == TO_COLUMN else rows):
             _, oldest = oldest_request(m)
-            q = m[m[oldest + BANK] + RANK] // RANK_SIZE * SHARE
+            b = m[oldest + BANK]
             own = COLUMNS if action == TO_COLUMN else ROWS
-            cycle = max(max(ready, s[q + RANK_BUS + own]), max(floor, m[COLUMN_BUS if own == COLUMNS else ROW_BUS]))
-            s[HOST_ACTION + bus], s[HOST_BANK + bus], s[HOST_SLOT + bus] = action, m[oldest + BANK], oldest
-        return cycle
+            free = max(s[m[b + RANK] // RANK_SIZE * SHARE + RANK_BUS + own], m[_channel_bus(own)])
+            _note(s, bus, action, b, oldest, max(max(ready, free), floor))
+        return
     if m[READS + m[MODE]] > 0:
-        if columns:
-            cycle, b = earliest(m, s, COLUMN, max(floor, m[COLUMN_BUS]))
-            if cycle < FOREVER:
-                s[HOST_ACTION + bus], s[HOST_BANK + bus], s[HOST_SLOT + bus] = TO_COLUMN, b, m[b + HIT]
-        if rows:
-            for kind in range(ACTIVATE, PRECHARGE + 1):
-                t, b = earliest(m, s, kind, max(floor, m[ROW_BUS]))
-                if t < cycle:
-                    cycle = t
-                    s[HOST_ACTION + bus] = TO_ACTIVATE if kind == ACTIVATE else TO_PRECHARGE
-                    s[HOST_BANK + bus], s[HOST_SLOT + bus] = b, m[b + HEAD + m[MODE]]
+        for kind in range(COLUMN, PRECHARGE + 1):
+            if columns if kind == COLUMN else rows:
+                t, b = earliest(m, s, kind, max(floor, m[_channel_bus(COLUMNS if kind == COLUMN else ROWS)]))
+                if t < s[HOST_LEGAL + bus]:
+                    at = m[b + HIT] if kind == COLUMN else m[b + HEAD + m[MODE]]
+                    _note(s, bus, TO_COLUMN + kind, b, at, t)
     if rows and m[ROW_POLICY] == 2:
         t, b = idle_row(m, s, max(floor, m[ROW_BUS]))
-        if t < cycle:
-            cycle = t
-            s[HOST_ACTION + bus], s[HOST_BANK + bus], s[HOST_SLOT + bus] = TO_PRECHARGE, b, NONE
-    return cycle
+        if t < s[HOST_LEGAL + bus]:
+            _note(s, bus, TO_PRECHARGE, b, NONE, t)
 
 
 @borrowing
@@ -183,29 +193,32 @@ def _first_refresh(m: Ints, s: Ints, floor: int) -> tuple[int, int, int]:
 
 
 @borrowing
-def _choose(m: Ints, s: Ints, bursts: Ints, columns: bool, rows: bool, starving: int, refreshed: int, cycle: int
-            ) -> None:  # fmt: skip
-    """Choose what goes in this cycle on a bus for columns, rows or both: the host's or a refresh command, and NDP's.
+def _choose(m: Ints, s: Ints, bursts: Ints, bus: int, starving: int, refreshed: int, cycle: int) -> None:
+    """Choose what goes in this cycle on a bus: the host's or a refresh command, and NDP's.
 
     starving: the record in `s` of the rank whose request starves, refreshed: of the one that gets a refresh command
-    now; or NONE.
+    now; or NONE. What the host does next if no rank yields has been noted.
     """
-    bus = COLUMNS if columns else ROWS
+    columns, rows = bus == COLUMNS, bus == ROWS or m[TWO_BUSSES] == 0
     refreshing = rows and refreshed >= 0
+    anew = not columns  # row commands that have been noted may be for banks that now get a column command
     for q in range(0, m[N_RANKS] * SHARE, SHARE):
         code = NONE
         if q != starving and not (refreshing and q == refreshed):
             code = pick(m, s, bursts, q, columns, rows, cycle)
         s[q + PICK + bus] = code
         ndp_goes_first = s[NDP_POLICY] == NDP_FIRST or (s[NDP_POLICY] == ALTERNATE and s[q + HOST_LAST] == 1)
-        s[q + YIELDS] = 1 if code >= 0 and ndp_goes_first else 0
-    s[HOST_ACTION + bus] = NO_ACTION
+        if code >= 0 and ndp_goes_first:
+            s[q + YIELDS] = 1
+            anew = True
+    if anew:
+        _first_host(m, s, bus, starving >= 0, cycle)
     if refreshing:
         s[HOST_ACTION + bus] = TO_REFRESH
-    elif _first_host(m, s, columns, rows, starving >= 0, cycle) == cycle:
-        s[m[s[HOST_BANK + bus] + RANK] // RANK_SIZE * SHARE + PICK + bus] = NONE
-    else:
+    elif s[HOST_LEGAL + bus] > cycle:
         s[HOST_ACTION + bus] = NO_ACTION
+    else:
+        s[m[s[HOST_BANK + bus] + RANK] // RANK_SIZE * SHARE + PICK + bus] = NONE
     for q in range(0, m[N_RANKS] * SHARE, SHARE):
         s[q + YIELDS] = 0
 
@@ -273,7 +286,10 @@ def _step(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, entry: int, unt
         starving = m[m[oldest + BANK] + RANK] // RANK_SIZE * SHARE
     else:
         look = min(look, m[PATIENCE])
-    event = min(entry, _first_host(m, s, True, True, starving >= 0, cycle))
+    event = entry
+    for bus in range(1 + m[TWO_BUSSES]):
+        _first_host(m, s, bus, starving >= 0, cycle)
+        event = min(event, s[HOST_LEGAL + bus])
     refresh_cycle, refreshed, bank = _first_refresh(m, s, cycle)
     event = min(event, refresh_cycle)
     for q in range(0, m[N_RANKS] * SHARE, SHARE):
@@ -291,18 +307,14 @@ def _step(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, entry: int, unt
     if refresh_cycle > event:
         refreshed = NONE
     of_refresh = NONE if refreshed < 0 else refreshed // RANK_SIZE * SHARE
-    if m[TWO_BUSSES] == 0:
-        _choose(m, s, bursts, True, True, starving, of_refresh, event)
-        _issue_bus(m, s, bursts, log, done, COLUMNS, queue, refreshed, bank, event)
-    else:
-        _choose(m, s, bursts, True, False, starving, of_refresh, event)
-        _note_column_banks(m, s, bursts)
-        _choose(m, s, bursts, False, True, starving, of_refresh, event)
-        for q in range(0, m[N_RANKS] * SHARE, SHARE):
-            s[q + COLUMN_BANK] = NONE
-        first = ROWS if s[ROWS_FIRST] == 1 else COLUMNS
-        _issue_bus(m, s, bursts, log, done, first, queue, refreshed, bank, event)
-        _issue_bus(m, s, bursts, log, done, ROWS + COLUMNS - first, queue, refreshed, bank, event)
+    for bus in range(1 + m[TWO_BUSSES]):
+        _choose(m, s, bursts, bus, starving, of_refresh, event)
+        if m[TWO_BUSSES] == 1:
+            _note_column_banks(m, s, bursts)
+    for bus in range(1 + m[TWO_BUSSES]):
+        _issue_bus(m, s, bursts, log, done, bus ^ s[ROWS_FIRST], queue, refreshed, bank, event)
+    for q in range(0, m[N_RANKS] * SHARE, SHARE):
+        s[q + COLUMN_BANK] = NONE
     offer(m, s, bursts)
     return True
 
@@ -331,10 +343,14 @@ def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, after: int, until: int
             return DONE
         if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
             _begin_refreshes(m, s, cycle)
+        mode = m[MODE]
         switch_mode(m)
+        if m[MODE] != mode:
+            look_again(m, s)
         if _step(m, s, bursts, log, done, entry, until):
             if m[NOW] == entry:
                 enter(m, block, done, i, forwarded, entry)
+                s[m[block[i, R_BANK] + RANK] // RANK_SIZE * SHARE + CURRENT] = 0
             m[NOW] += 1
 
 

@@ -68,7 +68,7 @@ class SharedRanks:
         channels = standard.organization.channels
         ranks = len(ndp) // channels
         begins = np.stack([first[k * ranks : (k + 1) * ranks + 1] for k in range(channels)])
-        rows_first = "ACT" in standard.busses[0]
+        rows_first = len(standard.busses) > 1 and "ACT" in standard.busses[0]
         self._state = new_sharing(NDP_POLICIES.index(policy), window, rows_first, begins)
         self._ranks = np.arange(ranks) * SHARE
 

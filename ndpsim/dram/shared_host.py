@@ -1,5 +1,7 @@
 """The host's side of shared ranks: the first command of each kind that is legal on the channel's and its rank's bus."""
 
+import numpy as np
+
 from ndpsim.dram.host_issue import in_turn
 from ndpsim.dram.host_kernel import set_is_wanted
 from ndpsim.dram.host_queue import later_of, legal_at
@@ -64,20 +66,25 @@ def earliest(m: Ints, s: Ints, kind: int, floor: int) -> tuple[int, int]:
     oldest = m[m[OLDEST + m[MODE]] + ENTRY] << BANK_BITS
     left_to_ndp = kind != COLUMN and s[NDP_POLICY] == NDP_FIRST
     smallest = NOT_WAITING
+    waiting = WAITING + kind * MAX_BANKS
+    ready = READY + later * MAX_BANKS
     for rank in range(m[N_RANKS]):
         q = rank * SHARE
         if s[q + YIELDS] == 1:
             continue
         bus = s[q + RANK_BUS + (COLUMNS if kind == COLUMN else ROWS)]
         begin = max(max(floor, bus), m[rank * RANK_SIZE + RANK_READY + later])
-        for i in range(rank * m[RANK_BANKS], (rank + 1) * m[RANK_BANKS]):
-            waiting = m[WAITING + kind * MAX_BANKS + i]
-            if waiting == NOT_WAITING or (left_to_ndp and s[OFFERS + i] > 0):
-                continue
-            if kind == COLUMN or s[q + COLUMN_BANK] != i * BANK_SIZE:
-                wait = max(m[READY + later * MAX_BANKS + i], begin) - floor
-                smallest = min(smallest, (wait << BANK_BITS + AGE_BITS) + waiting - oldest)
-    if smallest == NOT_WAITING:
+        first = rank * m[RANK_BANKS]
+        if left_to_ndp or (kind != COLUMN and s[q + COLUMN_BANK] >= 0):
+            for i in range(first, first + m[RANK_BANKS]):
+                if (not left_to_ndp or s[OFFERS + i] == 0) and s[q + COLUMN_BANK] != i * BANK_SIZE:
+                    wait = max(m[ready + i], begin) - floor
+                    smallest = min(smallest, (wait << BANK_BITS + AGE_BITS) + m[waiting + i] - oldest)
+        else:
+            for i in range(np.uint64(first), np.uint64(first + m[RANK_BANKS])):  # unsigned, so that it vectorizes
+                wait = max(m[np.uint64(ready) + i], begin) - floor
+                smallest = min(smallest, (wait << BANK_BITS + AGE_BITS) + m[np.uint64(waiting) + i] - oldest)
+    if smallest >= NOT_WAITING >> 1:
         return FOREVER, NONE
     return floor + (smallest >> BANK_BITS + AGE_BITS), (smallest & (MAX_BANKS - 1)) * BANK_SIZE
 

@@ -47,6 +47,8 @@ from ndpsim.dram.shared_state import (
     CANDIDATES,
     COLUMN_BANK,
     COLUMNS,
+    CURRENT,
+    FIRST_LEGAL,
     HIT_LISTED,
     HOST_FIRST,
     HOST_LAST,
@@ -108,11 +110,12 @@ def _list(m: Ints, s: Ints, bursts: Ints, q: int) -> None:
             count += 1
     s[q + CANDIDATES] = count
     s[q + STALE] = 0
+    s[q + CURRENT] = 0
 
 
 @borrowing
-def _legal_at(m: Ints, s: Ints, q: int, b: int, kind: int, write: int, floor: int) -> int:
-    """Return the first cycle from `floor` on in which a command is legal, FOREVER if the bank has no such candidate."""
+def _legal_at(m: Ints, s: Ints, q: int, b: int, kind: int, write: int) -> int:
+    """Return the first cycle in which a command is legal, FOREVER if its bank is not a candidate."""
     if m[b + HELD] == 1:
         return FOREVER
     if kind == COLUMN:
@@ -122,7 +125,7 @@ def _legal_at(m: Ints, s: Ints, q: int, b: int, kind: int, write: int, floor: in
             return FOREVER
         later, bus = later_of(kind, 0), ROWS
     ready = max(m[READY + later * MAX_BANKS + m[b + INDEX]], s[q + NDP_READY + later])
-    return max(max(ready, s[q + RANK_BUS + bus]), floor)
+    return max(ready, s[q + RANK_BUS + bus])
 
 
 @borrowing
@@ -130,25 +133,37 @@ def first_command(m: Ints, s: Ints, bursts: Ints, q: int, floor: int) -> int:
     """Return when a rank's first NDP command is legal, no earlier than `floor`; FOREVER if there is none."""
     if s[q + STALE] == 1:
         _list(m, s, bursts, q)
-    cycle = FOREVER
-    for i in range(s[q + CANDIDATES]):
-        code = s[q + CANDIDATE + i]
-        at = code >> 2
-        cycle = min(cycle, _legal_at(m, s, q, bursts[at, B_BANK], code & 3, bursts[at, B_WRITE], floor))
-    return cycle
+    if s[q + CURRENT] == 0:
+        cycle = FOREVER
+        for i in range(s[q + CANDIDATES]):
+            code = s[q + CANDIDATE + i]
+            at = code >> 2
+            cycle = min(cycle, _legal_at(m, s, q, bursts[at, B_BANK], code & 3, bursts[at, B_WRITE]))
+        s[q + FIRST_LEGAL] = cycle
+        s[q + CURRENT] = 1
+    return max(s[q + FIRST_LEGAL], floor)
+
+
+@borrowing
+def look_again(m: Ints, s: Ints) -> None:
+    """Note that all ranks' candidates have changed: the active queue is another, or banks are held."""
+    for q in range(0, m[N_RANKS] * SHARE, SHARE):
+        s[q + CURRENT] = 0
 
 
 @borrowing
 def pick(m: Ints, s: Ints, bursts: Ints, q: int, columns: bool, rows: bool, cycle: int) -> int:
     """Return the candidate that goes in this cycle on a bus for columns, rows or both, if the bus is free; or NONE."""
     precharge = NONE
+    if s[q + FIRST_LEGAL] > cycle:
+        return NONE
     for i in range(s[q + CANDIDATES]):
         code = s[q + CANDIDATE + i]
         kind, b = code & 3, bursts[code >> 2, B_BANK]
         if kind == COLUMN:
-            if columns and _legal_at(m, s, q, b, kind, bursts[code >> 2, B_WRITE], cycle) == cycle:
+            if columns and _legal_at(m, s, q, b, kind, bursts[code >> 2, B_WRITE]) <= cycle:
                 return code
-        elif rows and b != s[q + COLUMN_BANK] and _legal_at(m, s, q, b, kind, 0, cycle) == cycle:
+        elif rows and b != s[q + COLUMN_BANK] and _legal_at(m, s, q, b, kind, 0) <= cycle:
             if kind == ACTIVATE:
                 return code
             if precharge == NONE:

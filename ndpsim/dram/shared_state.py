@@ -17,15 +17,15 @@ COLUMNS, ROWS = 0, 1  # a bus; standards with one bus for all have COLUMNS alone
 
 # Single values: the policy, whether a cycle's row bus is logged first, NDP bursts to come, a number for each listing.
 NDP_POLICY, NDP_WINDOW, ROWS_FIRST, BURSTS_LEFT, LISTING = range(5)
-# What the host or a refresh does on each bus in the present cycle: + bus
-HOST_ACTION, HOST_BANK, HOST_SLOT = 8, 10, 12
+# + bus: what the host does next, and when that is legal; in the end what it or a refresh does in the present cycle
+HOST_ACTION, HOST_BANK, HOST_SLOT, HOST_LEGAL = 6, 8, 10, 12
 NO_ACTION, TO_COLUMN, TO_ACTIVATE, TO_PRECHARGE, TO_REFRESH = range(5)
 
-# A rank's record
+# A rank's record. STALE: its candidates must be listed anew; CURRENT: FIRST_LEGAL is when the first of them is legal.
 SHARE = 192
 _rank = 16
 (NEXT_BURST, LAST_BURST, OFFERED, CANDIDATES, STALE, HOST_LAST, NDP_DONE, NDP_HITS, NDP_READS, NDP_WRITES, COLUMN_BANK,
- *_) = range(_rank, _rank + 16)  # fmt: skip
+ FIRST_LEGAL, CURRENT, *_) = range(_rank, _rank + 16)  # fmt: skip
 RANK_BUS = _rank + 16  # + bus: the first cycle in which it is free
 PICK = _rank + 18  # + bus: the candidate that goes in the present cycle, NONE without
 YIELDS = _rank + 20  # 1: the host passes the rank over on the bus that is being chosen for
