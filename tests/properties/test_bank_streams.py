@@ -21,7 +21,7 @@ STREAMS = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     standards(ORGANIZATIONS),
     st.lists(STREAMS, min_size=1, max_size=3),
@@ -49,7 +49,7 @@ def test_the_closed_form_sends_the_same_commands_in_the_same_cycles(standard, st
         assert list(run.counters.values()) == [*counts, len(stream["trains"])]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     standards(ORGANIZATIONS, spare=1000),
     st.lists(STREAMS, min_size=1, max_size=4),

@@ -54,13 +54,13 @@ def agree(a_case, block=1 << 18):
         assert median <= result.read_latency.percentile(50) <= median * (1 if median < 1024 else 1 + 1 / 512)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(case())
 def test_engine_and_reference_agree_command_for_command(a_case):
     agree(a_case)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(case())
 def test_how_the_trace_is_cut_into_blocks_changes_nothing(a_case):
     agree(a_case, block=7)
@@ -86,7 +86,7 @@ def test_a_run_with_a_log_and_one_without_are_the_same(name, standard_name, gap)
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(case())
 def test_engine_and_reference_agree_on_many_cases(a_case):
     agree(a_case)

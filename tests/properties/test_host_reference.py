@@ -28,7 +28,7 @@ def column_cycles(a_case, result):
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(any_case)
 def test_every_request_gets_one_column_command_at_its_place(a_case):
     result = run_reference(a_case)
@@ -41,7 +41,7 @@ def test_every_request_gets_one_column_command_at_its_place(a_case):
     assert sorted(sent) == sorted(expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(any_case)
 def test_a_read_returns_what_the_last_write_before_it_in_the_trace_wrote(a_case):
     result = run_reference(a_case)
@@ -73,7 +73,7 @@ def test_a_read_returns_what_the_last_write_before_it_in_the_trace_wrote(a_case)
     assert read == wanted
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(any_case)
 def test_rows_are_open_when_used_and_closed_when_activated_or_refreshed(a_case):
     standard = a_case.standard
@@ -100,7 +100,7 @@ def test_rows_are_open_when_used_and_closed_when_activated_or_refreshed(a_case):
             open_row = {other: row for other, row in open_row.items() if other[:3] != of_rank}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(any_case)
 def test_no_two_bursts_meet_on_a_data_bus_and_no_two_commands_on_a_command_bus(a_case):
     standard = a_case.standard
@@ -125,7 +125,7 @@ def test_no_two_bursts_meet_on_a_data_bus_and_no_two_commands_on_a_command_bus(a
         assert all(b - a >= standard.timing["nBL"] for a, b in pairwise(sorted(starts)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(any_case)
 def test_queues_hold_no_more_than_their_places_and_requests_enter_in_order(a_case):
     result = run_reference(a_case)
@@ -149,7 +149,7 @@ def test_queues_hold_no_more_than_their_places_and_requests_enter_in_order(a_cas
             assert len(beside) < places[request.write]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(any_case)
 def test_no_refresh_comes_before_it_is_due(a_case):
     result = run_reference(a_case)
@@ -167,7 +167,7 @@ def test_no_refresh_comes_before_it_is_due(a_case):
             issued[channel, number] += 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(any_case)
 def test_the_log_is_legal(a_case):
     result = run_reference(a_case)
@@ -180,7 +180,7 @@ def test_the_log_is_legal(a_case):
     assert {rule for rule, count in report.counts.items() if count} <= allowed
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shared_case())
 def test_every_ndp_burst_gets_one_column_command_at_its_place(a_case):
     shape = a_case.standard.organization
@@ -193,7 +193,7 @@ def test_every_ndp_burst_gets_one_column_command_at_its_place(a_case):
     assert sorted(entry for entry in result.log if entry[1] in NDP) == sorted(expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shared_case())
 def test_older_ndp_bursts_of_a_row_go_first_and_others_are_overtaken_within_the_window(a_case):
     result = run_reference(a_case)
@@ -205,7 +205,7 @@ def test_older_ndp_bursts_of_a_row_go_first_and_others_are_overtaken_within_the_
             assert sum(other > cycle for other in cycles[:place]) < a_case.config["ndp_window"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shared_case())
 def test_the_run_ends_when_the_last_request_and_the_last_ndp_burst_are_done(a_case):
     standard, result = a_case.standard, run_reference(a_case)
@@ -215,12 +215,12 @@ def test_the_run_ends_when_the_last_request_and_the_last_ndp_burst_are_done(a_ca
             latency = standard.write_latency if burst.write else standard.read_latency
             ends.append(cycle + latency + standard.timing["nBL"])
     assert result.end == max(ends)
-    for channel in range(standard.organization.channels):
-        names = [(entry[0], entry[1]) for entry in result.log if entry[2] == channel]
-        assert not names or names[-1][0] == max(cycle for cycle, name in names if name in READS + WRITES + NDP)
+    served = [entry[0] for entry in result.log if entry[1] in READS + WRITES + NDP]
+    forwarded = [outcome.entry for outcome in result.outcomes if outcome.forwarded]
+    assert all(entry[0] <= max(served + forwarded) for entry in result.log)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shared_case(), st.data())
 def test_units_on_ranks_that_the_host_does_not_use_leave_it_alone(a_case, data):
     shape = a_case.standard.organization

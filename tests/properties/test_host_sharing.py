@@ -70,7 +70,7 @@ def agree_on_ndp(a_case, expected, ndp):
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(shared_case())
 def test_engine_and_reference_agree_command_for_command(a_case):
     agree(a_case)
@@ -83,7 +83,7 @@ def test_how_the_trace_is_cut_into_blocks_changes_nothing(a_case):
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(shared_case())
 def test_engine_and_reference_agree_on_many_shared_cases(a_case):
     agree(a_case)
