@@ -34,8 +34,8 @@ _DELAY_S = 1.0
 )
 @click.option("--read-queue", default=32, show_default=True, help="Places for reads.")
 @click.option("--write-queue", default=32, show_default=True, help="Places for writes.")
-@click.option("--high", default=26, show_default=True, help="Queued writes at which writing begins.")
-@click.option("--low", default=6, show_default=True, help="Queued writes at which it ends, if reads wait.")
+@click.option("--high", type=int, help="Queued writes at which writing begins.  [default: 4/5 of --write-queue]")
+@click.option("--low", type=int, help="Queued writes at which it ends, if reads wait.  [default: 1/5 of --write-queue]")
 @click.option(
     "--row-policy",
     type=click.Choice(["open", "closed", "timeout"]),
@@ -44,7 +44,11 @@ _DELAY_S = 1.0
     help="When a row is closed that nobody waits for.",
 )
 @click.option("--row-timeout", default=0, show_default=True, help="Clocks, with --row-policy timeout.")
-@click.option("--starvation", default=4096, show_default=True, help="Clocks after which a request goes first.")
+@click.option(
+    "--starvation",
+    type=int,
+    help="Clocks after which a request goes before all others.  [default: 64 for each place of both queues]",
+)
 @click.option(
     "--refresh",
     type=click.Choice(["all_bank", "same_bank", "per_bank", "none"]),
