@@ -15,6 +15,8 @@ from typing import Any
 
 import numba
 import numba.core
+from numba import types
+from numba.extending import intrinsic, overload
 
 from ndpsim.data import isa_dir
 
@@ -93,3 +95,31 @@ def inlined(function: Any) -> Any:
     times faster.
     """
     return numba.njit(inline="always", nogil=True, fastmath=False, error_model="numpy")(function)
+
+
+def pointer_to(array: Any) -> Any:
+    """Return an int64 array as kernels of small calls take it: a bare pointer, which `x[i]` reads and writes.
+
+    It is one word in a call instead of seven, and a place costs no check for negative numbers; without the compiler it
+    is the array itself. It must not outlive the array.
+    """
+    return array
+
+
+def _pointer_type(_: Any, array: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
+_pointer: Any = intrinsic(_pointer_type)
+_MERGED: Any = {"_nrt": False, "forceinline": True}
+
+
+@overload(pointer_to, jit_options=_MERGED)
+def _pointer_to(array: Any) -> Any:
+    def compiled(array: Any) -> Any:
+        return _pointer(array)
+
+    return compiled

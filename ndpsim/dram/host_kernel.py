@@ -78,7 +78,7 @@ from ndpsim.dram.host_state import (
     Ints,
 )
 from ndpsim.dram.host_train import TRAIN_AFTER, train
-from ndpsim.jit import borrowing, merged
+from ndpsim.jit import borrowing, merged, pointer_to
 
 # Why `advance` returned
 DONE, NEEDS_REQUESTS, LOG_FULL, AT_LIMIT = range(4)
@@ -327,7 +327,7 @@ def run_channel(state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, aft
 
     See `advance`; log: records [channels, n, 5].
     """
-    return advance(state[k], block[bounds[k] : bounds[k + 1]], after, until, log[k], done)
+    return advance(pointer_to(state[k]), block[bounds[k] : bounds[k + 1]], after, until, log[k], done)
 
 
 @borrowing
@@ -348,7 +348,7 @@ def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, after: int
         following = FOREVER
         waiting = False
         for k in range(channels):
-            why = advance(state[k], block[bounds[k] : bounds[k + 1]], after, limit, log[k], done)
+            why = advance(pointer_to(state[k]), block[bounds[k] : bounds[k + 1]], after, limit, log[k], done)
             if why in (LOG_FULL, NEEDS_REQUESTS):
                 return why
             if why == AT_LIMIT:

@@ -93,7 +93,7 @@ from ndpsim.dram.shared_state import (
     TO_REFRESH,
     YIELDS,
 )
-from ndpsim.jit import borrowing
+from ndpsim.jit import borrowing, pointer_to
 
 
 @borrowing
@@ -358,7 +358,16 @@ def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, after: int, until: int
 def run_shared(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, k: int, block: Ints, bounds: Ints,
                after: int, until: int, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
     """Run channel k as `host_kernel.run_channel` does; sharing [channels, SIZE] and bursts: see `shared_state`."""
-    return _advance(state[k], sharing[k], bursts, block[bounds[k] : bounds[k + 1]], after, until, log[k], done)
+    return _advance(
+        pointer_to(state[k]),
+        pointer_to(sharing[k]),
+        bursts,
+        block[bounds[k] : bounds[k + 1]],
+        after,
+        until,
+        log[k],
+        done,
+    )
 
 
 @borrowing
@@ -376,7 +385,7 @@ def run_shared_together(state: NDArray[np.int64], sharing: NDArray[np.int64], bu
         waiting = False
         for k in range(channels):
             requests = block[bounds[k] : bounds[k + 1]]
-            why = _advance(state[k], sharing[k], bursts, requests, after, limit, log[k], done)
+            why = _advance(pointer_to(state[k]), pointer_to(sharing[k]), bursts, requests, after, limit, log[k], done)
             if why in (LOG_FULL, NEEDS_REQUESTS):
                 return why
             if why == AT_LIMIT:

@@ -1,8 +1,9 @@
 """The memory of a host controller: all that a kernel knows of one channel, in one int64 array `m` with fixed places.
 
-One array instead of twenty keeps the kernels' calls cheap and their signatures short. Banks, queued requests and ranks
-are named by the offset of their record, so that `m[b + ROW]` is the open row of bank `b` and `m[at + ENTRY]` the
-cycle in which the request `at` entered. HOST_CONTROLLER.md says what all of it is for; `new_channels` fills it.
+One array instead of twenty, which kernels take as a bare pointer, keeps their calls cheap and their signatures short.
+Banks, queued requests and ranks are named by the offset of their record, so that `m[b + ROW]` is the open row of bank
+`b` and `m[at + ENTRY]` the cycle in which the request `at` entered. HOST_CONTROLLER.md says what all of it is for;
+`new_channels` fills it.
 """
 
 from typing import Any, NamedTuple
