@@ -307,6 +307,7 @@ def advance(m: Ints, block: Ints, after: int, until: int, log: Ints, done: Ints
         elif after == MORE:
             return NEEDS_REQUESTS
         elif after == NOTHING_MORE and m[READS] + m[WRITES] == 0:
+            m[EVENT] = FOREVER
             return DONE
         if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
             _begin_refreshes(m, cycle)
@@ -331,6 +332,41 @@ def run_channel(state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, aft
 
 
 @borrowing
+def begin_together(state: NDArray[np.int64]) -> int:
+    """Return the first cycle up to which all channels can go on alone; nothing is known yet of what they do next."""
+    limit = FOREVER
+    for k in range(state.shape[0]):
+        m = state[k]
+        m[EVENT] = m[NOW]
+        limit = min(limit, m[NOW] + min(m[BURST_CLOCKS], min(m[READ_CLOCKS], m[WRITE_CLOCKS])))
+    return limit
+
+
+@borrowing
+def served(state: NDArray[np.int64]) -> int:
+    """Return the number of requests that got their column command, or were forwarded, in all channels."""
+    total = 0
+    for k in range(state.shape[0]):
+        total += state[k, ENTERED] - state[k, READS] - state[k, WRITES]
+    return total
+
+
+@borrowing
+def go_on_together(state: NDArray[np.int64], limit: int, idle: bool) -> int:
+    """Return the cycle up to which all channels, now at `limit`, can go on alone.
+
+    idle: no request was served since the channels were last looked at, so that none can enter earlier than its channel
+    knew then, and the clock may jump to the first event of all.
+    """
+    following = FOREVER
+    if idle:
+        for k in range(state.shape[0]):
+            following = min(following, state[k, EVENT])
+    begin = limit if following == FOREVER else max(limit, following)
+    return begin + min(state[0, BURST_CLOCKS], min(state[0, READ_CLOCKS], state[0, WRITE_CLOCKS]))
+
+
+@borrowing
 def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, after: int, log: NDArray[np.int64], done: Ints
                  ) -> int:  # fmt: skip
     """Run all channels in step, because a request may depend on one in another channel.
@@ -338,24 +374,15 @@ def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, after: int
     What happens in cycle c is known elsewhere no earlier than c + the shortest time from issue (or forwarding) to done:
     for so long after the earliest event of all channels each of them can go on alone.
     """
-    channels = bounds.shape[0] - 1
-    reach = min(state[0, BURST_CLOCKS], min(state[0, READ_CLOCKS], state[0, WRITE_CLOCKS]))
-    limit = state[0, NOW]
-    for k in range(channels):
-        limit = min(limit, state[k, NOW])
-    limit += reach
+    limit = begin_together(state)
     while True:
-        following = FOREVER
+        before = served(state)
         waiting = False
-        for k in range(channels):
+        for k in range(state.shape[0]):
             why = advance(pointer_to(state[k]), block[bounds[k] : bounds[k + 1]], after, limit, log[k], done)
             if why in (LOG_FULL, NEEDS_REQUESTS):
                 return why
-            if why == AT_LIMIT:
-                waiting = True
-                following = min(following, state[k, EVENT])
+            waiting |= why == AT_LIMIT
         if not waiting:
             return DONE
-        if following < FOREVER:  # if not, what a channel waits for has been issued since it was looked at
-            limit = max(limit, following)
-        limit += reach
+        limit = go_on_together(state, limit, served(state) == before)

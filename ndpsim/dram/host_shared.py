@@ -15,16 +15,18 @@ from ndpsim.dram.host_kernel import (
     MORE,
     NEEDS_REQUESTS,
     NOTHING_MORE,
+    begin_together,
     enter,
     entry_cycle,
+    go_on_together,
     oldest_request,
     refresh_step,
+    served,
 )
 from ndpsim.dram.host_queue import find_burst, legal_at, switch_mode
 from ndpsim.dram.host_rules import ACT, PRE, PREA, RD, RDA, REF, REFSET
 from ndpsim.dram.host_state import (
     BANK,
-    BURST_CLOCKS,
     COLUMN,
     COLUMN_BUS,
     DUE,
@@ -49,7 +51,6 @@ from ndpsim.dram.host_state import (
     R_WRITE,
     RANK,
     RANK_SIZE,
-    READ_CLOCKS,
     READS,
     REFRESH_CHECK,
     REFRESHING,
@@ -61,7 +62,6 @@ from ndpsim.dram.host_state import (
     TAKEN,
     TWO_BUSSES,
     UNDER_WAY,
-    WRITE_CLOCKS,
     WRITES,
     Ints,
 )
@@ -340,6 +340,7 @@ def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, after: int, until: int
         elif after == MORE:
             return NEEDS_REQUESTS
         elif after == NOTHING_MORE and m[READS] + m[WRITES] == 0 and s[BURSTS_LEFT] == 0:
+            m[EVENT] = FOREVER
             return DONE
         if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
             _begin_refreshes(m, s, cycle)
@@ -374,25 +375,16 @@ def run_shared(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Int
 def run_shared_together(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, block: Ints, bounds: Ints,
                         after: int, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
     """Run all channels in step, as `host_kernel.run_together` does."""
-    channels = bounds.shape[0] - 1
-    reach = min(state[0, BURST_CLOCKS], min(state[0, READ_CLOCKS], state[0, WRITE_CLOCKS]))
-    limit = state[0, NOW]
-    for k in range(channels):
-        limit = min(limit, state[k, NOW])
-    limit += reach
+    limit = begin_together(state)
     while True:
-        following = FOREVER
+        before = served(state)
         waiting = False
-        for k in range(channels):
+        for k in range(state.shape[0]):
             requests = block[bounds[k] : bounds[k + 1]]
             why = _advance(pointer_to(state[k]), pointer_to(sharing[k]), bursts, requests, after, limit, log[k], done)
             if why in (LOG_FULL, NEEDS_REQUESTS):
                 return why
-            if why == AT_LIMIT:
-                waiting = True
-                following = min(following, state[k, EVENT])
+            waiting |= why == AT_LIMIT
         if not waiting:
             return DONE
-        if following < FOREVER:  # if not, what a channel waits for has been issued since it was looked at
-            limit = max(limit, following)
-        limit += reach
+        limit = go_on_together(state, limit, served(state) == before)

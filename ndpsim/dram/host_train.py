@@ -34,6 +34,7 @@ from ndpsim.dram.host_state import (
     MODE,
     N_BANKS,
     N_RANKS,
+    N_WINDOWS,
     NEVER,
     NOW,
     OLDEST,
@@ -69,6 +70,7 @@ from ndpsim.dram.host_state import (
     TWO_BUSSES,
     UNDER_WAY,
     USED,
+    WINDOWS,
     YOUNGER,
     Ints,
 )
@@ -81,6 +83,9 @@ TRAIN_AFTER = 8  # column commands in a row after which it is worth looking for 
 def _can_start(m: Ints) -> bool:
     """Tell whether the general rules reduce to those of a train."""
     mode = m[MODE]
+    for window in range(WINDOWS, WINDOWS + 8 * m[N_WINDOWS], 8):
+        if m[window] == RD + mode:  # would need every column command of the train, not only the last of each bank
+            return False
     if m[ROW_POLICY] != 0 or m[DEPENDENT] == 1 or m[READS + 1 - mode] > 0 or m[UNDER_WAY] > 0 or m[OWING] == 1:
         return False
     at = m[OLDEST + mode]
@@ -139,6 +144,29 @@ def _settle(m: Ints, block: Ints, mode: int, begun: int, head: int, tail: int, i
 
 
 @merged
+def _let_in(m: Ints, block: Ints, final: bool, cycle: int, tail: int, now: int, waiting: int
+            ) -> tuple[int, int, int, bool]:  # fmt: skip
+    """Let requests from `tail` on enter before `cycle`; return the new tail, now and waiting, and if the train ends.
+
+    It ends before a request that is no hit or of the other queue, and where it is not known what comes.
+    """
+    mode = m[MODE]
+    while waiting < m[READ_QUEUE + mode]:
+        if tail == block.shape[0]:
+            return tail, now, waiting, not final
+        entry = max(now, block[tail, R_ARRIVAL])
+        if entry >= cycle:
+            break
+        if block[tail, R_WRITE] != mode or m[block[tail, R_BANK] + ROW] != block[tail, R_ROW]:
+            return tail, now, waiting, True
+        m[ENTERED_AT + (tail & MAX_QUEUE - 1)] = entry
+        now = entry + 1
+        tail += 1
+        waiting += 1
+    return tail, now, waiting, False
+
+
+@merged
 def _run_on(m: Ints, block: Ints, final: bool, until: int, head: int, tail: int, now: int, waiting: int
             ) -> tuple[int, int, int]:  # fmt: skip
     """Go on with a train in a memory of one rank when only requests of the block are left; return head, tail and now.
@@ -151,7 +179,6 @@ def _run_on(m: Ints, block: Ints, final: bool, until: int, head: int, tail: int,
     places, stop, timed = m[READ_QUEUE + mode], min(m[REFRESH_CHECK], until), m[TIMED] == 1
     of_rank, of_group = max(m[SAME_RANK + mode], clocks), m[SAME_GROUP + mode]
     ready = READY + later * MAX_BANKS
-    requests = block.shape[0]
     first, last = head, m[LAST_COLUMN]
     cycle = max(max(now, m[COLUMN_BUS]), max(last + clocks, m[RANK_READY + later]))
     total = longest = 0
@@ -160,21 +187,7 @@ def _run_on(m: Ints, block: Ints, final: bool, until: int, head: int, tail: int,
         group = GROUP_LAST + m[b + GROUP_FIRST]
         if max(m[ready + b // BANK_SIZE], m[group] + of_group) > cycle or cycle >= stop:
             break
-        ended = False
-        while waiting < places:
-            if tail == requests:
-                ended = not final
-                break
-            entry = max(now, block[tail, R_ARRIVAL])
-            if entry >= cycle:
-                break
-            if block[tail, R_WRITE] != mode or m[block[tail, R_BANK] + ROW] != block[tail, R_ROW]:
-                ended = True
-                break
-            m[ENTERED_AT + (tail & MAX_QUEUE - 1)] = entry
-            now = entry + 1
-            tail += 1
-            waiting += 1
+        tail, now, waiting, ended = _let_in(m, block, final, cycle, tail, now, waiting)
         if ended:
             break
         start = block[head, R_ARRIVAL] if timed else m[ENTERED_AT + (head & MAX_QUEUE - 1)]
@@ -209,15 +222,13 @@ def train(m: Ints, block: Ints, final: bool, until: int, log: Ints) -> None:
         return
     mode, now = m[MODE], m[NOW]
     later, begun, floor = RD + mode, now, max(now, m[COLUMN_BUS])
-    requests = block.shape[0]
     waiting = m[READS + mode]
     head = tail = m[TAKEN]
     issued = 0
     tight = log.shape[0] == 0 and m[N_RANKS] == 1 and m[SAME_BANK + mode] <= m[SAME_GROUP + mode]
     for group in range(0, m[N_BANKS], m[GROUP_BANKS]):
         m[GROUP_LAST + group] = NEVER
-    open_ended = True
-    while open_ended and waiting > 0:
+    while waiting > 0:
         at = m[OLDEST + mode]
         if at < 0 and tight:
             begin = head
@@ -232,21 +243,8 @@ def train(m: Ints, block: Ints, final: bool, until: int, log: Ints) -> None:
             break
         if cycle >= m[REFRESH_CHECK] or cycle >= until:
             break
-        while waiting < m[READ_QUEUE + mode]:
-            if tail == requests:
-                open_ended = final
-                break
-            entry = max(now, block[tail, R_ARRIVAL])
-            if entry >= cycle:
-                break
-            if block[tail, R_WRITE] != mode or m[block[tail, R_BANK] + ROW] != block[tail, R_ROW]:
-                open_ended = False
-                break
-            m[ENTERED_AT + (tail & MAX_QUEUE - 1)] = entry
-            now = entry + 1
-            tail += 1
-            waiting += 1
-        if not open_ended or (log.shape[0] > 0 and m[LOGGED] + 4 > log.shape[0]):
+        tail, now, waiting, ended = _let_in(m, block, final, cycle, tail, now, waiting)
+        if ended or (log.shape[0] > 0 and m[LOGGED] + 4 > log.shape[0]):
             break
         ends = cycle + m[READ_CLOCKS + mode]
         if at >= 0:

@@ -157,7 +157,7 @@ def test_a_file_cut_short_or_of_another_kind_or_missing_is_refused(tmp_path):
     refused(tmp_path / "missing.csv", "No such file")
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_a_changed_byte_is_refused_or_changes_nothing(tmp_path_factory, place, value):
     path = tmp_path_factory.mktemp("log") / "log.h5"

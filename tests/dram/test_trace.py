@@ -245,7 +245,7 @@ def test_an_hdf5_file_with_a_wrong_part_is_refused_by_that_part(tmp_path, damage
     refused(path, word)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_a_changed_byte_of_an_hdf5_file_is_refused_or_changes_nothing(tmp_path_factory, place, value):
     path = tmp_path_factory.mktemp("trace") / "t.h5"

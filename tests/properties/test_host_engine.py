@@ -1,6 +1,7 @@
 """The host controller's engine sends the commands of the per-cycle reference, in the same cycles, on every case."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from properties.host_cases import Case, case, run_reference
 
 from ndpsim.dram.address_map import HOST_MAP, host_map
+from ndpsim.dram.constraints import Row
 from ndpsim.dram.host import HostConfig, HostController
 from ndpsim.dram.log import COMMANDS
 from ndpsim.dram.standard import load_standard
@@ -92,20 +94,49 @@ def test_engine_and_reference_agree_on_many_cases(a_case):
     agree(a_case)
 
 
+def with_defaults(name, standard):
+    """The first 600 requests of a synthetic trace."""
+    (requests,) = synthetic(name, 600, standard).blocks()
+    return Case(
+        standard=standard,
+        made_from={"name": standard.name},
+        config={},
+        address_map=HOST_MAP,
+        addresses=requests.address.tolist(),
+        writes=requests.write.astype(bool).tolist(),
+        arrivals=None,
+        afters=requests.after.tolist(),
+    )
+
+
 @pytest.mark.parametrize("name", ["sequential", "random", "mixed", "row-hit", "chase"])
 @pytest.mark.parametrize("standard_name", ["DDR4-3200AA", "DDR5-4800B", "HBM3-6400"])
 def test_engine_and_reference_agree_on_real_memories_with_default_parameters(name, standard_name):
-    standard = load_standard(standard_name, ranks=2, channels=1)
-    (requests,) = synthetic(name, 600, standard).blocks()
-    agree(
-        Case(
-            standard=standard,
-            made_from={"name": standard_name},
-            config={},
-            address_map=HOST_MAP,
-            addresses=requests.address.tolist(),
-            writes=requests.write.astype(bool).tolist(),
-            arrivals=None,
-            afters=requests.after.tolist(),
-        )
+    agree(with_defaults(name, load_standard(standard_name, ranks=2, channels=1)))
+
+
+def test_engine_and_reference_agree_where_a_standard_limits_reads_in_a_window():
+    standard = load_standard("DDR4-3200AA")
+    row = Row(rule="tWindow", scope="rank", earlier="RD", later="RD", gap="nRCD + 8", window=4)
+    agree(with_defaults("sequential", replace(standard, rows=(*standard.rows, row))))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_requests_that_wait_for_one_in_another_channel_enter_as_soon_as_it_is_done(seed):
+    """One channel has nothing to do for long; what it waits for comes from the other, whose own next request waits."""
+    rng = np.random.default_rng(seed)
+    standard = load_standard("DDR4-2400P", channels=2)
+    burst = standard.burst_bytes
+    run = rng.integers(0, 60, 12).repeat(rng.integers(1, 12, 12))  # stretches in one channel, then the other
+    count = len(run)
+    a_case = Case(
+        standard=standard,
+        made_from={"name": standard.name},
+        config={"read_queue": 1},
+        address_map=HOST_MAP,
+        addresses=(run * burst).tolist(),
+        writes=[False] * count,
+        arrivals=None,
+        afters=np.minimum(np.arange(count), rng.choice([0, 1, 1, 2], count)).tolist(),
     )
+    agree(a_case)
