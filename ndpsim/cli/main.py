@@ -16,6 +16,7 @@ from ndpsim.errors import InputError, ProgramError
 
 COMMANDS = {
     "generate": ("generate", "Generate text with the feed-forward blocks in NDP-DIMMs."),
+    "model": ("model", "Describe a model, and the operators of a step; import one."),
     "compile": ("compile", "Compile one token of a layer into programs for all DIMMs."),
     "asm": ("program", "Assemble a program file from text."),
     "disasm": ("program", "Write a program file as text."),

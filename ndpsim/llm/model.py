@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safetensors import SafetensorError, safe_open
 
 from ndpsim.errors import InputError
+from ndpsim.llm.shape import ModelShape, Name, Text
 
 FloatArray = NDArray[np.float32]
 Count = Annotated[int, Field(gt=0, le=1 << 24)]
@@ -42,7 +43,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: str
+    name: Name
     activation: Literal["relu"]
     layers: Annotated[int, Field(gt=0, le=1024)]
     d_model: Count
@@ -56,15 +57,14 @@ class ModelCard(BaseModel):
     weights: FileName
     tokenizer: FileName
     heldout: FileName
-    source: str
+    source: Text
     licence: str
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
         if self.d_model % (2 * self.heads):
             raise ValueError(f"d_model: expected a multiple of 2 * heads = {2 * self.heads}, found {self.d_model}")
-        if self.parameters != self.counted_parameters():
-            count = self.counted_parameters()
+        if self.parameters != (count := self.shape.parameters()):
             raise ValueError(f"parameters: expected {count} as the sizes say, found {self.parameters}")
         return self
 
@@ -73,10 +73,26 @@ class ModelCard(BaseModel):
         """Channels of one attention head."""
         return self.d_model // self.heads
 
-    def counted_parameters(self) -> int:
-        """Weights of all tensors together."""
-        d = self.d_model
-        return self.vocab * d + d + self.layers * (2 * d + 4 * d * d + 2 * d * self.d_ffn)
+    @property
+    def shape(self) -> ModelShape:
+        """The sizes of the model in the terms of all models."""
+        return ModelShape(
+            name=self.name,
+            layers=self.layers,
+            hidden=self.d_model,
+            heads=self.heads,
+            kv_heads=self.heads,
+            head_width=self.head_width,
+            ffn=self.d_ffn,
+            vocab=self.vocab,
+            context=self.context,
+            gated=False,
+            activation=self.activation,
+            norm="rms",
+            positions="rotary",
+            tied_embedding=True,
+            source=self.source,
+        )
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """The name and shape of every tensor that the weights file must hold."""
