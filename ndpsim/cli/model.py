@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _PRECISIONS: "tuple[Precision, ...]" = ("fp16", "int8", "int4")
 _WIDTH = 120
+_MAX_BATCH = 1 << 16
 _precision = click.Choice(_PRECISIONS)
 
 
@@ -27,15 +28,16 @@ class _ModelGroup(click.Group):
         return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
 
 
-@click.group("model", cls=_ModelGroup, invoke_without_command=True, no_args_is_help=True)
+@click.group("model", cls=_ModelGroup, invoke_without_command=True, no_args_is_help=True,
+             subcommand_metavar="[NAME | COMMAND] [OPTIONS]")  # fmt: skip
 @click.option("--list", "as_list", is_flag=True, help="List the models that ship with ndpsim.")
 @json_option
 @click.pass_context
 def model_command(context: click.Context, as_list: bool, as_json: bool) -> None:
     """Describe models: `ndpsim model NAME` is short for `ndpsim model show NAME`."""
-    if context.invoked_subcommand is None:
-        if not as_list:
-            raise click.UsageError("expected --list, or the name of a model")
+    if as_list == (context.invoked_subcommand is not None) or (as_json and not as_list):
+        raise click.UsageError("expected --list, or the name of a model and its options after it")
+    if as_list:
         _print_list(as_json)
 
 
@@ -64,8 +66,8 @@ def show_command(
 
     Figures of an operator are those of one execution; totals count all layers.
     """
-    if batch < 1:
-        raise InputError(f"--batch: expected 1 or more, found {batch}")
+    if not 1 <= batch <= _MAX_BATCH:
+        raise InputError(f"--batch: expected 1 to {_MAX_BATCH}, found {batch}")
     if prefill is not None and prefill < 1:
         raise InputError(f"--prefill: expected 1 or more, found {prefill}")
     if decode is not None and decode < 0:
@@ -119,7 +121,7 @@ def _setting(text: str) -> tuple[str, object]:
         raise InputError(f"--set: expected FIELD=VALUE, found {text!r}")
     try:
         return field, tomllib.loads(f"value = {value}")["value"]
-    except ValueError:
+    except (ValueError, RecursionError):
         return field, value  # a word without quotes
 
 

@@ -4,8 +4,10 @@ What is counted:
 
 - A multiply-accumulate is 2 FLOPs. A linear operator has ``2 m n k``, and ``m n`` for a bias. Attention has ``4`` for
   each pair of a query and a token that it attends to, each head and each channel of a head: the products with K and
-  with V, causal pairs alone. (`relative` positions: 6, for the product with the encoded distances.) The softmax, and
-  what positions add to scores, are not counted.
+  with V, causal pairs alone. The softmax, and what ALiBi adds to scores, are not counted.
+- `relative` positions add 2 FLOPs to those of attention, for the product with the projected distances. These depend on
+  weights alone: they are taken as projected once, before all steps, and kept in FP16, and attention reads those of the
+  longest context of the step.
 - For each value: 4 FLOPs in an RMS norm (square, sum, scale, gain), 7 in a layer norm (mean, difference, square, sum,
   scale, gain, bias), 3 in a rotation, 1 in a sum; ReLU 1, SiLU 4 (negate, exponential, sum, quotient), GELU 9 (the tanh
   form), and 1 for the product with the gate.
@@ -141,20 +143,19 @@ class _Maker:
 
     def layer(self) -> Iterator[Operator]:
         shape, hidden = self.shape, self.shape.hidden
-        linear = {matrix.name: self._linear(matrix, shape.layers, self.weights) for matrix in shape.matrices()}
-        yield self._norm("attention_norm", self.step.tokens, shape.layers)
+        tokens = self.step.tokens
+        linear = {matrix.name: self._linear(matrix, tokens, shape.layers, self.weights) for matrix in shape.matrices()}
+        yield self._norm("attention_norm", tokens, shape.layers)
         yield linear["qkv"]
         if shape.positions == "rotary":
             width = shape.attention_width + shape.kv_width
             yield self._rows("rotary", "rotary", width, flops=3, inputs=(width,))
-        if shape.positions == "relative":
-            yield linear["relative_positions"]
         yield self._attention()
         yield linear["output"]
         if shape.block == "sequential":
             yield self._rows("attention_residual", "elementwise", hidden, flops=1, inputs=(hidden,) * 2)
         if shape.block != "parallel_one_norm":
-            yield self._norm("ffn_norm", self.step.tokens, shape.layers)
+            yield self._norm("ffn_norm", tokens, shape.layers)
         yield linear["gate_up" if shape.gated else "up"]
         flops, read = _ACTIVATION_FLOPS[shape.activation] + shape.gated, (1 + shape.gated) * shape.ffn
         yield self._rows("activation", "activation", shape.ffn, flops, inputs=(read,))
@@ -165,9 +166,9 @@ class _Maker:
             yield self._rows("residual", "elementwise", hidden, flops=2, inputs=(hidden,) * 3)
 
     def after(self) -> Iterator[Operator]:
-        if self.step.logit_tokens:
-            yield self._norm("final_norm", self.step.logit_tokens, repeat=1)
-            yield self._linear(Matrix("lm_head", self.shape.vocab, self.shape.hidden), 1, "fp16")
+        if rows := self.step.logit_tokens:
+            yield self._norm("final_norm", rows, repeat=1)
+            yield self._linear(Matrix("lm_head", self.shape.vocab, self.shape.hidden), rows, 1, "fp16")
 
     def _row(self, width: int) -> int:
         return row_bytes(width, self.activations)
@@ -178,13 +179,11 @@ class _Maker:
         moved = rows * self._row(hidden)
         return Operator(name, "norm", repeat, Rows(rows, hidden), flops, 2 * self.shape.norm_weights, moved, moved)
 
-    def _linear(self, matrix: Matrix, repeat: int, precision: Precision) -> Operator:
-        rows = {"relative_positions": max(self.step.contexts), "lm_head": self.step.logit_tokens}
-        m, n, k = rows.get(matrix.name, self.step.tokens), matrix.outputs, matrix.inputs
+    def _linear(self, matrix: Matrix, m: int, repeat: int, precision: Precision) -> Operator:
+        n, k = matrix.outputs, matrix.inputs
         flops, weights = m * n * (2 * k + matrix.bias), matrix.bytes(precision)
-        return Operator(
-            matrix.name, "linear", repeat, Linear(m, n, k), flops, weights, m * self._row(k), m * self._row(n)
-        )
+        read, written = m * self._row(k), m * self._row(n)
+        return Operator(matrix.name, "linear", repeat, Linear(m, n, k), flops, weights, read, written)
 
     def _rows(self, name: str, kind: Kind, width: int, flops: int, inputs: tuple[int, ...]) -> Operator:
         """Return an operator without weights: its FLOPs for a value that it writes, and widths of the rows it reads."""
@@ -195,11 +194,9 @@ class _Maker:
     def _attention(self) -> Operator:
         shape, step = self.shape, self.step
         width = shape.attention_width
-        products = 2
-        weights, read = 0, step.tokens * self._row(width + 2 * shape.kv_width)
-        if shape.positions == "relative":
-            products, weights = 3, 2 * 2 * width  # the two bias vectors of the queries, FP16
-            read += max(step.contexts) * self._row(width)
+        products, weights = 2, 0
+        if shape.positions == "relative":  # two biases of the queries, and the distances
+            products, weights = 3, 2 * (2 + max(step.contexts)) * width
         token = 2 * shape.kv_heads * row_bytes(shape.head_width, self.kv)
         sizes = Attention(shape.heads, shape.kv_heads, shape.head_width, step.new_tokens, step.contexts)
         return Operator(
@@ -209,7 +206,7 @@ class _Maker:
             sizes,
             flops=2 * products * step.pairs * width,
             weight_bytes=weights,
-            input_bytes=read,
+            input_bytes=step.tokens * self._row(width + 2 * shape.kv_width),
             output_bytes=step.tokens * self._row(width),
             kv_read_bytes=step.cached * token,
             kv_write_bytes=step.tokens * token,

@@ -101,7 +101,7 @@ class ModelShape(Table):
         return self.hidden * (2 if self.norm == "layer" else 1)
 
     def matrices(self) -> list[Matrix]:
-        """Return the linear operators of one layer in order of execution."""
+        """Return the matrices of one layer, fused as they are executed; a step does not use `relative_positions`."""
         qkv = Matrix("qkv", self.attention_width + 2 * self.kv_width, self.hidden, "qkv" in self.biases)
         relative = Matrix("relative_positions", self.attention_width, self.hidden)
         output = Matrix("output", self.hidden, self.attention_width, "output" in self.biases)

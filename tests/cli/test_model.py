@@ -100,7 +100,7 @@ def test_a_refused_config_leaves_no_file(capsys, tmp_path):
         (("none.toml",), "none.toml: expected a readable file, found: No such file or directory"),
         (("llama2-7b", "--prefill", 0), "--prefill: expected 1 or more, found 0"),
         (("llama2-7b", "--decode", -1), "--decode: expected 0 or more, found -1"),
-        (("llama2-7b", "--batch", 0), "--batch: expected 1 or more, found 0"),
+        (("llama2-7b", "--batch", 0), "--batch: expected 1 to 65536, found 0"),
         (("llama2-7b", "--decode", 4096), "at most 4096 tokens in a sequence, the context of llama2-7b, found 4097"),
         (("llama2-7b", "--set", "activation"), "--set: expected FIELD=VALUE, found 'activation'"),
         (("llama2-7b", "--set", "activation=tanh"), "model llama2-7b: activation: expected 'relu', 'gelu' or 'silu'"),
@@ -122,6 +122,12 @@ def test_all_faults_of_a_file_are_shown(capsys, tmp_path):
     assert f"{path}: heads: expected a value, found none" in err
 
 
-def test_without_a_name_it_says_what_to_give(capsys):
-    code, out, err = run(capsys, "model", "--json")
+@pytest.mark.parametrize("arguments", [("--json",), ("--list", "opt-13b"), ("--json", "opt-13b")])
+def test_options_in_the_wrong_place_are_refused(capsys, arguments):
+    code, out, err = run(capsys, "model", *arguments)
     assert code == 2 and out == "" and "expected --list, or the name of a model" in err
+
+
+def test_help_shows_both_forms(capsys):
+    code, out, _ = run(capsys, "model", "--help")
+    assert code == 0 and "[NAME | COMMAND]" in out and "--list" in out and "import" in out

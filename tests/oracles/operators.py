@@ -32,7 +32,7 @@ def layer_tensors(m):
     kinds = {"qkv": "qkv", "output": "output", "down": "ffn", "up": "ffn", "gate_up": "ffn"}
     tensors += [(name, rows, None) for name, rows, _ in list(tensors) if kinds[name] in m["biases"]]
     if m["positions"] == "relative":
-        tensors += [("relative_positions", queries, m["hidden"]), ("attention", queries, None)]
+        tensors += [("before all steps", queries, m["hidden"]), ("attention", queries, None)]
         tensors += [("attention", queries, None)]
     norms = ["attention_norm"] if m["block"] == "parallel_one_norm" else ["attention_norm", "ffn_norm"]
     for norm in norms:
@@ -120,7 +120,8 @@ def count(m, new, cached, logits, weights, activations, kv):
 
 
 def _layer_weights(tally, m, precision):
-    for name, rows, columns in layer_tensors(m):
+    in_steps = [tensor for tensor in layer_tensors(m) if tensor[0] != "before all steps"]
+    for name, rows, columns in in_steps:
         for _ in range(rows):
             tally.add(name, "weight_bytes", 2 if columns is None else row(columns, precision))
 
@@ -191,7 +192,6 @@ def _cache(tally, m, new, cached, kv):
 
 
 def _distances(tally, m, longest):
-    width = m["heads"] * m["head_width"]
-    for _ in range(longest):
-        _matvec(tally, "relative_positions", width, m["hidden"], False)
-        tally.reads("attention", width)
+    for _distance in range(longest):
+        for _head in range(m["heads"]):
+            tally.add("attention", "weight_bytes", 2 * m["head_width"])
