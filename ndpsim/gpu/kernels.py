@@ -1,6 +1,6 @@
 """Kernels by their shapes: the table that the timing model takes, one row a kernel."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -96,56 +96,106 @@ def kernels(rows: Sequence[tuple[str, str, Mapping[str, float]]]) -> Kernels:
     Raises:
         InputError: an unknown operation, dtype or column, a missing column, a size of zero, or more than 2^40 bytes.
     """
-    table = Kernels(np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64), np.zeros((len(rows), len(COLUMNS))))
+    table = empty_table(len(rows))
+    given = np.zeros(table.shape.shape, np.bool_)
     for i, (op, dtype, shape) in enumerate(rows):
-        fault = fill_row(table, i, op, dtype, shape)
+        fault = fault_of_names(op, dtype, shape)
         if fault:
             raise InputError(f"kernel {i + 1}: {fault}")
+        table.op[i], table.dtype[i] = op_index(op), dtype_index(dtype)
+        for name, value in shape.items():
+            table.shape[i, COLUMNS.index(name)], given[i, COLUMNS.index(name)] = value, True
+    for i, fault in sorted(faults_of_shapes(table, given).items()):
+        raise InputError(f"kernel {i + 1}: {fault}")
     return table
 
 
-def fill_row(table: Kernels, i: int, op: str, dtype: str, shape: Mapping[str, float]) -> str:
-    """Write a kernel into row i; return what is wrong with it, or an empty string."""
+def empty_table(n: int) -> Kernels:
+    """Return a table of n kernels to be filled, and then checked by `faults_of_shapes`."""
+    return Kernels(np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, len(COLUMNS))))
+
+
+def op_index(op: str) -> int:
+    """Return the place of an operation in OPERATIONS, or -1."""
+    return OP_NAMES.index(op) if op in OPERATIONS else -1
+
+
+def dtype_index(dtype: str) -> int:
+    """Return the place of a number format (of what it is a synonym of) in DTYPES, or -1."""
     dtype = SYNONYMS.get(dtype, dtype)
-    if op not in OPERATIONS:
+    return DTYPE_NAMES.index(dtype) if dtype in DTYPES else -1
+
+
+def fault_of_names(op: str, dtype: str, columns: Iterable[str] = ()) -> str:
+    """Return what is wrong with the names of an operation, a number format and columns, or an empty string."""
+    if op_index(op) < 0:
         return f"op: expected one of {', '.join(OPERATIONS)}, found '{op}'"
-    if dtype not in DTYPES:
+    if dtype_index(dtype) < 0:
         return f"dtype: expected one of {', '.join(DTYPES)}, found '{dtype}'"
-    table.op[i], table.dtype[i] = OP_NAMES.index(op), DTYPE_NAMES.index(dtype)
-    optional = OPTIONAL.get(op, ())
-    for name in OPERATIONS[op]:
-        if name not in shape:
-            if op == "gemv" and name == "m":
-                table.shape[i, COLUMNS.index("m")] = 1
-                continue
-            return f"{name}: expected a positive number for {op}, found nothing"
-    for name, value in shape.items():
-        if name not in OPERATIONS[op] and name not in optional:
-            return f"{name}: expected nothing for {op}, found {value:g}"
-        least = 1 if name in OPERATIONS[op] else 0
-        if not least <= value <= MAX_BYTES or value != int(value):
-            return f"{name}: expected an integer from {least} to 2^40 for {op}, found {value:g}"
-        table.shape[i, COLUMNS.index(name)] = value
-    return _size_fault(table, i, op, dtype)
+    for name in columns:
+        if name not in COLUMNS:
+            return f"{name}: expected columns among {', '.join(COLUMNS)}, found this one"
+    return ""
 
 
-def _size_fault(table: Kernels, i: int, op: str, dtype: str) -> str:
-    at = {name: table.shape[i, j] for j, name in enumerate(COLUMNS)}
-    if op == "gemv" and at["m"] != 1:
-        return f"m: expected 1 for gemv, found {at['m']:g}"
+def faults_of_shapes(table: Kernels, given: NDArray[np.bool_]) -> dict[int, str]:
+    """Return the first fault of each faulty row, by row, and write 1 for m where a gemv has none.
+
+    given: bool [n, len(COLUMNS)], which cells hold a number. Rows whose op or dtype is -1 are passed over.
+    """
+    faults: dict[int, str] = {}
+    for index, op in enumerate(OPERATIONS):
+        rows = np.flatnonzero((table.op == index) & (table.dtype >= 0))
+        if op == "gemv":
+            without = rows[~given[rows, 0]]
+            table.shape[without, 0], given[without, 0] = 1, True
+        if len(rows):
+            for row, fault in (*_faults_of_cells(op, table, given, rows), *_faults_of_size(op, table, rows)):
+                faults.setdefault(row, fault)
+    return faults
+
+
+def _faults_of_cells(
+    op: str, table: Kernels, given: NDArray[np.bool_], rows: NDArray[np.int64]
+) -> Iterator[tuple[int, str]]:
+    for j, name in enumerate(COLUMNS):
+        here, value = given[rows, j], table.shape[rows, j]
+        needed = name in OPERATIONS[op]
+        if needed:
+            for row in rows[~here].tolist():
+                yield row, f"{name}: expected a positive number for {op}, found nothing"
+        elif name not in OPTIONAL.get(op, ()):
+            for row in rows[here].tolist():
+                yield row, f"{name}: expected nothing for {op}, found {table.shape[row, j]:g}"
+            continue
+        least = 1 if needed else 0
+        good = (value >= least) & (value <= MAX_BYTES) & (value == np.floor(value))
+        for row in rows[here & ~good].tolist():
+            yield row, f"{name}: expected an integer from {least} to 2^40 for {op}, found {table.shape[row, j]:g}"
+
+
+def _faults_of_size(op: str, table: Kernels, rows: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+    at = {name: np.nan_to_num(table.shape[rows, j], posinf=0) for j, name in enumerate(COLUMNS)}
+    kinds = DTYPES.values()
+    weight = np.array([kind.weight for kind in kinds])[table.dtype[rows]]
+    activation = np.array([kind.activation for kind in kinds])[table.dtype[rows]]
+    if op == "gemv":
+        for i in np.flatnonzero(at["m"] != 1).tolist():
+            yield int(rows[i]), f"m: expected 1 for gemv, found {at['m'][i]:g}"
     if op == "attention":
         new, decodes = at["prefills"] * at["queries"], at["decodes"]
-        if not new and not (decodes and at["context"]):
-            return "expected prefills and queries, or decodes and context, for attention, found neither"
-        if at["heads"] % at["kv_heads"]:
-            return f"heads: expected a multiple of kv_heads {at['kv_heads']:g}, found {at['heads']:g}"
+        for row in rows[(new == 0) & (decodes * at["context"] == 0)].tolist():
+            yield row, "expected prefills and queries, or decodes and context, for attention, found neither"
+        for i in np.flatnonzero(at["heads"] % np.maximum(at["kv_heads"], 1)).tolist():
+            yield (
+                int(rows[i]),
+                f"heads: expected a multiple of kv_heads {at['kv_heads'][i]:g}, found {at['heads'][i]:g}",
+            )
         tokens = at["prefills"] * (at["past"] + at["queries"]) + decodes * at["context"]
-        size = DTYPES[dtype].activation * at["head_dim"] * (2 * at["kv_heads"] * tokens + 2 * at["heads"] * new)
+        size = activation * at["head_dim"] * (2 * at["kv_heads"] * tokens + 2 * at["heads"] * new)
     elif "bytes" in OPERATIONS[op]:
         size = at["bytes"]
     else:
-        kind = DTYPES[dtype]
-        size = kind.activation * at["m"] * (at["n"] + at["k"]) + kind.weight * at["n"] * at["k"]
-    if size > MAX_BYTES:
-        return f"expected at most 2^40 bytes, found {size:.3g}"
-    return ""
+        size = activation * at["m"] * (at["n"] + at["k"]) + weight * at["n"] * at["k"]
+    for i in np.flatnonzero(size > MAX_BYTES).tolist():
+        yield int(rows[i]), f"expected at most 2^40 bytes, found {size[i]:.3g}"
