@@ -1,1 +1,1 @@
-"""GPU kernel times: a small physical model, fitted where measurements exist, predicted from the data sheet where not."""
+"""GPU kernel times: a small physical model, fitted where measurements exist, predicted from data sheets elsewhere."""

@@ -51,7 +51,7 @@ OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "all_reduce": ("bytes", "gpus"),
 }
 DEFAULTS: Final = {
-    "rotation": 0.0, "row": 0.0, "pageable": 0.0,
+    "rotation": 0.0, "row": 0.0, "pageable": 0.0, "residual": 0.0,
     "prefills": 0.0, "queries": 0.0, "past": 0.0, "decodes": 0.0, "context": 0.0,
 }  # fmt: skip
 OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
@@ -59,6 +59,8 @@ OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
     "gemv": ("rotation",),
     "sparse_gemm": ("rotation", "row"),
     "attention": ("rotation", "prefills", "queries", "past", "decodes", "context"),
+    "layernorm": ("residual",),
+    "rmsnorm": ("residual",),
     "h2d": ("pageable",),
     "d2h": ("pageable",),
 }
@@ -66,7 +68,8 @@ COLUMNS: Final = tuple(dict.fromkeys(c for group in (*OPERATIONS.values(), *OPTI
 """m, n, k: rows, outputs and inputs of a matrix product, or rows and width. rotation: over how many copies of its
 weights (of its keys and values) a benchmark cycles, which decides what of them the L2 still holds; 0 = cold, as in a
 model. row: elements of a gathered row (k if 0). prefills x queries new tokens on `past` cached ones and `decodes`
-single tokens on `context` cached ones make up an attention kernel. bytes, gpus: of a transfer."""
+single tokens on `context` cached ones make up an attention kernel. residual: 1 where a norm first adds a residual and
+writes the sum, as engines fuse it. bytes, gpus: of a transfer."""
 
 MAX_BYTES: Final = float(1 << 40)
 

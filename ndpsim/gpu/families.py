@@ -1,0 +1,11 @@
+"""All families of kernels."""
+
+from typing import Final
+
+from ndpsim.gpu.attention import ATTENTION
+from ndpsim.gpu.family import Family
+from ndpsim.gpu.gemm import GEMM
+from ndpsim.gpu.links import LINKS
+from ndpsim.gpu.rows import ROWS
+
+FAMILIES: Final[tuple[Family, ...]] = (GEMM, ATTENTION, ROWS, LINKS)
