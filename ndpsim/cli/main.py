@@ -23,8 +23,9 @@ COMMANDS = {
     "exec": ("program", "Execute and time a program file."),
     "dram": ("host_memory", "Time a trace of memory requests on a DRAM standard."),
     "check": ("check", "Check a DRAM command log against a standard."),
+    "gpu": ("gpu", "Time kernels on graphics cards; fit and validate cards."),
     "study": ("study", "Run a study: loaded latency, figures of other DRAM simulators."),
-    "trace": ("trace", "Describe or capture activation traces."),
+    "trace": ("trace", "Describe, generate or capture activation traces."),
     "list": ("listing", "List what ships with ndpsim."),
 }
 

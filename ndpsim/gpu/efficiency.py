@@ -16,7 +16,7 @@ PRIOR: Final = 1.0
 
 
 def prior(family: Family, card: Card) -> Floats:
-    """Return the efficiencies [parameters] that physics and the data sheet alone let one expect, within their bounds."""
+    """Return the efficiencies [parameters] that priors and the data sheet alone let one expect, within bounds."""
     return bounded(family, np.array([parameter.prior for parameter in family.parameters]) * family.expected(card))
 
 

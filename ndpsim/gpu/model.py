@@ -1,7 +1,7 @@
 """The timing model of one card: microseconds of kernels, and whether they rest on measurements of this very card."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -11,11 +11,8 @@ from ndpsim.gpu.efficiency import check_fit, efficiencies, fitted
 from ndpsim.gpu.families import FAMILIES
 from ndpsim.gpu.kernels import OP_NAMES, Floats, Kernels
 
-# A kernel that is launched by itself, not from a CUDA graph, begins no earlier than this after the one before it: the
-# host's time for a launch with a framework around it. Ours: 4 to 6 us are seen with PyTorch.
+# The host's time for a launch with a framework around it. Ours: 4 to 6 us are seen with PyTorch.
 PLAIN_LAUNCH_US: Final = 5.0
-
-Launch = Literal["graph", "plain"]
 
 
 @dataclass(frozen=True)
@@ -61,17 +58,9 @@ class GpuModel:
                 result[mine] = family.times(part, self.card, self.efficiencies[family.name])
         return result
 
-    def stream(self, kernels: Kernels, launch: Launch = "graph") -> Floats:
-        """Return when each kernel [n] of one stream ends, in microseconds from the launch of the first.
+    def plain(self, kernels: Kernels) -> Floats:
+        """Return the time [n] that each kernel adds to a stream if it is launched by itself, not from a graph.
 
-        In a graph the kernels follow one another; launched one by one, a kernel waits for the host's launch.
+        The host launches one kernel every PLAIN_LAUNCH_US: shorter ones wait for it.
         """
-        times = self.microseconds(kernels)
-        if launch == "graph":
-            return np.cumsum(times)
-        ends = np.empty(len(times))
-        end = 0.0
-        for i, time in enumerate(times):
-            end = max(end, (i + 1) * PLAIN_LAUNCH_US) + time
-            ends[i] = end
-        return ends
+        return np.maximum(self.microseconds(kernels), PLAIN_LAUNCH_US)

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ndpsim.errors import InputError
 from ndpsim.files import appearing, require_place
 from ndpsim.studies.loaded_latency import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def require_plot(path: Path) -> None:
@@ -19,9 +23,19 @@ def require_plot(path: Path) -> None:
         raise InputError("plots: expected matplotlib (pip install 'ndpsim[plot]'), found none") from None
 
 
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure; the same figure gives the same bytes."""
+    import matplotlib
+
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "ndpsim", "svg.fonttype": "none"}),
+        appearing(path) as part,
+    ):
+        figure.savefig(part, format="svg", metadata={"Date": None})
+
+
 def plot_latency(curves: Sequence[Curve], path: Path) -> None:
     """Write latency against offered bandwidth, a panel for each standard; points of saturation are left out."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     of_standard: dict[str, list[Curve]] = {}
@@ -43,8 +57,4 @@ def plot_latency(curves: Sequence[Curve], path: Path) -> None:
         panel.grid(which="both", alpha=0.3)
     panels[0].set_ylabel("read latency, ns")
     panels[0].legend(fontsize="small")
-    with (
-        matplotlib.rc_context({"svg.hashsalt": "ndpsim", "svg.fonttype": "none"}),
-        appearing(path) as part,
-    ):
-        figure.savefig(part, format="svg", metadata={"Date": None})
+    save(figure, path)
