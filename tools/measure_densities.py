@@ -6,6 +6,7 @@ python tools/measure_densities.py workloads/models/relu-lm
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from ndpsim.llm.decoder import heldout_loss
@@ -20,13 +21,14 @@ def measure(model: LanguageModel) -> str:
     tokens = Tokenizer.of(model).encode(text)
     found = capture_in_memory(model, text, len(tokens)).statistics()
     lines = [
-        "# Measured by tools/measure_densities.py on the held-out text with the NumPy decoder; see LayerStatistics in",
+        "# Measured by tools/measure_densities.py on the held-out text with the NumPy decoder; see GroupStatistics in",
         "# ndpsim/sparsity/statistics.py for what each figure means.",
         f"tokens = {found.tokens}",
         f"heldout_loss = {heldout_loss(model, tokens):.4f} # nats a token, context cut every {model.card.context}",
     ]
-    for layer in found.layers:
-        lines += ["", "[[layer]]", *(f"{name} = {value:.4f}" for name, value in layer._asdict().items())]
+    for layer in found.groups:
+        figures = {name: value for name, value in layer._asdict().items() if not math.isnan(value)}
+        lines += ["", "[[layer]]", *(f"{name} = {value:.4f}" for name, value in figures.items())]
     return "\n".join(lines) + "\n"
 
 

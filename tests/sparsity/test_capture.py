@@ -1,5 +1,6 @@
 """What capture records is what the model does, in NumPy and in PyTorch."""
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_capture_to_a_file_and_in_memory_agree(tmp_path: Path):
 
 def test_the_densities_file_matches_a_fresh_measurement_on_a_slice():
     found = capture_in_memory(MODEL, TEXT, 1500).statistics()
-    for layer, recorded in zip(found.layers, DENSITIES["layer"], strict=True):
+    for layer, recorded in zip(found.groups, DENSITIES["layer"], strict=True):
         assert layer.density == pytest.approx(recorded["density"], rel=0.15)
         assert layer.hottest_20 == pytest.approx(recorded["hottest_20"], rel=0.15)
 
@@ -61,8 +62,9 @@ def test_the_densities_file_matches_a_fresh_measurement_of_everything():
     assert len(tokens) == DENSITIES["tokens"]
     assert heldout_loss(MODEL, tokens) == pytest.approx(DENSITIES["heldout_loss"], abs=2e-4)
     found = capture_in_memory(MODEL, TEXT, len(tokens)).statistics()
-    for layer, recorded in zip(found.layers, DENSITIES["layer"], strict=True):
-        assert layer._asdict() == pytest.approx(recorded, abs=2e-4)
+    for layer, recorded in zip(found.groups, DENSITIES["layer"], strict=True):
+        figures = {name: value for name, value in layer._asdict().items() if not math.isnan(value)}
+        assert figures == pytest.approx(recorded, abs=2e-4)
 
 
 def test_most_neurons_are_silent():
