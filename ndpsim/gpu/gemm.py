@@ -32,7 +32,7 @@ SPLITS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32], np.float64)
 DEPTH = 64.0  # inputs of one step of a tile
 
 # Shapes of the curves, the same for all cards: found once on the RTX 4090, A100, H100 and L40S together.
-TILE_LOSS = 7.0  # rows or outputs whose fetching costs as much as a tile's own multiplications
+TILE_LOSS = 14.0  # rows or outputs whose fetching costs as much as a tile's own multiplications
 L2_SHARPNESS = 4.0  # how sudden a working set that outgrows the L2 misses
 WRITE_BACK = 0.5  # share of the L2 that outputs may fill before they are written back
 REDUCTION = 0.015  # share of the L2 time of the partial sums that is not hidden
