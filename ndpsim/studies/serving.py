@@ -2,7 +2,8 @@
 
 The engine is modelled as vLLM's first-come-first-served scheduler with chunked prefills: every step gives one token to
 each running sequence, and what is left of its token budget to prompts. KV blocks are given out as tokens come; when
-none is left, the sequence that was admitted last is put back to the head of the queue and later computed anew.
+none is left, the sequence that was admitted last is put back to the head of the queue. Free blocks keep their content
+until they are given out again, the longest free first, so that such a sequence computes anew only what was overwritten.
 """
 
 from collections import deque
@@ -95,10 +96,41 @@ class _Sequence:
         return self.total - self.request.input_tokens
 
 
+class _Blocks:
+    """Free KV blocks, in the order in which they are given out again, as runs of one former owner."""
+
+    def __init__(self, count: int) -> None:
+        self.free = count
+        self._runs: deque[tuple[_Sequence | None, int]] = deque([(None, count)])
+
+    def take(self, count: int) -> None:
+        """Give out blocks; the tail of a former owner's tokens goes first."""
+        self.free -= count
+        while count:
+            owner, run = self._runs.popleft()
+            if run > count:
+                self._runs.appendleft((owner, run - count))
+            count -= min(run, count)
+
+    def give_back(self, owner: _Sequence | None, count: int) -> None:
+        """Take blocks back, with what they hold of `owner`."""
+        self.free += count
+        self._runs.append((owner, count))
+
+    def kept(self, owner: _Sequence) -> int:
+        """Return how many free blocks still hold the first tokens of `owner`."""
+        return sum(run for former, run in self._runs if former is owner)
+
+    def claim(self, owner: _Sequence) -> None:
+        """Take those blocks out of the free ones."""
+        self.free -= self.kept(owner)
+        self._runs = deque((former, run) for former, run in self._runs if former is not owner)
+
+
 class _Engine:
     def __init__(self, definition: Serving) -> None:
         self.definition = definition
-        self.free = definition.kv_tokens // definition.block_tokens
+        self.blocks = _Blocks(definition.kv_tokens // definition.block_tokens)
         self.running: list[_Sequence] = []
         self.waiting: deque[_Sequence] = deque()
 
@@ -122,28 +154,34 @@ class _Engine:
             index += 1
         while self.waiting and budget and not preempted and len(self.running) < self.definition.sequences:
             one = self.waiting[0]
-            new = min(one.total - one.computed, budget)
-            if not self._allocate(one, new):
+            kept = self.blocks.kept(one)
+            computed = min(kept * self.definition.block_tokens, one.total - 1)
+            new = min(one.total - computed, budget)
+            if -(-(computed + new) // self.definition.block_tokens) > self.blocks.free:
                 break
+            self.blocks.claim(one)
+            one.blocks, one.computed = kept, computed
+            self._allocate(one, new)
             self.running.append(self.waiting.popleft())
             chosen.append((one, new))
             budget -= new
         return chosen
 
     def finish(self, one: _Sequence) -> None:
-        self.free += one.blocks
+        """Let a sequence go."""
+        self.blocks.give_back(None, one.blocks)
         self.running.remove(one)
 
     def _allocate(self, one: _Sequence, new: int) -> bool:
         needed = -(-(one.computed + new) // self.definition.block_tokens) - one.blocks
-        if needed > self.free:
+        if needed > self.blocks.free:
             return False
-        self.free -= needed
+        self.blocks.take(needed)
         one.blocks += needed
         return True
 
     def _put_back(self, one: _Sequence) -> None:
-        self.free += one.blocks
+        self.blocks.give_back(one, one.blocks)
         one.blocks = one.computed = 0
         self.waiting.appendleft(one)
 
