@@ -1,8 +1,9 @@
 """A graphics card as its data sheet describes it, from `workloads/hardware/gpus/`."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
@@ -10,10 +11,11 @@ from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
 from ndpsim.tables import Table, faults_of_form, read_toml
 
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+MOST: Final = 1e9
+Positive = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
 
 
-class Fit(Table):
+class Fit(Table, strict=True):
     """What measurements say of a card: efficiencies by family and parameter, and the error on rows left out."""
 
     data: str
@@ -22,7 +24,7 @@ class Fit(Table):
     efficiencies: dict[str, dict[str, Positive]]
 
 
-class Card(Table):
+class Card(Table, strict=True):
     """A card: rates and sizes of the data sheet (dense, with the boost clock), and a fit if there are measurements."""
 
     name: str
@@ -91,11 +93,12 @@ def load_card(name: str) -> Card:
 
 def read_card(path: Path) -> Card:
     """Read a card file. Raises InputError with all faults."""
+    content, faults = read_toml(path), []
     try:
-        card = Card.model_validate(read_toml(path))
+        card = Card.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: " + "; ".join(faults_of_form(error))) from None
-    faults = list(_impossible(card))
+        faults = faults_of_form(error)
+    faults += _impossible(content)
     if faults:
         raise InputError(f"{path}: " + "; ".join(faults))
     return card
@@ -105,16 +108,29 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _impossible(card: Card) -> Iterator[str]:
-    """Yield what cannot be: rates that no clock explains, caches larger than the memory."""
-    per_clock = card.fp16_tflops * 1e6 / (card.sms * card.clock_mhz)
-    if not 64 <= per_clock <= 16384:
+def _impossible(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what cannot be, whatever the form of the others: rates that no clock explains, too large caches."""
+    sms, mhz, fp16, int8, fp32, memory_gb, memory_gb_per_s, l2_mb, l2_bytes_per_clock = (
+        _number(content, name)
+        for name in (
+            "sms", "clock_mhz", "fp16_tflops", "int8_tops", "fp32_tflops", "memory_gb", "memory_gb_per_s", "l2_mb",
+            "l2_bytes_per_clock",
+        )
+    )  # fmt: skip
+    per_clock, l2_gb_per_s = fp16 * 1e6 / (sms * mhz), l2_bytes_per_clock * mhz / 1e3
+    if per_clock < 64 or per_clock > 16384:
         yield f"fp16_tflops: expected 64 to 16384 operations a clock and SM, found {per_clock:.0f}"
-    if not card.fp16_tflops <= card.int8_tops <= 4 * card.fp16_tflops:
-        yield f"int8_tops: expected 1 to 4 times fp16_tflops {card.fp16_tflops:g}, found {card.int8_tops:g}"
-    if card.fp32_tflops > card.fp16_tflops:
-        yield f"fp32_tflops: expected at most fp16_tflops {card.fp16_tflops:g}, found {card.fp32_tflops:g}"
-    if card.l2_mb * 1e6 >= card.memory_gb * 1e9:
-        yield f"l2_mb: expected less than memory_gb {card.memory_gb:g}, found {card.l2_mb:g} MB"
-    if card.l2_rate <= card.memory_rate:
-        yield f"l2_bytes_per_clock: expected more than the memory's rate, found {card.l2_rate / 1e3:.0f} GB/s"
+    if int8 < fp16 or int8 > 4 * fp16:
+        yield f"int8_tops: expected 1 to 4 times fp16_tflops {fp16:g}, found {int8:g}"
+    if fp32 > fp16:
+        yield f"fp32_tflops: expected at most fp16_tflops {fp16:g}, found {fp32:g}"
+    if l2_mb >= memory_gb * 1e3:
+        yield f"l2_mb: expected less than memory_gb {memory_gb:g}, found {l2_mb:g} MB"
+    if l2_gb_per_s <= memory_gb_per_s:
+        yield f"l2_bytes_per_clock: expected more than the memory's rate, found {l2_gb_per_s:.0f} GB/s"
+
+
+def _number(content: Mapping[str, Any], name: str) -> float:
+    """Return a positive number of the content; if there is none, not-a-number, which no comparison holds for."""
+    value: Any = content.get(name)
+    return float(value) if type(value) in (int, float) and 0 < value <= MOST else math.nan
