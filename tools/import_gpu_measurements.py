@@ -45,8 +45,9 @@ def llmservingsim(folder: Path) -> Tables:
                 found.append(_gemm(Frame({**shape, "n": LLAMA_8B[layer][0], "k": LLAMA_8B[layer][1]})))
             elif layer in rows:
                 op, n = rows[layer]
-                residual = {"residual": 1} if op == "rmsnorm" else {}  # vLLM fuses the addition into the norm
-                found.append(Frame({"op": op, **shape, "n": n, **residual}))
+                # vLLM fuses the addition into the norm; the profile's tokens are all alike.
+                more = {"rmsnorm": {"residual": 1}, "embedding": {"rotation": 1}}.get(op, {})
+                found.append(Frame({"op": op, **shape, "n": n, **more}))
         attention = pd.read_csv(path.with_name(path.name.replace("dense", "attention")))
         heads = {"op": "attention", "dtype": "bf16", "heads": 32, "kv_heads": 8, "head_dim": 128, "rotation": 1}
         prefill, decode = attention.prefill_chunk > 0, attention.n_decode > 0

@@ -61,17 +61,20 @@ OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
     "attention": ("rotation", "prefills", "queries", "past", "decodes", "context"),
     "layernorm": ("residual",),
     "rmsnorm": ("residual",),
+    "embedding": ("rotation",),
     "h2d": ("pageable",),
     "d2h": ("pageable",),
 }
 COLUMNS: Final = tuple(dict.fromkeys(c for group in (*OPERATIONS.values(), *OPTIONAL.values()) for c in group))
 """m, n, k: rows, outputs and inputs of a matrix product, or rows and width. rotation: over how many copies of its
-weights (of its keys and values) a benchmark cycles, which decides what of them the L2 still holds; 0 = cold, as in a
-model. row: elements of a gathered row (k if 0). prefills x queries new tokens on `past` cached ones and `decodes`
-single tokens on `context` cached ones make up an attention kernel. residual: 1 where a norm first adds a residual and
-writes the sum, as engines fuse it. bytes, gpus: of a transfer."""
+weights (of its keys and values, of an embedding's rows) a benchmark cycles, which decides what of them the caches still
+hold; 0 = cold, as in a model. row: elements of a gathered row (k if 0). prefills x queries new tokens on `past` cached
+ones and `decodes` single tokens on `context` cached ones make up an attention kernel. residual: 1 where a norm first
+adds a residual and writes the sum, as engines fuse it. bytes, gpus: of a transfer. pageable: 1 for memory of the host
+that is not pinned."""
 
 MAX_BYTES: Final = float(1 << 40)
+FLAGS: Final = ("residual", "pageable")
 
 
 class Kernels(NamedTuple):
@@ -171,10 +174,11 @@ def _faults_of_cells(
             for row in rows[here].tolist():
                 yield row, f"{name}: expected nothing for {op}, found {table.shape[row, j]:g}"
             continue
-        least = 1 if needed else 0
-        good = (value >= least) & (value <= MAX_BYTES) & (value == np.floor(value))
+        least, most = (1 if needed else 0), (1 if name in FLAGS else MAX_BYTES)
+        good = (value >= least) & (value <= most) & (value == np.floor(value))
         for row in rows[here & ~good].tolist():
-            yield row, f"{name}: expected an integer from {least} to 2^40 for {op}, found {table.shape[row, j]:g}"
+            allowed = "0 or 1" if name in FLAGS else f"an integer from {least} to 2^40"
+            yield row, f"{name}: expected {allowed} for {op}, found {table.shape[row, j]:g}"
 
 
 def _faults_of_size(op: str, table: Kernels, rows: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
