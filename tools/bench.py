@@ -1,4 +1,4 @@
-"""Speed and memory of the simulator: `python tools/bench.py ndp|dram [--json]`.
+"""Speed and memory of the simulator: `python tools/bench.py ndp|dram|trace [--json]`.
 
 Cold figures come from a fresh process with an empty kernel cache, and include its start and all compilation; warm
 figures are medians of repeated calls in this process, on one core.
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 GEMV_ROWS = 4096
 
@@ -173,16 +174,59 @@ def bench_dram() -> dict[str, float]:
     }
 
 
+TRACE_TOKENS = 128
+
+
+def bench_trace() -> dict[str, float]:
+    """Generate, write and measure an activation trace of LLaMA2-70B, preset `paper`, one sequence."""
+    from ndpsim.llm.catalog import load_shape
+    from ndpsim.sparsity.generator import ActivationGenerator, NeuronShape
+    from ndpsim.sparsity.presets import load_preset
+    from ndpsim.sparsity.trace import ActivationTrace
+
+    shape, preset = load_shape("llama2-70b"), load_preset("paper")
+    neurons = NeuronShape(shape.layers, shape.hidden, shape.ffn)
+
+    def generator() -> ActivationGenerator:
+        return ActivationGenerator(neurons, preset.parameters(shape.layers, shape.name), seed=1)
+
+    def generate() -> None:
+        made = generator()
+        for group in range(2 * shape.layers):
+            made.rows(group, 0, TRACE_TOKENS)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.h5"
+        generate_s = _median(generate, 3)
+        write_s = _median(lambda: generator().write(path, TRACE_TOKENS), 3)
+        size = path.stat().st_size
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+        def measure() -> None:
+            with ActivationTrace.read(path) as trace:
+                assert trace.statistics().tokens == TRACE_TOKENS
+
+        info_s = _median(measure, 3)
+    return {
+        "generate_70b_s": generate_s,
+        "write_70b_s": write_s,
+        "file_70b_bytes": size,
+        "info_70b_s": info_s,
+        "generate_peak_memory_mib": peak,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=["ndp", "dram", "gemv-once"])
+    parser.add_argument("suite", choices=["ndp", "dram", "trace", "gemv-once"])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     if arguments.suite == "gemv-once":
         _gemv()()
         return
-    results = bench_dram() if arguments.suite == "dram" else bench_ndp()
+    results = {"ndp": bench_ndp, "dram": bench_dram, "trace": bench_trace}[arguments.suite]()
     if arguments.json:
         print(json.dumps(results))
     else:

@@ -52,7 +52,7 @@ def info_command(trace: Path, as_json: bool) -> None:
             f"{layer:>5}  {kind:<9} {neurons:>8} {percent(group.density):>8} {percent(group.share_for_80):>9} "
             f"{group.gini:>6.2f} {percent(group.similarity_1):>9} {percent(group.similarity_10):>9} "
             f"{percent(group.similarity_25):>9} {percent(group.sequence_similarity):>10} "
-            f"{percent(group.hot_changed):>7} {group.layer_correlation:>9.2f}"
+            f"{percent(group.hot_changed):>7} {percent(group.layer_correlation):>9}"
         )
 
 

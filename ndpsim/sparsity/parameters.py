@@ -123,14 +123,18 @@ def _solve_one(group: GroupParameters, neurons: int, run_tokens: int) -> GroupCh
     drift = within("hot_changed", 0, 0.8 * _QUARTERS) / (0.8 * _QUARTERS)
     chance, density = chance_similarity(p), float(p.mean())
 
-    def persistence(distance: int) -> float:
+    def ends(distance: int) -> tuple[str, float, float]:
+        """The name that similarity at this distance is asked for by, and its values at persistence 0 and 1."""
         name = f"similarity_{distance}"
         if getattr(group, name) is None:
-            return within(f"persistence_{distance}", 0, 1)
+            return f"persistence_{distance}", 0.0, 1.0
         moved = min(drift * distance / run_tokens, 1.0)
-        least, most = (1 - moved) * chance + moved * density, 1 - moved + moved * density
-        asked = within(name, least, most, " with this density, skew and drift")
-        return (asked - least) / (most - least) if most > least else 0.0
+        return name, (1 - moved) * chance + moved * density, 1 - moved + moved * density
+
+    def persistence(distance: int) -> float:
+        name, least, most = ends(distance)
+        why = " with this density, skew and drift" if name.startswith("similarity") else ""
+        return (within(name, least, most, why) - least) / (most - least) if most > least else 0.0
 
     near, far = persistence(1), persistence(FAR)
     within("layer_correlation", 0, 1)
@@ -138,11 +142,10 @@ def _solve_one(group: GroupParameters, neurons: int, run_tokens: int) -> GroupCh
     if group.sequence_similarity is not None:
         alike = within("sequence_similarity", density, 1, " with this density")
     if not faults and not near**FAR - 1e-9 <= far <= near + 1e-9:
-        name = "similarity_25" if group.similarity_25 is not None else "persistence_25"
-        low, high = (value if name == "persistence_25" else _shown(value, chance) for value in (near**FAR, near))
+        name, least, most = ends(FAR)
+        low, high = (least + (most - least) * value for value in (near**FAR, near))
         faults.append(
-            f"{name}: expected about {low:.3f} to {high:.3f} with this value at distance 1, "
-            f"found {getattr(group, name):g}"
+            f"{name}: expected {low:.3f} to {high:.3f} with the value at distance 1, found {getattr(group, name):g}"
         )
     if faults:
         raise InputError("; ".join(faults))
@@ -150,10 +153,6 @@ def _solve_one(group: GroupParameters, neurons: int, run_tokens: int) -> GroupCh
     together = (alike - density) / (chance - density) if alike < chance else 1.0
     common = (alike - chance) / (1 - chance) if alike > chance else 0.0
     return GroupChances(p, refreshed, held, 0.0, 0.0, common**0.5, drift, 1 - max(together, 0.0) ** 0.5, run_tokens)
-
-
-def _shown(persistence: float, chance: float) -> float:
-    return chance + (1 - chance) * persistence
 
 
 def _decay(near: float, far: float) -> tuple[float, float]:
