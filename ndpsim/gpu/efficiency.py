@@ -63,9 +63,13 @@ def measured_cards() -> list[Card]:
 
 
 def check_fit(fit: Fit, families: Iterable[Family]) -> None:
-    """Raise InputError, with all faults, if a fit does not name exactly the parameters of its families."""
+    """Raise InputError, with all faults, if a fit does not name exactly the parameters of its families, and errors."""
     known: Mapping[str, Family] = {family.name: family for family in families}
-    faults = []
+    faults = [
+        f"fit.error.{name}: expected an error for each family with efficiencies, found "
+        + ("nothing" if name in fit.efficiencies else "another name")
+        for name in sorted(fit.efficiencies.keys() ^ fit.error.keys())
+    ]
     for name, values in fit.efficiencies.items():
         if name not in known:
             faults.append(f"fit.efficiencies.{name}: expected one of {', '.join(known)}, found this name")
@@ -74,7 +78,7 @@ def check_fit(fit: Fit, families: Iterable[Family]) -> None:
         for key in sorted(parameters.keys() ^ values.keys()):
             found = "nothing" if key in parameters else "an unknown name"
             faults.append(f"fit.efficiencies.{name}.{key}: expected a value for each parameter, found {found}")
-        for key in parameters.keys() & values.keys():
+        for key in sorted(parameters.keys() & values.keys()):
             low, high = parameters[key].low, parameters[key].high
             if not low * 0.999 <= values[key] <= high * 1.001:
                 faults.append(f"fit.efficiencies.{name}.{key}: expected {low:g} to {high:g}, found {values[key]:g}")

@@ -1,5 +1,6 @@
 """Fit of a card's efficiencies to measured times, and the error on the half of the rows that the fit has not seen."""
 
+import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -91,7 +92,11 @@ def fit_card(card: Card, kernels: Kernels, us: Floats, data: str) -> Card:
         kept = np.array(list(found[family.name].values()))
         error[family.name] = round(errors(family.times(rows(kernels, unseen), card, kept), us[unseen]).mean, 4)
     if not found:
-        raise InputError(f"{data}: expected at least {2 * LEAST_ROWS} rows of one kind of kernel, found {len(us)}")
+        most = max(int((of_family(kernels, family) & ~out).sum()) for family in FAMILIES)
+        raise InputError(
+            f"{data}: expected {LEAST_ROWS} rows of one kind of kernel in the half of the shapes that fits, "
+            f"and some in the other, found at most {most} of {len(us)} rows"
+        )
     return card.model_copy(update={"fit": Fit(data=data, rows=len(us), error=error, efficiencies=found)})
 
 
@@ -124,15 +129,13 @@ def to_toml(card: Card) -> str:
     if card.fit is not None:
         lines += ["", "[fit]", f"data = {_value(card.fit.data)}", f"rows = {card.fit.rows}"]
         lines += ["", "[fit.error]  # mean absolute error on the half of the rows that the fit has not seen"]
-        lines += [f"{name} = {value:g}" for name, value in card.fit.error.items()]
+        lines += [f"{name} = {_value(value)}" for name, value in card.fit.error.items()]
         for name, values in card.fit.efficiencies.items():
-            lines += ["", f"[fit.efficiencies.{name}]", *(f"{key} = {value:g}" for key, value in values.items())]
+            lines += ["", f"[fit.efficiencies.{name}]", *(f"{key} = {_value(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
 
 
-def _value(value: str | float | bool | Sequence[str]) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _value(value: str | float | bool) -> str:
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -25,16 +25,21 @@ class GpuModel:
     @classmethod
     def load(cls, name: str) -> "GpuModel":
         """Load a card by name or file. Raises InputError."""
-        return cls.of(load_card(name))
+        card = load_card(name)
+        return cls.of(card, name if name.endswith(".toml") else f"card {card.name}")
 
     @classmethod
-    def of(cls, card: Card) -> "GpuModel":
-        """Take a card's fit, and predict what it has none for. Raises InputError if the fit has other parameters."""
+    def of(cls, card: Card, where: str = "card") -> "GpuModel":
+        """Take a card's fit, and predict what it has none for.
+
+        Raises:
+            InputError: the fit has other parameters than the model; `where` begins the sentence.
+        """
         if card.fit is not None:
             try:
                 check_fit(card.fit, FAMILIES)
             except InputError as error:
-                raise InputError(f"card {card.name}: {error}") from None
+                raise InputError(f"{where}: {error}") from None
         return cls(card, {family.name: efficiencies(family, card) for family in FAMILIES})
 
     @property
