@@ -1,0 +1,105 @@
+"""Times of copies over PCIe and of all-reduce between the cards of a machine, from link rates and a few constants.
+
+- h2d, d2h: latency + bytes / rate. The two directions have an engine each; what is not pinned is first copied by the
+  host into a pinned buffer, which bounds it.
+- all_reduce over NVLink, as engines for language models do it: small ones with one kernel, in which each card reads the
+  parts of all others (one stage) or reduces a share and gathers the rest (two stages), whichever is faster; large ones
+  with NCCL's rings. Hopper's switches add up by themselves, so that a byte crosses each link about once.
+- all_reduce over PCIe: a ring. Two cards talk directly; more share the path through the host.
+
+`bytes` is the size of the buffer on each card. Nothing here is fitted to a card: links of one kind are alike.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ndpsim.gpu.card import Card
+from ndpsim.gpu.family import Family
+from ndpsim.gpu.kernels import OP_NAMES, Floats, Kernels
+
+# Copies. Ours: what bandwidth tests commonly show on PCIe 3.0 to 5.0; measure with tools/measure_gpu.py.
+PINNED_SHARE: Final = 0.82  # of the raw rate: headers of packets of 256 bytes, flow control
+PINNED_US: Final = 5.0
+PAGEABLE_SHARE: Final = 0.45
+PAGEABLE_US: Final = 10.0
+HOST_COPY: Final = 12e3  # bytes a microsecond that one core copies into the pinned buffer
+
+
+class NvLink(NamedTuple):
+    """All-reduce over NVLink: times in microseconds, shares of the card's rate each way.
+
+    start + start_gpu x cards: launch and barrier of the engine's kernel, second: of its second stage; one_share,
+    two_share: rates of the kernel with one stage and with two (and of two cards, which need no second); most: bytes up to which it is used; ring + ring_gpu x cards, ring_share: NCCL;
+    adding: whether the switches add up.
+    """
+
+    start: float
+    start_gpu: float
+    second: float
+    one_share: float
+    two_share: float
+    most: float
+    ring: float
+    ring_gpu: float
+    ring_share: float
+    adding: bool
+
+
+# Fitted to half of aiconfigurator's tables of vLLM (2, 4, 8 cards; 256 bytes to 1 GB): mean error on the other half
+# A100 4.6 %, H100 4.1 %, H200 3.7 %. `most` is vLLM's own limit.
+AMPERE: Final = NvLink(4.94, 0.10, 8.7, 0.54, 0.79, 8 * 2**20 - 1, 57.0, 1.6, 0.71, False)
+HOPPER: Final = NvLink(4.16, 0.09, 4.5, 0.65, 0.53, 64 * 2**20, 15.0, 8.5, 0.68, True)
+BRIDGE: Final = 200.0  # GB/s each way: slower NVLink is a bridge between two cards, not a switch
+
+# The same for the L40S (PCIe 4.0, two sockets): mean error 5.1 %.
+PCIE_US: Final = 5.3
+PCIE_GPU_US: Final = 3.1  # for each card beyond two
+PEER_SHARE: Final = 0.615  # of the raw rate, between two cards
+HOST_SHARE: Final = 0.48  # of the raw rate of one card, for all cards together
+
+
+def times(kernels: Kernels, card: Card, efficiencies: Floats) -> Floats:
+    """Return microseconds float64 [n] of copies and all-reduces; see `Family`. There are no efficiencies."""
+    size, gpus = kernels.column("bytes"), kernels.column("gpus")
+    copies = _copies(size, kernels.column("pageable"), card.pcie_gb_per_s * 1e3)
+    return np.where(kernels.op == OP_NAMES.index("all_reduce"), _all_reduce(size, gpus, card), copies)
+
+
+def expected(_: Card) -> Floats:
+    """Return nothing: there are no parameters."""
+    return np.ones(0)
+
+
+LINKS: Final = Family("links", ("h2d", "d2h", "all_reduce"), (), times, expected)
+
+
+def _copies(size: Floats, pageable: Floats, link: float) -> Floats:
+    pinned = PINNED_US + size / (PINNED_SHARE * link)
+    staged = PAGEABLE_US + size / min(PAGEABLE_SHARE * link, HOST_COPY)
+    return np.where(pageable > 0, staged, pinned)
+
+
+def _all_reduce(size: Floats, gpus: Floats, card: Card) -> Floats:
+    gpus = np.maximum(gpus, 1)
+    time = _over_pcie(size, gpus, card.pcie_gb_per_s * 1e3)
+    if card.nvlink_gb_per_s:
+        reached = gpus <= (2 if card.nvlink_gb_per_s < BRIDGE else np.inf)
+        link = HOPPER if card.architecture == "hopper" else AMPERE
+        time = np.where(reached, _over_nvlink(size, gpus, link, card.nvlink_gb_per_s * 1e3), time)
+    return np.where(gpus > 1, time, 0.0)
+
+
+def _over_pcie(size: Floats, gpus: Floats, rate: float) -> Floats:
+    moved = 2 * (gpus - 1) / gpus * size
+    return PCIE_US + PCIE_GPU_US * (gpus - 2) + moved / (rate * np.where(gpus == 2, PEER_SHARE, HOST_SHARE / gpus))
+
+
+def _over_nvlink(size: Floats, gpus: Floats, link: NvLink, rate: float) -> Floats:
+    around = np.where(gpus == 2, 1, 1 + 1 / gpus if link.adding else 2 * (gpus - 1) / gpus) * size
+    start = link.start + link.start_gpu * gpus
+    one = start + (gpus - 1) * size / (link.one_share * rate)
+    two = start + np.where(gpus == 2, 0, link.second) + around / (link.two_share * rate)
+    rings = link.ring + link.ring_gpu * gpus + around / (link.ring_share * rate)
+    kernel = np.where(gpus == 2, two, np.minimum(one, two))
+    return np.where(size <= link.most, kernel, rings)
