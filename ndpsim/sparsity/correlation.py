@@ -90,7 +90,7 @@ def strongest(of: NDArray[np.uint64], among: NDArray[np.uint64], rows: int, top:
 
     Returns:
         int32[n, top], the strongest first and of equals the lower index; -1 where none is positively correlated. It
-        takes about a nanosecond a pair and word: 28,672 neurons against as many, over 128 tokens, some two seconds.
+        takes about a nanosecond a pair and word: 28,672 neurons against as many, over 128 tokens, a second or two.
     """
     return np.asarray(_strongest(of, _counts(of), among, _counts(among), rows, top))
 

@@ -23,7 +23,9 @@ from ndpsim.sparsity.trace_writer import TraceWriter
 REFRESH, HELD, COMMON, OWN, CLAN, HOME, DRIFT_PAIRS, DRIFT, SEQUENCE_PAIRS, SEQUENCE = range(1, 11)
 """What a stream of random numbers is for: the first word of its key."""
 MAX_TOKENS = 1 << 24
+MAX_SEQUENCE = 1 << 30
 _UNIT = float(1 << 32)
+_SEATINGS_KEPT = 64
 Progress = Callable[[int, int], None]
 
 
@@ -113,6 +115,7 @@ class ActivationGenerator:
             raise InputError(f"group: expected 0 to {len(self._groups) - 1}, found {group}")
         if not 0 <= start <= stop <= MAX_TOKENS:
             raise InputError(f"token: expected 0 to {MAX_TOKENS}, found {start if start < 0 else stop}")
+        _require("sequence", sequence, 0, MAX_SEQUENCE)
         home = self.home(group)
         chances = self._kernel_chances(group, sequence)
         rows = np.zeros((stop - start, row_bytes(len(home))), dtype=np.uint8)
@@ -148,7 +151,7 @@ class ActivationGenerator:
             progress: called with the groups done and the groups to do.
         """
         _require("tokens", tokens, 1, MAX_TOKENS)
-        _require("first_sequence", first_sequence, 0, 1 << 30)
+        _require("first_sequence", first_sequence, 0, MAX_SEQUENCE)
         _require("prompt_tokens", prompt_tokens, 0, tokens)
         with TraceWriter(path, self.header(sequences, prompt_tokens), with_token_ids=False) as writer:
             for group in range(len(self._groups)):
@@ -164,7 +167,7 @@ class ActivationGenerator:
     ) -> ActivationTrace:
         """The trace that `write` writes, in memory: a bit for each neuron, token and sequence."""
         _require("tokens", tokens, 1, MAX_TOKENS)
-        _require("first_sequence", first_sequence, 0, 1 << 30)
+        _require("first_sequence", first_sequence, 0, MAX_SEQUENCE)
         _require("prompt_tokens", prompt_tokens, 0, tokens)
         header = self.header(sequences, prompt_tokens)
         numbers = range(first_sequence, first_sequence + sequences)
@@ -237,6 +240,8 @@ class ActivationGenerator:
         while at < run:
             at, seats = at + 1, moves[0][seats]
             moves = self._moves(kind, clans, drift, at)
+        if len(self._seats) >= _SEATINGS_KEPT:
+            self._seats.clear()
         self._seats[name] = (at, seats, moves)
         return seats, moves
 

@@ -122,6 +122,14 @@ def test_a_file_is_what_the_trace_in_memory_is_and_the_same_bytes_each_time(tmp_
                 np.testing.assert_array_equal(rows[:, sequence], generator.rows(group, 0, 150, 2 + sequence))
 
 
+def test_many_sequences_are_seated_as_few_are():
+    asked = replace(PLAIN, sequence_similarity=0.4)
+    many = one_kind(asked, layers=1, neurons=40, run_tokens=20).trace(50, 70).packed(0, 0, 50)
+    for sequence in (0, 3, 69):
+        alone = one_kind(asked, layers=1, neurons=40, run_tokens=20).rows(0, 0, 50, sequence)
+        np.testing.assert_array_equal(many[:, sequence], alone)
+
+
 def test_another_seed_gives_another_trace():
     assert (one_kind(PLAIN, seed=1).rows(0, 0, 9) != one_kind(PLAIN, seed=2).rows(0, 0, 9)).any()
 
@@ -310,6 +318,8 @@ def test_parts_outside_the_model_are_refused(tmp_path: Path):
         generator.rows(2, 0, 1)
     with pytest.raises(InputError, match="token: expected 0 to 16777216, found -1"):
         generator.rows(0, -1, 1)
+    with pytest.raises(InputError, match="sequence: expected 0 to 1073741824, found -1"):
+        generator.rows(0, 0, 1, -1)
     for wrong in ({"tokens": 0}, {"tokens": 5, "sequences": 0}, {"tokens": 5, "prompt_tokens": 6}):
         with pytest.raises(InputError, match=f"{list(wrong)[-1]}: expected"):
             generator.write(tmp_path / "t.h5", **wrong)
