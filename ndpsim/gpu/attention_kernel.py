@@ -113,7 +113,7 @@ def _decode_time(work: Work, device: Device) -> float:
     waves = np.floor(blocks / slots)
     rest = blocks - waves * slots
     in_waves = waves * slots / blocks
-    memory = _memory_time(work, 0.0, device)
+    memory = _memory_time(work, 0.0, slots, device)
     exponent = LOCKSTEP + DRIFT * np.sqrt(steps * np.ceil(blocks / slots) * tile.resident)
     time = _together(waves * (device.tile + steps * tile.crowded), memory * in_waves, exponent)
     if rest > 0:
@@ -170,23 +170,25 @@ def _prefill_time(work: Work, device: Device) -> float:
     first = device.tile + step * np.ceil(first_keys / tile.keys)
     last = device.tile + step * np.ceil((work.past + work.queries) / tile.keys)
     single = device.tile + step * np.ceil(work.context / tile.keys)
-    compute = _makespan(chunks, first, last, singles, single, slots)
+    compute = _makespan(chunks, first, last, singles, single, slots, device.third)
     if not device.third:
         compute += singles * (tiles - 1) * EMPTY_CLOCKS / device.clock / slots
     steps = (max(last, single if singles > 0 else 0.0) - device.tile) / step * tile.resident
     exponent = LOCKSTEP + DRIFT * np.sqrt(max(1.0, blocks / slots) * steps)
-    time = _together(compute, _memory_time(work, tiles, device), exponent)
+    time = _together(compute, _memory_time(work, tiles, slots, device), exponent)
     pairs = work.prefills * work.queries * (work.past + work.queries / 2) + work.decodes * work.context
     return max(time, 4 * pairs * work.heads * work.head_dim * device.energy / device.power)
 
 
 @njit
-def _makespan(chunks: float, first: float, last: float, singles: float, single: float, slots: float) -> float:
+def _makespan(chunks: float, first: float, last: float, singles: float, single: float, slots: float,
+              sorted_blocks: bool) -> float:  # fmt: skip
     """Return when the last block ends, of `chunks` from `first` to `last` long and `singles`, that slots take in turn.
 
     Where all fit, the longest; where all are alike, whole waves; else what the slots have to do, and the idle time at
-    the end. By renewal theory that is, for blocks in any order, the longest length less half the length-weighted mean.
-    Few long blocks may all start early: then the end is theirs, delayed by the short ones that had slots before them.
+    the end. By renewal theory that is, for blocks in any order, the longest length less half the length-weighted mean;
+    less where the longest start first. Few long blocks may all start early: then the end is theirs, delayed by the
+    short ones that had slots before them.
     """
     blocks = chunks + singles
     longest = max(last, single) if singles > 0 else last
@@ -196,7 +198,8 @@ def _makespan(chunks: float, first: float, last: float, singles: float, single: 
     squares = chunks * (first * first + first * last + last * last) / 3 + singles * single * single
     alike = max(0.0, 4 * total * total / (squares * blocks) - 3)  # 1; 0 for the triangle of a causal prefill
     waves = blocks / slots
-    idle = longest - 0.5 * squares / total
+    mean = squares / total
+    idle = LONGEST_FIRST * mean if sorted_blocks else longest - 0.5 * mean
     time = total / slots * (1 + alike * (np.ceil(waves) / waves - 1)) + (1 - alike) * idle
     long, short = (chunks, single) if last > single else (singles, last)
     if singles > 0 and long <= slots:
@@ -224,8 +227,8 @@ def _tile(work: Work, device: Device) -> Tile:
 
 
 @njit
-def _memory_time(work: Work, tiles: float, device: Device) -> float:
-    """Return the time of reading keys and values; `tiles` is the number of blocks of a prefill and head.
+def _memory_time(work: Work, tiles: float, slots: float, device: Device) -> float:
+    """Return the time of reading keys and values; `tiles`: blocks of a prefill and head; `slots`: blocks at a time.
 
     Without packing, each query head of a group reads the keys of the decodes again: from L2 if those of one head fit,
     or if blocks of several heads run side by side, which long prefills between them prevent.
@@ -240,7 +243,7 @@ def _memory_time(work: Work, tiles: float, device: Device) -> float:
     group = work.heads / work.kv_heads
     if tiles > 0 and group > 1 and not device.third:
         side = work.decodes + work.prefills * tiles
-        beside = min(group, max(1.0, device.sms * work.decodes / (side * side)))
+        beside = min(group, max(1.0, slots * work.decodes / (side * side)))
         again = decoded * (group / beside - 1)
         total += again
         missed += again * _missing(cached / work.kv_heads, device)
