@@ -88,8 +88,8 @@ def fit_command(tables: tuple[Path, ...], card_name: str, output: Path, origin: 
     with appearing(output) as part:
         part.write_text(to_toml(fitted), encoding="utf-8")
     assert fitted.fit is not None
-    errors = [(name, percent(error)) for name, error in fitted.fit.error.items()]
-    print_table(f"{card.name}, mean absolute error on the half that the fit has not seen", errors)
+    unseen = "mean absolute error on the half that the fit has not seen"
+    print_table(card.name, [(name, f"{percent(error)} {unseen}") for name, error in fitted.fit.error.items()])
 
 
 @gpu_command.command("validate")
