@@ -107,7 +107,7 @@ def _decode_time(work: Work, device: Device) -> float:
         per_sm = np.ceil(SLACK * blocks * steps / device.sms)
         parts = min(MOST_PARTS_3, np.ceil(steps / per_sm))
     elif group > 1:
-        parts = _parts(blocks, 2 * device.sms, steps)
+        parts = split_parts(blocks, 2 * device.sms, steps)
     blocks, steps = blocks * parts, np.ceil(steps / parts)
     slots = device.sms * tile.resident
     waves = np.floor(blocks / slots)
@@ -133,7 +133,7 @@ def _decode_time(work: Work, device: Device) -> float:
 
 
 @njit
-def _parts(blocks: float, slots: float, steps: float) -> float:
+def split_parts(blocks: float, slots: float, steps: float) -> float:
     """Return over how many blocks FlashAttention 2 splits the keys of a decode."""
     if blocks >= FILLED * slots:
         return 1.0
@@ -170,7 +170,7 @@ def _prefill_time(work: Work, device: Device) -> float:
     first = device.tile + step * np.ceil(first_keys / tile.keys)
     last = device.tile + step * np.ceil((work.past + work.queries) / tile.keys)
     single = device.tile + step * np.ceil(work.context / tile.keys)
-    compute = _makespan(chunks, first, last, singles, single, slots, device.third)
+    compute = makespan(chunks, first, last, singles, single, slots, device.third)
     if not device.third:
         compute += singles * (tiles - 1) * EMPTY_CLOCKS / device.clock / slots
     steps = (max(last, single if singles > 0 else 0.0) - device.tile) / step * tile.resident
@@ -181,7 +181,7 @@ def _prefill_time(work: Work, device: Device) -> float:
 
 
 @njit
-def _makespan(chunks: float, first: float, last: float, singles: float, single: float, slots: float,
+def makespan(chunks: float, first: float, last: float, singles: float, single: float, slots: float,
               sorted_blocks: bool) -> float:  # fmt: skip
     """Return when the last block ends, of `chunks` from `first` to `last` long and `singles`, that slots take in turn.
 
