@@ -30,8 +30,8 @@ class NvLink(NamedTuple):
     """All-reduce over NVLink: times in microseconds, shares of the card's rate each way.
 
     start + start_gpu x cards: launch and barrier of the engine's kernel, second: of its second stage; one_share,
-    two_share: rates of the kernel with one stage and with two (and of two cards, which need no second); most: bytes up to which it is used; ring + ring_gpu x cards, ring_share: NCCL;
-    adding: whether the switches add up.
+    two_share: rates of the kernel with one stage and with two (and of two cards, which need no second); most: bytes up
+    to which it is used; ring + ring_gpu x cards, ring_share: NCCL; adding: whether the switches add up.
     """
 
     start: float

@@ -97,7 +97,8 @@ def _times(op: NDArray[np.int64], m: Floats, n: Floats, residual: Floats, rotati
            work: Floats, machine: Floats, efficiencies: Floats, microseconds: Floats) -> None:  # fmt: skip
     sms, clock, memory_rate, l2_size, l2_rate = machine
     launch, lanes, gather_lanes, memory_share, l2_share, kept = efficiencies
-    memory_rate, l2_rate = memory_rate * memory_share, l2_rate * l2_share
+    memory_rate = memory_rate * memory_share
+    l2_rate = max(l2_rate * l2_share, memory_rate)  # all that DRAM gives passes through the L2
     for i in range(len(microseconds)):
         reads, writes, buffers, clocks, pace, split = work[op[i]]
         output = m[i] * n[i] * sizes[i]
