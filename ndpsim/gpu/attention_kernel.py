@@ -21,6 +21,7 @@ TWO_RESIDENT = 0.8  # time of a step of two blocks on an SM, in proportion to on
 ELEMENT_CLOCKS_2, ELEMENT_CLOCKS_3 = 0.1, 0.03  # of softmax for each query and key; 3 overlaps it with products
 SUM_CLOCKS = 280.0  # to add up one more part
 EMPTY_CLOCKS = 870.0  # of a block that finds nothing to do
+FIXED_TILE = 0.7  # of a decode's `tile` beside its first keys and its output, which grow with the head (128: all of it)
 LOCKSTEP, DRIFT = 1.2, 0.27  # exponents of the smooth maximum of memory and compute, see `_together`
 LONGEST_FIRST = 0.3  # idle time at the end, in mean lengths of a block, where the longest blocks start first
 
@@ -114,10 +115,11 @@ def _decode_time(work: Work, device: Device) -> float:
     rest = blocks - waves * slots
     in_waves = waves * slots / blocks
     memory = _memory_time(work, 0.0, slots, device)
+    begin = device.tile * (FIXED_TILE + (1 - FIXED_TILE) * work.head_dim / 128)
     exponent = LOCKSTEP + DRIFT * np.sqrt(steps * np.ceil(blocks / slots) * tile.resident)
-    time = _together(waves * (device.tile + steps * tile.crowded), memory * in_waves, exponent)
+    time = _together(waves * (begin + steps * tile.crowded), memory * in_waves, exponent)
     if rest > 0:
-        last = device.tile + steps * (tile.crowded if rest > device.sms else tile.alone)
+        last = begin + steps * (tile.crowded if rest > device.sms else tile.alone)
         time += _together(last, memory * (1 - in_waves), exponent)
     if parts > 1:
         time += device.combine

@@ -214,7 +214,7 @@ def test_a_million_kernels_take_about_a_second():
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="measurements are not part of the project")
-def test_the_rtx_4090_is_predicted_from_its_data_sheet_alone():
+def test_the_priors_come_close_to_the_rtx_4090():
     rows, measured = [], []
     with (SHARED / "lss_rtx4090_llama31-8b_attention.csv").open() as lines:
         for line in csv.DictReader(lines):
