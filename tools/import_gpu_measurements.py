@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -125,10 +126,14 @@ def aiconfigurator(folder: Path) -> Tables:
     for system, card in cards.items():
         found = []
         for framework, kind, convert in _AICONFIGURATOR:
-            versions = sorted(folder.glob(f"**/systems/data/{system}/{kind[0]}/{framework}/*/{kind[1]}_perf.parquet"))
-            found += [convert(pd.read_parquet(path)) for path in versions[-1:]]
+            versions = folder.glob(f"**/systems/data/{system}/{kind[0]}/{framework}/*/{kind[1]}_perf.parquet")
+            found += [convert(pd.read_parquet(path)) for path in sorted(versions, key=_version)[-1:]]
         if found:
             yield f"{card}-aiconfigurator", pd.concat(found)
+
+
+def _version(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path.parent.name)]
 
 
 def _aic_gemm(table: Frame) -> Frame:

@@ -6,6 +6,7 @@ Times are medians of CUDA events around replayed CUDA graphs, so that they hold 
 is printed. Products and attention cycle over copies of their weights, keys and values that together are larger than the
 L2 (rotation 0, as in a model); row operations repeat one buffer, since the kernel before has just written their input.
 What has no kernel of its own in every PyTorch is not measured: RMS norm, rotary embedding and gathered products.
+Needs the extra `measure`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ndpsim.files import appearing
+from ndpsim.errors import InputError
+from ndpsim.files import appearing, require_place
 from ndpsim.gpu.kernels import COLUMNS, DTYPES, kernels
 
 Shape = Mapping[str, int]
@@ -212,7 +214,9 @@ def open_card() -> Cuda:
     try:
         import torch
     except ImportError:
-        sys.exit("measure_gpu: expected PyTorch, found none: see https://pytorch.org for how to install it")
+        sys.exit("measure_gpu: expected PyTorch, found none: install ndpsim with the extra 'measure'")
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 5):
+        sys.exit(f"measure_gpu: expected PyTorch 2.5 or later, found {torch.__version__}")
     if not torch.cuda.is_available():
         sys.exit("measure_gpu: expected a CUDA card that PyTorch can use, found none")
     return Cuda(torch)
@@ -225,6 +229,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="CSV file")
     parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="bf16")
     given = parser.parse_args()
+    try:
+        require_place(given.output)
+    except InputError as error:
+        sys.exit(f"measure_gpu: {error}")
     cuda = open_card()
     print(f"{given.card}: {cuda.name}, a plain launch takes {cuda.launch_us():.2f} us", flush=True)
     measured = []
