@@ -119,7 +119,7 @@ def test_a_hundred_thousand_lines_take_less_than_two_seconds(tmp_path: Path):
 
 def test_all_measurements_that_ship_are_sound_and_small():
     files = sorted((cards_dir() / "measured").glob("*.csv.gz"))
-    assert len(files) == 7 and sum(path.stat().st_size for path in files) < 600_000
+    assert len(files) >= 7 and sum(path.stat().st_size for path in files) < 600_000
     for path in files:
         table, us = read_measurements(path)
         assert len(table) == len(us) > 20

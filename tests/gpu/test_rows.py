@@ -66,7 +66,8 @@ def test_every_row_operation_of_the_table_has_its_work():
 
 
 def of_rows(*names):
-    tables = [read_measurements(cards_dir() / "measured" / f"{name}.csv.gz") for name in names]
+    paths = [path for name in names for path in sorted((cards_dir() / "measured").glob(f"{name}*.csv.gz"))]
+    tables = [read_measurements(path) for path in paths]
     parts = [(rows(table, of_family(table, ROWS)), us[of_family(table, ROWS)]) for table, us in tables]
     joined = (np.concatenate(column) for column in zip(*(table for table, _ in parts), strict=True))
     return Kernels(*joined), np.concatenate([us for _, us in parts])
