@@ -50,11 +50,11 @@ def llmservingsim(folder: Path) -> Tables:
                 more = {"rmsnorm": {"residual": 1}, "embedding": {"rotation": 1}}.get(op, {})
                 found.append(Frame({"op": op, **shape, "n": n, **more}))
         attention = pd.read_csv(path.with_name(path.name.replace("dense", "attention")))
-        heads = {"op": "attention", "dtype": "bf16", "heads": 32, "kv_heads": 8, "head_dim": 128, "rotation": 1}
+        heads = {"op": "attention", "dtype": "bf16", "heads": 32, "kv_heads": 8, "head_dim": 128}
         prefill, decode = attention.prefill_chunk > 0, attention.n_decode > 0
         parts = {"prefills": prefill.astype(int), "queries": attention.prefill_chunk, "decodes": attention.n_decode,
-                 "past": attention.kv_prefill.where(prefill, 0), "context": attention.kv_decode.where(decode, 0),
-                 "us": attention.time_us}  # fmt: skip
+                 "past": attention.kv_prefill.where(prefill, 0), "context": (attention.kv_decode + 1).where(decode, 0),
+                 "rotation": (attention.n_decode < 2).astype(int), "us": attention.time_us}  # fmt: skip
         yield "rtx4090-llmservingsim", pd.concat([*found, Frame({**heads, **parts})])
 
 
@@ -94,7 +94,10 @@ def vidur(folder: Path) -> Tables:
         found.append(Frame({**shape, **prefill, "us": _vidur_us(table, "attn_prefill")})[table.is_prefill])
     if found:
         merged = pd.concat(found)
-        yield "a100-80-vidur", merged[merged.us >= VIDUR_FLOOR_US]
+        merged = merged[merged.us >= VIDUR_FLOOR_US]
+        large = merged.op.isin(["gemm", "gemv", "attention"])
+        yield "a100-80-vidur", merged[large]
+        yield "a100-80-vidur-rows", merged[~large]
 
 
 def _vidur_us(table: Frame, name: str) -> pd.Series:
@@ -137,14 +140,9 @@ def _version(path: Path) -> list[int]:
 
 
 def _aic_gemm(table: Frame) -> Frame:
-    table = table[table.gemm_dtype.isin(["bfloat16", "int8_wo"])]
-    dtype = table.gemm_dtype.map({"bfloat16": "bf16", "int8_wo": "int8-weights"})
-    rows = Frame({"dtype": dtype, "m": table.m, "n": table.n, "k": table.k, "rotation": 6})
+    table = table[table.gemm_dtype == "bfloat16"]
+    rows = Frame({"dtype": "bf16", "m": table.m, "n": table.n, "k": table.k, "rotation": 6})
     return _gemm(rows.assign(us=table.latency * 1e3))
-
-
-def _aic_int8_gemm(table: Frame) -> Frame:
-    return _aic_gemm(table[table.gemm_dtype == "int8_wo"])
 
 
 def _aic_attention(table: Frame) -> Frame:
@@ -171,7 +169,6 @@ def _aic_all_reduce(table: Frame) -> Frame:
 
 _AICONFIGURATOR: Final[tuple[tuple[str, tuple[str, str], Callable[[Frame], Frame]], ...]] = (
     ("vllm", ("gemm", "gemm"), _aic_gemm),
-    ("trtllm", ("gemm", "gemm"), _aic_int8_gemm),
     ("vllm", ("attention", "generation_attention"), _aic_attention),
     ("vllm", ("attention", "context_attention"), _aic_attention),
     ("vllm", ("comm", "custom_allreduce"), _aic_all_reduce),

@@ -30,19 +30,21 @@ class Card(Table, strict=True):
     name: str
     architecture: Literal["turing", "ampere", "ada", "hopper"]
     sms: Annotated[int, Field(gt=0, le=1024)]
-    clock_mhz: Positive
-    clock_headroom: Annotated[float, Field(ge=1, le=1.25)]
-    power_w: Positive
+    clock_mhz: Annotated[Positive, Field(description="boost clock of the data sheet; rates are dense, at this clock")]
+    clock_headroom: Annotated[
+        float, Field(ge=1, le=1.25, description="sustained over boost clock: GeForce cards raise theirs by themselves")
+    ]
+    power_w: Annotated[Positive, Field(description="limit of the whole card")]
     memory_gb: Positive
     memory_gb_per_s: Positive
-    inline_ecc: bool
+    inline_ecc: Annotated[bool, Field(description="check bits take a sixteenth of the memory's rate (GDDR with ECC)")]
     l2_mb: Positive
-    l2_bytes_per_clock: Positive
-    fp16_tflops: Positive
-    int8_tops: Positive
-    fp32_tflops: Positive
-    pcie_gb_per_s: Positive
-    nvlink_gb_per_s: Annotated[float, Field(ge=0, le=1e6)]
+    l2_bytes_per_clock: Annotated[Positive, Field(description="of all slices together")]
+    fp16_tflops: Annotated[Positive, Field(description="matrix units, accumulating in FP32")]
+    int8_tops: Annotated[Positive, Field(description="matrix units")]
+    fp32_tflops: Annotated[Positive, Field(description="vector units")]
+    pcie_gb_per_s: Annotated[Positive, Field(description="each way, raw")]
+    nvlink_gb_per_s: Annotated[float, Field(ge=0, le=1e6, description="each way, all links; 0: none")]
     source: str
     fit: Fit | None = None
 

@@ -11,7 +11,7 @@ from ndpsim.gpu.family import Family
 from ndpsim.gpu.kernels import Floats
 
 # Weights of what a card without measurements is predicted from: the priors count as one card of another architecture.
-SAME_ARCHITECTURE: Final = 3.0
+SAME_ARCHITECTURE: Final = 2.0
 PRIOR: Final = 1.0
 
 

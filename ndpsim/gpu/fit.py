@@ -124,8 +124,10 @@ def fit_family(family: Family, card: Card, kernels: Kernels, us: Floats) -> Floa
 
 def to_toml(card: Card) -> str:
     """Return the card as a file that loads back equal."""
-    fields = card.model_dump(exclude={"fit"})
-    lines = [f"{name} = {_value(value)}" for name, value in fields.items()]
+    lines = []
+    for name, value in card.model_dump(exclude={"fit"}).items():
+        about = Card.model_fields[name].description
+        lines.append(f"{name} = {_value(value)}" + (f"  # {about}" if about else ""))
     if card.fit is not None:
         lines += ["", "[fit]", f"data = {_value(card.fit.data)}", f"rows = {card.fit.rows}"]
         lines += ["", "[fit.error]  # mean absolute error on the half of the rows that the fit has not seen"]

@@ -44,9 +44,9 @@ def test_what_one_measured_card_does_better_is_taken_over_by_half_against_the_pr
     assert predicted(FAMILY, card("a"), [other]) == pytest.approx([0.6, 2 * 2**0.5])  # 0.5 * sqrt(1.44)
 
 
-def test_a_card_of_the_same_architecture_counts_three_times():
+def test_a_card_of_the_same_architecture_counts_twice():
     same, another = card("b", share=0.8, latency_us=2), card("c", architecture="hopper", share=0.5, latency_us=1)
-    wanted = [0.5 * 1.6 ** (3 / 5), 2 * 0.5 ** (1 / 5)]  # weights: 3 the same, 1 another, 1 the prior
+    wanted = [0.5 * 1.6 ** (2 / 4), 2 * 0.5 ** (1 / 4)]  # weights: 2 the same, 1 another, 1 the prior
     assert predicted(FAMILY, card("a"), [same, another]) == pytest.approx(wanted)
 
 
