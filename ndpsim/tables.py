@@ -1,6 +1,8 @@
 """Data files as frozen tables: TOML read in one way, and what is wrong with the form of one as sentences."""
 
 import tomllib
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,13 @@ from ndpsim.errors import InputError
 class Table(BaseModel):
     """A frozen table with no other keys than those named."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
     """Return the content of a TOML file. Raises InputError naming the file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=parse_float)
     except OSError as error:
         raise InputError(f"{path}: expected a readable file, found: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that does not parse
@@ -31,7 +33,7 @@ def faults_of_form(error: ValidationError) -> list[str]:
 
 
 def _sentence(error: dict[str, Any]) -> str:
-    field = ".".join(map(str, error["loc"])) or "file"
+    field = ".".join(str(part) for part in error["loc"] if part != "[key]") or "file"
     if error["type"] == "missing":
         return f"{field}: expected a value, found none"
     if error["type"] == "extra_forbidden":
@@ -41,4 +43,5 @@ def _sentence(error: dict[str, Any]) -> str:
     else:  # "Input should be greater than 0", "String should match pattern ..."
         subject, _, rest = error["msg"].partition(" should ")
         expected = rest.removeprefix("be ") if rest.startswith("be ") else f"{subject.lower()} to {rest}"
-    return f"{field}: expected {expected}, found {error['input']!r}"
+    found = error["input"]
+    return f"{field}: expected {expected}, found {str(found) if isinstance(found, Decimal) else repr(found)}"

@@ -1,11 +1,11 @@
-"""`ndpsim study loaded-latency` and `ndpsim study dram-reference`."""
+"""`ndpsim study`: studies that ship with ndpsim."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ndpsim.cli.show import json_option, percent, print_json, progress
+from ndpsim.cli.show import json_option, percent, print_json, print_table, progress
 from ndpsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ndpsim.studies.saturation import SaturationComparison
 
 _WIDTH = 100
+MAX_ENGINE_US = 1e6
 
 
 @click.group("study")
@@ -84,6 +85,41 @@ def dram_reference_command(context: click.Context, as_json: bool) -> None:
         click.echo(f"Their figures: {definition.source}.")
     if not (all(one.is_as_stated for one in compared) and all(one.is_as_stated for one in saturated)):
         context.exit(1)
+
+
+@study_command.command("serving")
+@click.option("--card", metavar="NAME", help="Another card than that of the measured run.")
+@click.option("--engine-us", type=float, help="Host time of the serving engine between two steps.")
+@json_option
+def serving_command(card: str | None, engine_us: float | None, as_json: bool) -> None:
+    """Serve the requests of a measured vLLM run on the GPU model, and compare the time per output token."""
+    from ndpsim.studies.serving import replay, requests_of, serving
+
+    definition = serving()
+    if card is not None:
+        definition = definition.model_copy(update={"card": card})
+    if engine_us is not None:
+        if not 0 <= engine_us <= MAX_ENGINE_US:
+            raise InputError(f"--engine-us: expected 0 to {MAX_ENGINE_US:g}, found {engine_us:g}")
+        definition = definition.model_copy(update={"engine_us": engine_us})
+    with progress("requests", len(requests_of(definition))) as update:
+        result = replay(definition, tell=lambda done: update(completed=done))
+    if as_json:
+        print_json({"source": definition.source, **result.record()})
+        return
+    figures = result.record()
+    rows = [
+        ("card", result.origin),
+        ("requests, steps", f"{len(result.measured_ms)}, {result.steps}"),
+        ("whole run", f"{result.seconds:.1f} s"),
+        *(
+            (f"time per output token, {name}",
+             f"{figures['simulated_ms'][name]:.1f} ms simulated, {figures['measured_ms'][name]:.1f} ms measured")
+            for name in figures["simulated_ms"]
+        ),
+        ("error of the mean", f"{result.error:+.1%}"),
+    ]  # fmt: skip
+    print_table(definition.source, rows)
 
 
 def _print_curve(curve: "Curve") -> None:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from ndpsim.dram.constraints import Constraint, Row, expand, names_in, value_of
 from ndpsim.dram.currents import DeviceCurrents, DeviceEnergies, nearest_currents
-from ndpsim.dram.standard_file import MAX_CLOCKS, PowerOfTwo, RefreshKind, RefreshRow, Rounding, Table, TimingValue
+from ndpsim.dram.standard_file import MAX_CLOCKS, PowerOfTwo, RefreshKind, RefreshRow, Rounding, TimingValue
 from ndpsim.dram.standard_presets import PresetEntry, presets_of, shipped_presets
 from ndpsim.errors import InputError
+from ndpsim.tables import Table
 
 
 class Organization(Table):

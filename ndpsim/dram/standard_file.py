@@ -2,12 +2,13 @@
 
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ndpsim.dram.constraints import Scope, terms
 from ndpsim.dram.currents import Currents
+from ndpsim.tables import Table
 
 MAX_CLOCKS = 1 << 30
 Rounding = Literal["add 0.974 and truncate", "times 0.997, add 1 and truncate", "up"]
@@ -45,12 +46,6 @@ _Nanoseconds = Annotated[Decimal, Field(strict=True, gt=0, le=10**9, allow_inf_n
 _Text = Annotated[str, Field(strict=True, min_length=1)]
 _Sum = Annotated[_Text, AfterValidator(_sum)]
 _Rate = Annotated[Fraction, BeforeValidator(_rate)]
-
-
-class Table(BaseModel):
-    """A frozen table with no other keys than those named."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class TimingValue(Table):
@@ -107,15 +102,15 @@ class Device(Table):
     banks: PowerOfTwo
     rows: PowerOfTwo
     columns: PowerOfTwo
-    timing: dict[str, TimingValue] = {}
-    currents: list[Currents] = []
+    timing: dict[str, TimingValue] = Field(default={})
+    currents: list[Currents] = Field(default=[])
 
 
 class Speed(Table):
     """A speed bin."""
 
     data_rate_mtps: _Rate
-    timing: dict[str, TimingValue] = {}
+    timing: dict[str, TimingValue] = Field(default={})
 
 
 class Preset(Table):
@@ -125,7 +120,7 @@ class Preset(Table):
     speed: _Text
     ranks: PowerOfTwo | None = None
     channels: PowerOfTwo | None = None
-    timing: dict[str, TimingValue] = {}
+    timing: dict[str, TimingValue] = Field(default={})
     source: _Text
 
 
@@ -147,23 +142,4 @@ class StandardFile(Table):
     constraints: list[ConstraintRow]
     device: dict[str, Device] = Field(min_length=1)
     speed: dict[str, Speed] = Field(min_length=1)
-    preset: dict[str, Preset] = {}
-
-
-def faults_of_form(error: ValidationError) -> list[str]:
-    """Return the faults that pydantic found, one sentence each."""
-    return [_sentence(dict(one)) for one in error.errors(include_url=False)]
-
-
-def _sentence(error: dict[str, Any]) -> str:
-    field = ".".join(str(part) for part in error["loc"] if part != "[key]") or "file"
-    if error["type"] == "missing":
-        return f"{field}: expected a value, found none"
-    if error["type"] == "extra_forbidden":
-        return f"{field}: expected only known keys, found this one"
-    if error["type"] == "value_error":
-        expected = str(error["ctx"]["error"])
-    else:
-        expected = error["msg"].removeprefix("Input should be ")
-    found = error["input"]
-    return f"{field}: expected {expected}, found {str(found) if isinstance(found, Decimal) else repr(found)}"
+    preset: dict[str, Preset] = Field(default={})

@@ -1,6 +1,5 @@
 """The presets of the files of DRAM standards: combinations of a speed and a device, each under a name."""
 
-import tomllib
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
@@ -10,8 +9,9 @@ from pydantic import ValidationError
 
 from ndpsim.data import workloads_dir
 from ndpsim.dram.standard_faults import faults_of_names
-from ndpsim.dram.standard_file import Preset, StandardFile, faults_of_form
+from ndpsim.dram.standard_file import Preset, StandardFile
 from ndpsim.errors import InputError
+from ndpsim.tables import faults_of_form, read_toml
 
 _ADDED = ("device", "speed", "preset")
 
@@ -39,7 +39,7 @@ def shipped_presets() -> dict[str, PresetEntry]:
 
 def presets_of(path: Path) -> dict[str, PresetEntry]:
     """Return the presets that a file adds by name; an InputError lists every fault of the file, one on a line."""
-    content = _read(path)
+    content = read_toml(path, Decimal)
     base = _base(path, content["extends"]) if "extends" in content else {}
     whole, faults = _extended(base, content) if base else (content, [])
     try:
@@ -89,7 +89,7 @@ def _is_of(base: dict[str, Any], entry: PresetEntry) -> bool:
 
 def _base(path: Path, family: object) -> dict[str, Any]:
     for other in _shipped_files():
-        content = _read(other)
+        content = read_toml(other, Decimal)
         if "standard" in content and content["standard"] == family:
             return content
     raise InputError(f"{path}: extends: expected the name of a shipped standard, found {family!r}")
@@ -97,12 +97,3 @@ def _base(path: Path, family: object) -> dict[str, Any]:
 
 def _shipped_files() -> list[Path]:
     return sorted((workloads_dir() / "hardware" / "dram").glob("*.toml"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except OSError as error:
-        raise InputError(f"{path}: expected a readable file, found {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that does not parse
-        raise InputError(f"{path}: expected a TOML file, found: {error}") from error

@@ -10,10 +10,10 @@ from pydantic import model_validator
 from ndpsim.dram.host import HostConfig, simulate
 from ndpsim.dram.host_result import HostResult
 from ndpsim.dram.standard import load_standard, with_overrides
-from ndpsim.dram.standard_file import Table
 from ndpsim.dram.synthetic import synthetic
 from ndpsim.studies.definition import read_definition
 from ndpsim.studies.saturation import Saturation
+from ndpsim.tables import Table
 
 Band = tuple[float, float]
 SAME: Band = (0.99, 1.01)

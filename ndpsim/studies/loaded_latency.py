@@ -12,9 +12,9 @@ from ndpsim.dram.host import HostConfig, simulate
 from ndpsim.dram.host_result import HostResult
 from ndpsim.dram.request import Requests
 from ndpsim.dram.standard import Standard
-from ndpsim.dram.standard_file import Table
 from ndpsim.dram.trace import array_trace
 from ndpsim.studies.definition import read_definition
+from ndpsim.tables import Table
 
 MAX_REQUESTS = 10**7
 BEHIND = 0.01

@@ -5,8 +5,8 @@ from typing import Any
 
 from ndpsim.dram.host import HostConfig
 from ndpsim.dram.standard import load_standard
-from ndpsim.dram.standard_file import Table
 from ndpsim.studies.loaded_latency import run_random
+from ndpsim.tables import Table
 
 UNLOADED, FULL = 0.01, 1.0
 _REQUESTS = 100_000

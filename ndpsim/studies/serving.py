@@ -9,13 +9,14 @@ until they are given out again, the longest free first, so that such a sequence 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
+from ndpsim.gpu.kernels import Floats
 from ndpsim.gpu.model import GpuModel
 from ndpsim.llm.catalog import load_shape
 from ndpsim.llm.graph import graph
@@ -52,12 +53,25 @@ class Request(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """Simulated milliseconds per output token [requests], the measured ones, the steps, and the simulated seconds."""
+    """Milliseconds per output token [requests], simulated and measured; steps, seconds, origin of the card."""
 
-    simulated_ms: np.ndarray
-    measured_ms: np.ndarray
+    simulated_ms: Floats
+    measured_ms: Floats
     steps: int
     seconds: float
+    origin: str
+
+    def record(self) -> dict[str, Any]:
+        """Return the figures that a report prints."""
+        figures: dict[str, Any] = {"card": self.origin, "steps": self.steps, "simulated_s": self.seconds}
+        for name in ("simulated_ms", "measured_ms"):
+            times = getattr(self, name)
+            figures[name] = {
+                "mean": float(times.mean()),
+                "median": float(np.median(times)),
+                "95th percentile": float(np.quantile(times, 0.95)),
+            }
+        return {**figures, "mean_error": self.error}
 
     @property
     def error(self) -> float:
@@ -220,9 +234,9 @@ def replay(
                     done += 1
         tell(done)
     simulated = [(one.last_us - one.first_us) / max(one.request.output_tokens - 1, 1) / 1e3 for one in everything]
-    return Replay(np.array(simulated), np.array([one.measured_ms for one in requests]), steps, now / 1e6)
+    return Replay(np.array(simulated), np.array([one.measured_ms for one in requests]), steps, now / 1e6, model.origin)
 
 
 def _step(model: GpuModel, shape: ModelShape, batch: list[tuple[_Sequence, int]]) -> float:
-    step = Step([new for _, new in batch], [one.computed for one, _ in batch])
+    step = Step(tuple(new for _, new in batch), tuple(one.computed for one, _ in batch))
     return step_microseconds(model, shape, graph(shape, step))

@@ -58,7 +58,7 @@ def test_cards_are_compared_to_their_own_data_sheets():
 
 def test_what_is_carried_over_stays_within_bounds():
     others = [card(str(i), share=1.0, latency_us=0.5) for i in range(10)]
-    assert predicted(FAMILY, card("a", clock_mhz=1600), others) == pytest.approx([2 ** (30 / 31) * 0.5, 0.5])
+    assert predicted(FAMILY, card("a", clock_mhz=1600), others) == pytest.approx([2 ** (20 / 21) * 0.5, 0.5])
 
 
 def test_cards_without_a_fit_of_the_family_say_nothing():

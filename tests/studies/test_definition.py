@@ -43,7 +43,7 @@ def test_a_fault_is_named(written, text, says):
 
 
 def test_a_missing_definition_is_named(written):
-    with pytest.raises(InputError, match=r"absent\.toml: expected the definition of a study, found"):
+    with pytest.raises(InputError, match=r"absent\.toml: expected a readable file, found"):
         read_definition("absent", LoadedLatency)
 
 
