@@ -96,7 +96,10 @@ def requests_of(definition: Serving) -> list[Request]:
 
 @dataclass(eq=False, slots=True)
 class _Sequence:
-    """A request in the engine: `total` tokens exist, `computed` of them are in the KV cache."""
+    """A request in the engine: `total` tokens exist, `computed` of them are in the KV cache.
+
+    Of one that was put back, `computed` were when it was.
+    """
 
     request: Request
     total: int
@@ -169,7 +172,7 @@ class _Engine:
         while self.waiting and budget and not preempted and len(self.running) < self.definition.sequences:
             one = self.waiting[0]
             kept = self.blocks.kept(one)
-            computed = min(kept * self.definition.block_tokens, one.total - 1)
+            computed = min(kept * self.definition.block_tokens, one.computed)
             new = min(one.total - computed, budget)
             if -(-(computed + new) // self.definition.block_tokens) > self.blocks.free:
                 break
@@ -196,7 +199,7 @@ class _Engine:
 
     def _put_back(self, one: _Sequence) -> None:
         self.blocks.give_back(one, one.blocks)
-        one.blocks = one.computed = 0
+        one.blocks = 0
         self.waiting.appendleft(one)
 
 
@@ -206,7 +209,7 @@ def replay(
     """Serve the requests of a run on the GPU model; `tell` hears how many are done."""
     requests = requests_of(definition)
     largest = max(one.input_tokens + one.output_tokens for one in requests)
-    if largest > definition.kv_tokens:
+    if largest > definition.kv_tokens // definition.block_tokens * definition.block_tokens:
         raise InputError(f"kv_tokens: expected room for the longest request, {largest}, found {definition.kv_tokens}")
     model = model or GpuModel.load(definition.card)
     shape = load_shape(definition.model)
