@@ -10,15 +10,20 @@ from ndpsim.cli.show import json_option, print_json
 @click.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List the models, DIMMs, standards, placements, balance strategies and instructions that ship with ndpsim."""
+    """List what ships with ndpsim: models, GPUs, DIMMs, standards, placements, trace presets, instructions and so on."""
     from ndpsim.compiler.placement import STRATEGIES
     from ndpsim.dimm.config import dimm_names, load_machine
     from ndpsim.dram.standard import standard_names
+    from ndpsim.gpu.card import card_names
     from ndpsim.isa.spec import isa
-    from ndpsim.llm.catalog import model_names
+    from ndpsim.llm.catalog import model_names, shape_names
+    from ndpsim.sparsity.presets import preset_names
 
     record: dict[str, Any] = {
-        "models": model_names(),
+        "models": shape_names(),
+        "models_with_weights": model_names(),
+        "gpus": card_names(),
+        "trace_presets": preset_names(),
         "dimms": dimm_names(),
         "placements": {name: dict(load_machine(name).config.address_maps) for name in dimm_names()},
         "standards": standard_names(),
@@ -28,8 +33,8 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json(record)
         return
-    for name in ("models", "dimms", "balance"):
-        click.echo(f"{name}: {', '.join(record[name])}")
+    for name in ("models", "models_with_weights", "gpus", "dimms", "balance", "trace_presets"):
+        click.echo(f"{name.replace('_', ' ')}: {', '.join(record[name])}")
     families = dict.fromkeys(name.partition("-")[0] for name in record["standards"])
     click.echo(f"standards: {len(record['standards'])} of {', '.join(families)}; see ndpsim dram --list")
     for dimm, maps in record["placements"].items():

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ndpsim.gpu.card import Card, card_names, cards_dir, load_card
-from ndpsim.gpu.efficiency import efficiencies, measured_cards, predicted
+from ndpsim.gpu.efficiency import efficiencies, fitted, measured_cards, predicted
 from ndpsim.gpu.families import FAMILIES
 from ndpsim.gpu.fit import MOST_ROWS, Errors, errors, held_out, of_family, rows, shape_hash
 from ndpsim.gpu.kernels import OP_NAMES, Floats, Kernels
 from ndpsim.gpu.measured import read_measurements
 
+_PREDICTED = "predicted from the other cards"
 # Pairs for the hardest question: what the one card alone says of the other.
 ONE_TO_OTHER = (("rtx4090", "a100-80"), ("a100-80", "rtx4090"))
 
@@ -71,8 +72,12 @@ def as_fitted(measured: Sequence[Measured]) -> Iterator[Row]:
         out = held_out(one.kernels)
         card = load_card(one.card)
         chosen = {family.name: efficiencies(family, card) for family in FAMILIES}
-        basis = "fitted to this" if card.fit and one.origin in card.fit.data.split(", ") else "fitted to others"
-        yield from _rows(one._replace(kernels=rows(one.kernels, out), us=one.us[out]), card, chosen, basis)
+        own = card.fit is not None and one.origin in card.fit.data.split(", ")
+        basis = "fitted to the other half of these" if own else "fitted to other measurements of the card"
+        unseen = one._replace(kernels=rows(one.kernels, out), us=one.us[out])
+        for family in FAMILIES:
+            has_fit = not family.parameters or fitted(family, card) is not None
+            yield from _rows(unseen, card, {family.name: chosen[family.name]}, basis if has_fit else _PREDICTED)
 
 
 def as_unseen(measured: Sequence[Measured]) -> Iterator[Row]:
@@ -82,7 +87,7 @@ def as_unseen(measured: Sequence[Measured]) -> Iterator[Row]:
         card = load_card(one.card)
         others = [other for other in known if other.name != card.name]
         chosen = {family.name: predicted(family, card, others) for family in FAMILIES}
-        yield from _rows(_thinned(one), card, chosen, "predicted from the other cards")
+        yield from _rows(_thinned(one), card, chosen, _PREDICTED)
 
 
 def as_one_to_other(measured: Sequence[Measured]) -> Iterator[Row]:
@@ -103,7 +108,7 @@ def _thinned(one: Measured) -> Measured:
 def _rows(one: Measured, card: Card, chosen: dict[str, Floats], basis: str) -> Iterator[Row]:
     for family in FAMILIES:
         mine = of_family(one.kernels, family)
-        if not mine.any():
+        if family.name not in chosen or not mine.any():
             continue
         kernels, us = rows(one.kernels, mine), one.us[mine]
         times = family.times(kernels, card, chosen[family.name])

@@ -1,6 +1,7 @@
 """The GPU of a machine: the operators of a step as kernels of its timing model.
 
-Residual additions are fused into the norm that follows them, as serving engines do. Sequences of one attention kernel
+Residual additions are fused into the norm that follows them, as serving engines do; that of the first layer counts as
+if it had one. Sequences of one attention kernel
 are taken at their means: all prefills alike, all decodes alike.
 """
 
@@ -42,6 +43,7 @@ def kernels_of(shape: ModelShape, operators: Sequence[Operator], weights: Precis
             if name == "activation" and shape.gated:
                 name = "gated_activation"
             row[_AT["m"]], row[_AT["n"]] = one.shape
+            row[_AT["residual"]] = one.kind == "norm" and (one.name != "ffn_norm" or shape.block == "sequential")
         table.op[i] = OP_NAMES.index(name)
     return table
 
