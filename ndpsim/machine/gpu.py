@@ -1,8 +1,7 @@
 """The GPU of a machine: the operators of a step as kernels of its timing model.
 
 Residual additions are fused into the norm that follows them, as serving engines do; that of the first layer counts as
-if it had one. Sequences of one attention kernel
-are taken at their means: all prefills alike, all decodes alike.
+if it had one. Sequences of one attention kernel are taken at their means: all prefills alike, all decodes alike.
 """
 
 from collections.abc import Sequence
