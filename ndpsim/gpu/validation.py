@@ -7,13 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ndpsim.gpu.card import Card, card_names, cards_dir, load_card
-from ndpsim.gpu.efficiency import efficiencies, fitted, measured_cards, predicted
+from ndpsim.gpu.efficiency import fitted, measured_cards, predicted
 from ndpsim.gpu.families import FAMILIES
 from ndpsim.gpu.fit import MOST_ROWS, Errors, errors, held_out, of_family, rows, shape_hash
 from ndpsim.gpu.kernels import OP_NAMES, Floats, Kernels
 from ndpsim.gpu.measured import read_measurements
 
-_PREDICTED = "predicted from the other cards"
 # Pairs for the hardest question: what the one card alone says of the other.
 ONE_TO_OTHER = (("rtx4090", "a100-80"), ("a100-80", "rtx4090"))
 
@@ -67,17 +66,14 @@ def kind_of(kernels: Kernels) -> list[str]:
 
 
 def as_fitted(measured: Sequence[Measured]) -> Iterator[Row]:
-    """Yield the errors of the cards as they ship, on the rows that a fit leaves out."""
+    """Yield the errors of what is fitted of the cards as they ship, on the rows that a fit leaves out."""
     for one in measured:
         out = held_out(one.kernels)
         card = load_card(one.card)
-        chosen = {family.name: efficiencies(family, card) for family in FAMILIES}
-        own = card.fit is not None and one.origin in card.fit.data.split(", ")
-        basis = "fitted to the other half of these" if own else "fitted to other measurements of the card"
-        unseen = one._replace(kernels=rows(one.kernels, out), us=one.us[out])
-        for family in FAMILIES:
-            has_fit = not family.parameters or fitted(family, card) is not None
-            yield from _rows(unseen, card, {family.name: chosen[family.name]}, basis if has_fit else _PREDICTED)
+        chosen = {family.name: own for family in FAMILIES if (own := fitted(family, card)) is not None}
+        of_these = card.fit is not None and one.origin in card.fit.data.split(", ")
+        basis = "fitted to the other half of these" if of_these else "fitted to other measurements of the card"
+        yield from _rows(one._replace(kernels=rows(one.kernels, out), us=one.us[out]), card, chosen, basis)
 
 
 def as_unseen(measured: Sequence[Measured]) -> Iterator[Row]:
@@ -87,7 +83,7 @@ def as_unseen(measured: Sequence[Measured]) -> Iterator[Row]:
         card = load_card(one.card)
         others = [other for other in known if other.name != card.name]
         chosen = {family.name: predicted(family, card, others) for family in FAMILIES}
-        yield from _rows(_thinned(one), card, chosen, _PREDICTED)
+        yield from _rows(_thinned(one), card, chosen, "predicted from the other cards")
 
 
 def as_one_to_other(measured: Sequence[Measured]) -> Iterator[Row]:

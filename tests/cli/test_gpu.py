@@ -243,14 +243,16 @@ def test_where_the_card_cannot_lie_is_told_before_the_fit(capsys, tmp_path, outp
     assert says in refused(capsys, "gpu", "fit", "absent.csv", "--card", "t4", "-o", tmp_path / output)
 
 
-@pytest.mark.slow
 def test_the_validation_has_rows_for_every_measured_card(capsys):
     code, out, err = run(capsys, "gpu", "validate", "--json")
     rows = json.loads(out)["rows"]
     assert (code, err) == (0, "") and out.count("\n") == 1
     measured = {(one.card, one.origin) for one in measurements()}
-    for basis in ("fitted to", "predicted from the other cards"):
-        assert {(row["card"], row["origin"]) for row in rows if row["basis"].startswith(basis)} == measured
+    predicted = [row for row in rows if row["basis"] == "predicted from the other cards"]
+    assert {(row["card"], row["origin"]) for row in predicted} == measured
+    fitted = {row["card"] for row in rows if row["basis"] == "fitted to the other half of these"}
+    assert fitted == {name for name in card_names() if load_card(name).fitted} == {card for card, _ in measured}
+    assert len({(row["card"], row["origin"], row["kind"], row["basis"]) for row in rows}) == len(rows)
     alone = {row["card"]: row["basis"] for row in rows if row["basis"].endswith("alone")}
     assert alone == {"a100-80": "predicted from the rtx4090 alone", "rtx4090": "predicted from the a100-80 alone"}
     for row in rows:
