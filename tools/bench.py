@@ -1,4 +1,4 @@
-"""Speed and memory of the simulator: `python tools/bench.py ndp|dram|trace [--json]`.
+"""Speed and memory of the simulator: `python tools/bench.py ndp|dram|trace|gpu [--json]`.
 
 Cold figures come from a fresh process with an empty kernel cache, and include its start and all compilation; warm
 figures are medians of repeated calls in this process, on one core.
@@ -217,16 +217,53 @@ def bench_trace() -> dict[str, float]:
     }
 
 
+GPU_SHAPES = 100_000
+
+
+def bench_gpu() -> dict[str, float]:
+    """Measure the GPU timing model: kernels a second of one core, random shapes of each family and all mixed."""
+    import numpy as np
+
+    from ndpsim.gpu.kernels import COLUMNS, DTYPE_NAMES, OP_NAMES, Kernels
+    from ndpsim.gpu.model import GpuModel
+
+    model = GpuModel.load("rtx4090")
+    rng = np.random.default_rng(0)
+
+    def shapes(op: str, count: int, **columns: tuple[int, int]) -> Kernels:
+        table = np.zeros((count, len(COLUMNS)))
+        for name, (least, most) in columns.items():
+            table[:, COLUMNS.index(name)] = np.exp(rng.uniform(np.log(least), np.log(most), count)).round()
+        ops, dtypes = np.full(count, OP_NAMES.index(op)), np.full(count, DTYPE_NAMES.index("fp16"))
+        return Kernels(ops, dtypes, table)
+
+    heads = {"heads": (32, 32), "kv_heads": (8, 8), "head_dim": (128, 128)}
+    tables = {
+        "gemm": shapes("gemm", GPU_SHAPES, m=(1, 4096), n=(64, 32768), k=(64, 32768)),
+        "decode_attention": shapes("attention", GPU_SHAPES, **heads, decodes=(1, 256), context=(1, 32768)),
+        "prefill_attention": shapes("attention", GPU_SHAPES, **heads, prefills=(1, 8), queries=(2, 4096)),
+        "rows": shapes("rmsnorm", GPU_SHAPES, m=(1, 4096), n=(64, 32768)),
+    }
+    mixed = Kernels(*(np.concatenate([getattr(one, name) for one in tables.values()]) for name in Kernels._fields))
+    order = rng.permutation(len(mixed))
+    tables["mixed"] = Kernels(mixed.op[order], mixed.dtype[order], mixed.shape[order])
+
+    def rate(table: Kernels) -> float:
+        return len(table) / _median(lambda: model.microseconds(table), 5)
+
+    return {f"{name}_shapes_per_s": rate(table) for name, table in tables.items()}
+
+
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=["ndp", "dram", "trace", "gemv-once"])
+    parser.add_argument("suite", choices=["ndp", "dram", "trace", "gpu", "gemv-once"])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     if arguments.suite == "gemv-once":
         _gemv()()
         return
-    results = {"ndp": bench_ndp, "dram": bench_dram, "trace": bench_trace}[arguments.suite]()
+    results = {"ndp": bench_ndp, "dram": bench_dram, "trace": bench_trace, "gpu": bench_gpu}[arguments.suite]()
     if arguments.json:
         print(json.dumps(results))
     else:
