@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
-from ndpsim.jit import merged, njit
+from ndpsim.jit import njit
+from ndpsim.sparsity.bits import popcount
 from ndpsim.sparsity.correlation import columns
 from ndpsim.sparsity.trace import ActivationTrace
 
@@ -80,15 +81,6 @@ def _even(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.pad(bits, ((0, 0), (0, bits.shape[1] % 2)))
 
 
-@merged
-def _ones(x: Any) -> Any:
-    # the form that LLVM knows as a population count, of which processors do eight at once
-    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
-
-
 @njit
 def _insert(score: Any, candidate: Any, scores: Any, chosen: Any) -> None:
     """Put a candidate in its place: falling scores and, of equals, the lower number first."""
@@ -135,7 +127,7 @@ def _strongest(of: Any, ones: Any, among: Any, among_ones: Any, numbers: Any, ro
             for w in range(0, words, 2):
                 x, y = of[i, w], of[i, w + 1]
                 for j in range(_BLOCK):
-                    both[j] += _ones(x & bits[w, j]) + _ones(y & bits[w + 1, j])
+                    both[j] += popcount(x & bits[w, j]) + popcount(y & bits[w + 1, j])
             # what a score needs of `both` is concave in the candidate's own count, so least at an end of the block
             least = scores[i, top - 1]
             first = least * spread[start] + mine * among_ones[start]

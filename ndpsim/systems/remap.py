@@ -1,0 +1,179 @@
+"""Which cold neurons move from one DIMM to another so that all DIMMs have as much to do.
+
+Source of the model: Hermes (HPCA 2025), section IV-D and algorithm 1. The DIMMs of a group of neurons are sorted by the
+activations that fell on their neurons in a window of tokens; the heaviest is paired with the lightest, the second with
+the second last, and so on, and the most active neurons of the heavy DIMM move to the light one. The printed loop runs
+while the heavy one has no more than the light one, which moves nothing but between equals, and pairs the heaviest with
+a DIMM that is not there; `corrected` runs while the heavy one has more and a move brings them closer. Ours, where it is
+silent: loads are balanced group by group, as the DIMMs wait for each other after each; a neuron moves with all of its
+bytes and nothing moves back in exchange; of equals the lower slot and the lower DIMM go first.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.errors import InputError
+from ndpsim.jit import njit
+from ndpsim.sparsity.layout import WORD, NeuronLayout
+
+WINDOW = 5
+"""Tokens of a window, as published."""
+MAX_DIMMS = 256
+MAX_OBSERVED = (1 << 16) - 1
+Guard = Literal["corrected", "literal"]
+
+
+class Moves(NamedTuple):
+    """Neurons of a group that change DIMMs, the most active first.
+
+    neurons: int64[moves], slots; source, target: uint8[moves], DIMMs; pairs: int64[pairs, 2], the heavy and the light
+    DIMM of each; pair_bytes: int64[pairs], what goes over the bridge of each; before, after: int64[dimms], activations
+    of the window by DIMM.
+    """
+
+    neurons: NDArray[np.int64]
+    source: NDArray[np.uint8]
+    target: NDArray[np.uint8]
+    pairs: NDArray[np.int64]
+    pair_bytes: NDArray[np.int64]
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+
+
+class WindowRemap:
+    """The DIMM of each neuron, and the activations of the present window.
+
+    ``dimm``, uint8[slots], is for reading. A neuron has a DIMM whether it is in GPU memory or not; what a window counts
+    is up to the caller, who hands over those that the DIMMs compute.
+    """
+
+    def __init__(
+        self,
+        layout: NeuronLayout,
+        neuron_bytes: Sequence[int],
+        dimm: NDArray[np.uint8],
+        dimms: int,
+        guard: Guard = "corrected",
+    ) -> None:
+        """Begin a window.
+
+        Args:
+            layout: the neurons.
+            neuron_bytes: bytes of a neuron of each group.
+            dimm: the DIMM of each neuron, uint8[slots].
+            dimms: how many there are.
+            guard: which loop, see above.
+
+        Raises:
+            InputError: sizes that do not fit each other, or a DIMM that is not there.
+        """
+        if not 1 <= dimms <= MAX_DIMMS:
+            raise InputError(f"dimms: expected 1 to {MAX_DIMMS}, found {dimms}")
+        if guard not in ("corrected", "literal"):
+            raise InputError(f"guard: expected corrected or literal, found {guard}")
+        if len(neuron_bytes) != len(layout.neurons):
+            raise InputError(f"neuron_bytes: expected {len(layout.neurons)} by group, found {len(neuron_bytes)}")
+        if dimm.shape != (layout.slots,) or int(dimm.max(initial=0)) >= dimms:
+            found = f"{dimm.shape} up to {int(dimm.max(initial=0))}"
+            raise InputError(f"dimm: expected {layout.slots} numbers of 0 to {dimms - 1}, found {found}")
+        self.layout, self.neuron_bytes, self.dimms, self.guard = layout, tuple(neuron_bytes), dimms, guard
+        self.dimm = dimm.astype(np.uint8)
+        self.observed = 0
+        self._counts = np.zeros(layout.slots, dtype=np.uint16)
+
+    def observe(self, active: NDArray[np.uint64]) -> None:
+        """Count neurons that the DIMMs computed, uint64[words]: once a token, or once a token and sequence."""
+        if self.observed == MAX_OBSERVED:
+            raise InputError(f"window: expected at most {MAX_OBSERVED} counts in a window, found more")
+        self.observed += 1
+        _count(active, self._counts)
+
+    def begin_window(self) -> None:
+        """Forget all counts."""
+        self.observed = 0
+        self._counts[:] = 0
+
+    def loads(self, group: int) -> NDArray[np.int64]:
+        """Activations of the window by DIMM, int64[dimms]."""
+        slots = self.layout.of(group)
+        found = np.bincount(self.dimm[slots], weights=self._counts[slots], minlength=self.dimms)
+        return found.astype(np.int64)
+
+    def remap(self, group: int, most_bytes: int | None = None) -> Moves:
+        """Move neurons of a group by the counts of the window so far.
+
+        Args:
+            group: of the layout.
+            most_bytes: most bytes over the bridge of each pair; no limit if not given.
+        """
+        size, slots = self.neuron_bytes[group], self.layout.of(group)
+        before = self.loads(group)
+        heaviest = np.argsort(-before, kind="stable")
+        pairs = np.stack((heaviest, heaviest[::-1]), axis=1)[: self.dimms // 2]
+        after = before.copy()
+        most = self.layout.neurons[group] if most_bytes is None else max(most_bytes, 0) // size
+        counts, dimm = self._counts[slots], self.dimm[slots]
+        neurons, source, pair = _move(counts, dimm, pairs, most, self.guard == "literal", after)
+        moved = np.bincount(pair, minlength=len(pairs)) * size
+        return Moves(slots.start + neurons, source, dimm[neurons], pairs, moved, before, after)
+
+
+@njit
+def _count(active: Any, counts: Any) -> None:
+    """Add the bits of a mask, uint64[words], to counts, uint16[64 * words]."""
+    for w in range(len(active)):
+        word = active[w]
+        for b in range(WORD):
+            counts[WORD * w + b] += np.uint16((word >> np.uint64(b)) & np.uint64(1))
+
+
+@njit
+def _move(counts: Any, dimm: Any, pairs: Any, most: Any, literal: Any, load: Any) -> Any:
+    """Move the most active neurons of heavy DIMMs to their light ones, and keep ``dimm`` and ``load`` up to date.
+
+    Args:
+        counts: activations of each neuron, uint16[n].
+        dimm: DIMM of each neuron, uint8[n].
+        pairs: heavy and light DIMM of each pair, int64[pairs, 2].
+        most: most moves of a pair.
+        literal: whether the loop runs while the heavy load is at most the light one.
+        load: activations by DIMM, int64[dimms].
+
+    Returns:
+        Neurons, DIMMs that they left, and pairs, in order: int64[moves], uint8[moves], int64[moves].
+    """
+    pair_of = np.full(len(load), -1, dtype=np.int64)
+    left = np.full(len(pairs), most, dtype=np.int64)
+    for p in range(len(pairs)):
+        pair_of[pairs[p, 0]] = p
+    running = len(pairs)
+    neurons, source = np.empty(len(dimm), dtype=np.int64), np.empty(len(dimm), dtype=np.uint8)
+    pair = np.empty(len(dimm), dtype=np.int64)
+    moves = 0
+    most_active = np.int64(counts.max())
+    for active in range(most_active, 0, -1):
+        for n in range(len(counts)):
+            if counts[n] != active:
+                continue
+            p = pair_of[dimm[n]]
+            if p < 0:
+                continue
+            heavy, light = pairs[p]
+            gap = load[heavy] - load[light]
+            goes_on = gap <= 0 if literal else active < gap
+            if not goes_on or left[p] == 0:
+                pair_of[heavy] = -1
+                running -= 1
+                if running == 0:
+                    return neurons[:moves], source[:moves], pair[:moves]
+                continue
+            neurons[moves], source[moves], pair[moves] = n, heavy, p
+            moves += 1
+            left[p] -= 1
+            dimm[n] = light
+            load[heavy] -= active
+            load[light] += active
+    return neurons[:moves], source[:moves], pair[:moves]

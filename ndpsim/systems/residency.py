@@ -1,0 +1,180 @@
+"""Which neurons are in GPU memory, and how they are exchanged as hot ones turn up and resident ones cool.
+
+Source of the model: Hermes (HPCA 2025), section IV-C2: a hot neuron that is not in GPU memory is copied there over the
+resident neuron with the lowest state; nothing is written back, as the DIMMs hold all weights. Ours, where it is silent:
+hottest first; the resident neuron is one of the same group, so that it has the same size, and is colder than the new
+one, so that equals do not displace each other for nothing; of equals the lower slot goes first.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.errors import InputError
+from ndpsim.jit import njit
+from ndpsim.sparsity.bits import lowest_bit, popcount
+from ndpsim.sparsity.layout import WORD, NeuronLayout
+
+_BITS = 4
+_STATES = 1 << _BITS
+
+
+class Swaps(NamedTuple):
+    """Neurons that are copied to the GPU, hottest first, and those that they overwrite.
+
+    incoming, evicted: int64[swaps], slots; bytes: what is copied; waiting: hot neurons that are still not resident.
+    """
+
+    incoming: NDArray[np.int64]
+    evicted: NDArray[np.int64]
+    bytes: int
+    waiting: int
+
+
+class Residency:
+    """The neurons in GPU memory: ``resident``, a mask of `NeuronLayout`, uint64[words], for reading.
+
+    The bytes of a group in GPU memory never change: neurons are exchanged one for one.
+    """
+
+    def __init__(
+        self,
+        layout: NeuronLayout,
+        layers: Sequence[int],
+        neuron_bytes: Sequence[int],
+        resident: NDArray[np.uint64],
+    ) -> None:
+        """Begin with the neurons of a placement.
+
+        Args:
+            layout: the neurons.
+            layers: layer of each group, in rising order, as in the header of a trace.
+            neuron_bytes: bytes of a neuron of each group.
+            resident: mask of the neurons in GPU memory, uint64[words].
+
+        Raises:
+            InputError: sizes that do not fit each other.
+        """
+        groups = len(layout.neurons)
+        if (len(layers), len(neuron_bytes), resident.shape) != (groups, groups, (layout.words,)):
+            found = f"{len(layers)}, {len(neuron_bytes)} and {resident.shape}"
+            raise InputError(
+                f"layers, neuron_bytes, resident: expected {groups}, {groups} and {(layout.words,)}, found {found}"
+            )
+        self.layout = layout
+        self.resident = resident.copy()
+        self.neuron_bytes = np.array(neuron_bytes, dtype=np.int64)
+        self._words = layout.first // WORD
+        self._layers = np.asarray(layers)
+
+    def bytes(self) -> int:
+        """Bytes of the neurons in GPU memory."""
+        return int(self.layout.counts(self.resident) @ self.neuron_bytes)
+
+    def swap(self, layer: int, hot: NDArray[np.uint64], states: NDArray[np.uint8], most_bytes: int) -> Swaps:
+        """Exchange neurons of a layer.
+
+        Hot neurons come hottest first, whatever their group. One is copied if its bytes still fit into ``most_bytes``
+        and a resident neuron of its group is colder; otherwise it waits, and the next one may be copied.
+
+        Args:
+            layer: of whose groups.
+            hot: which neurons are hot, uint64[words].
+            states: how hot neurons are, uint8[slots], 0 to 15.
+            most_bytes: most bytes to copy.
+        """
+        first, last = np.searchsorted(self._layers, [layer, layer + 1])
+        if first == last:
+            raise InputError(f"layer: expected a layer of the model, found {layer}")
+        words, sizes = self._words[first : last + 1], self.neuron_bytes[first:last]
+        with np.errstate(over="ignore"):  # products that gather bits
+            incoming, evicted, copied, waiting = _swap(
+                words, sizes, hot, states.view(np.uint64), max(most_bytes, 0), self.resident
+            )
+        return Swaps(incoming, evicted, int(copied), int(waiting))
+
+
+@njit
+def _planes(states: Any, planes: Any) -> None:
+    """Slice states, uint64[8 * words] with one in each byte, into their bits: uint64[4, words], one bit a slot."""
+    for w in range(planes.shape[1]):
+        for p in range(_BITS):
+            word = np.uint64(0)
+            for k in range(8):
+                eight = (states[8 * w + k] >> np.uint64(p)) & np.uint64(0x0101010101010101)
+                # the product gathers the lowest bits of the eight bytes in its highest byte
+                word |= ((eight * np.uint64(0x0102040810204080)) >> np.uint64(56)) << np.uint64(8 * k)
+            planes[p, w] = word
+
+
+@njit
+def _by_state(mask: Any, planes: Any, hottest_first: Any, slots: Any, states: Any) -> Any:
+    """List set bits of a mask by their state and then by their place until ``slots`` is full; return how many."""
+    n = 0
+    for step in range(_STATES):
+        state = _STATES - 1 - step if hottest_first else step
+        for w in range(len(mask)):
+            word = mask[w]
+            for p in range(_BITS):
+                word &= planes[p, w] if (state >> p) & 1 else ~planes[p, w]
+            while word:
+                if n == len(slots):
+                    return n
+                slots[n] = WORD * w + lowest_bit(word)
+                states[n] = state
+                n += 1
+                word &= word - np.uint64(1)
+    return n
+
+
+@njit
+def _absent(hot: Any, resident: Any) -> Any:
+    """Number of neurons of the first mask that are not in the second."""
+    found = np.int64(0)
+    for w in range(len(hot)):
+        found += np.int64(popcount(hot[w] & ~resident[w]))
+    return found
+
+
+@njit
+def _swap(words: Any, sizes: Any, hot: Any, states: Any, most_bytes: Any, resident: Any) -> Any:
+    """Exchange neurons of the groups whose words in the masks begin at words[g]; see `Residency.swap`."""
+    groups, begin, end = len(sizes), words[0], words[-1]
+    planes = np.empty((_BITS, end - begin), dtype=np.uint64)
+    _planes(states[8 * begin : 8 * end], planes)
+    most = np.zeros(groups, dtype=np.int64)
+    for g in range(groups):
+        first, last = words[g], words[g + 1]
+        most[g] = min(_absent(hot[first:last], resident[first:last]), most_bytes // sizes[g])
+    shape = (groups, most.max())
+    new, old, heat = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
+    for g in range(groups):
+        first, last = words[g], words[g + 1]
+        sliced = planes[:, first - begin : last - begin]
+        wanted = hot[first:last] & ~resident[first:last]
+        cold = np.empty(most[g], dtype=np.int64)
+        wants = _by_state(wanted, sliced, True, new[g, : most[g]], heat[g])
+        gives = _by_state(resident[first:last], sliced, False, old[g, : most[g]], cold)
+        most[g] = 0
+        while most[g] < min(wants, gives) and cold[most[g]] < heat[g, most[g]]:
+            most[g] += 1
+    incoming, evicted = np.empty(most.sum(), dtype=np.int64), np.empty(most.sum(), dtype=np.int64)
+    taken = np.zeros(groups, dtype=np.int64)
+    swaps, copied, one = 0, 0, np.uint64(1)
+    while True:
+        best = -1
+        for g in range(groups):
+            fits = taken[g] < most[g] and copied + sizes[g] <= most_bytes
+            if fits and (best < 0 or heat[g, taken[g]] > heat[best, taken[best]]):
+                best = g
+        if best < 0:
+            return incoming[:swaps], evicted[:swaps], copied, _absent(hot[begin:end], resident[begin:end])
+        arrives, leaves = new[best, taken[best]], old[best, taken[best]]
+        resident[words[best] + (arrives >> 6)] |= one << np.uint64(arrives & 63)
+        resident[words[best] + (leaves >> 6)] &= ~(one << np.uint64(leaves & 63))
+        incoming[swaps], evicted[swaps] = WORD * words[best] + arrives, WORD * words[best] + leaves
+        copied += sizes[best]
+        taken[best] += 1
+        swaps += 1
