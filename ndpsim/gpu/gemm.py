@@ -2,15 +2,21 @@
 
 A thread block computes one tile of the output along a part of the inputs; blocks run in waves over the SMs. The time is
 
-    launch + fill + smooth maximum (memory, compute) + reduction of the parts
+    launch + fill + (memory^4 + compute^4)^(1/4) + reduction of the parts
 
-of the best tile and split, as a library's heuristics would find it:
+of the tile and split for which it is shortest, as a library's heuristics would find them:
 
-- memory: what misses the L2 at a share of the DRAM rate, what hits at a share of the L2 rate. Weights hit if all copies
-  over which a benchmark cycles fit, inputs if this product's operands fit, outputs if all fits into a part of it.
-- compute: whole waves of tiles at a share of the matrix rate (tile and wave quantization); a small tile loses to the
-  operands that it has to fetch; a lone block has a latency for every 64 inputs.
-- ramp: a kernel reaches its rates only after some time, which costs a share of the first RAMP_US.
+- memory: what misses the L2 at a share of the DRAM rate, what hits at a share of the L2 rate. Of a working set of b
+  bytes the share x / (1 + x), x = (b / L2)^L2_SHARPNESS, misses. The working set of the weights is all copies over which
+  a benchmark cycles and the inputs (without rotation all weights miss); that of the inputs is weights and inputs; that
+  of the outputs is all three, in the share WRITE_BACK of the L2.
+- compute: sqrt(multiply^2 + latency^2). Each wave multiplies whole tiles in steps of DEPTH inputs at a share of the
+  matrix rate (tile and wave quantization), and a tile r by c takes 1 + TILE_LOSS (1/r + 1/c - 1/128) times its own
+  multiplications, for the operands that it has to fetch. Each step also has a latency, and so has each wave.
+- Tiles of more than 16 rows are taken where they are more than half full, splits where each part has two steps.
+- reduction: a fixed time for any split, and the partial sums (4 bytes, written and read) at a share of the L2 rate.
+- gathered rows: GATHER_BYTES more for each.
+- ramp: a kernel reaches its rates only after some time: ramp * RAMP_US * (1 - exp(-t / RAMP_US)) is added to time t.
 """
 
 import numpy as np

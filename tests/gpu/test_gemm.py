@@ -129,6 +129,6 @@ def test_a_million_shapes_take_seconds_at_most(op):
     card = load_card("h100")
     values = prior(GEMM, card)
     GEMM.times(rows, card, values)
-    began = time.perf_counter()
+    began = time.process_time()
     GEMM.times(rows, card, values)
-    assert len(rows) / (time.perf_counter() - began) > 200_000
+    assert len(rows) / (time.process_time() - began) > 200_000
