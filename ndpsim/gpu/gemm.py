@@ -7,9 +7,9 @@ A thread block computes one tile of the output along a part of the inputs; block
 of the tile and split for which it is shortest, as a library's heuristics would find them:
 
 - memory: what misses the L2 at a share of the DRAM rate, what hits at a share of the L2 rate. Of a working set of b
-  bytes the share x / (1 + x), x = (b / L2)^L2_SHARPNESS, misses. The working set of the weights is all copies over which
-  a benchmark cycles and the inputs (without rotation all weights miss); that of the inputs is weights and inputs; that
-  of the outputs is all three, in the share WRITE_BACK of the L2.
+  bytes the share x / (1 + x), x = (b / L2)^L2_SHARPNESS, misses. The working set of the weights is all copies over
+  which a benchmark cycles and the inputs (without rotation all weights miss); that of the inputs is weights and inputs;
+  that of the outputs is all three, in the share WRITE_BACK of the L2.
 - compute: sqrt(multiply^2 + latency^2). Each wave multiplies whole tiles in steps of DEPTH inputs at a share of the
   matrix rate (tile and wave quantization), and a tile r by c takes 1 + TILE_LOSS (1/r + 1/c - 1/128) times its own
   multiplications, for the operands that it has to fetch. Each step also has a latency, and so has each wave.
