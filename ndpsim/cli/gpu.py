@@ -84,7 +84,8 @@ def fit_command(tables: tuple[Path, ...], card_name: str, output: Path, origin: 
     require_place(output)
     card = load_card(card_name)
     kernels, us = joined([read_measurements(path) for path in tables])
-    fitted = fit_card(card, kernels, us, origin or ", ".join(path.name for path in tables))
+    data = origin or ", ".join(path.name for path in tables)
+    fitted = fit_card(card, kernels, us, data.encode(errors="replace").decode())  # the name of a file need not be text
     with appearing(output) as part:
         part.write_text(to_toml(fitted), encoding="utf-8")
     assert fitted.fit is not None

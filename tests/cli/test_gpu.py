@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -193,6 +194,13 @@ def test_several_tables_are_fitted_together_and_named(capsys, tmp_path, own_meas
     assert load_card(str(whole)).fit.data == "mine.csv"
     assert load_card(str(parts)).fit.data == "first.csv, second.csv.gz"
     assert load_card(str(parts)).fit.efficiencies == load_card(str(whole)).fit.efficiencies
+
+
+def test_a_file_whose_name_is_no_text_is_fitted_too(capsys, tmp_path, own_measurements):
+    odd, output = tmp_path / os.fsdecode(b"\xff.csv"), tmp_path / "mine.toml"
+    own_measurements.rename(odd)
+    assert run(capsys, "gpu", "fit", odd, "--card", "t4", "-o", output)[0] == 0
+    assert load_card(str(output)).fit.data == "?.csv"
 
 
 @pytest.mark.parametrize(
