@@ -10,7 +10,7 @@ from ndpsim.cli.show import json_option, print_json
 @click.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List what ships with ndpsim: models, GPUs, DIMMs, standards, placements, trace presets, instructions and so on."""
+    """List what ships with ndpsim: models, GPUs, DIMMs, standards, placements, trace presets, instructions."""
     from ndpsim.compiler.placement import STRATEGIES
     from ndpsim.dimm.config import dimm_names, load_machine
     from ndpsim.dram.standard import standard_names

@@ -6,7 +6,8 @@ A thread block computes one tile of the output along a part of the inputs; block
 
 of the tile and split for which it is shortest, as a library's heuristics would find them:
 
-- memory: what misses the L2 at a share of the DRAM rate, what hits at a share of the L2 rate. Of a working set of b
+- memory: what misses the L2 at a share of the DRAM rate, what hits at a share of the L2 rate (no less
+  than that of DRAM). Of a working set of b
   bytes the share x / (1 + x), x = (b / L2)^L2_SHARPNESS, misses. The working set of the weights is all copies over
   which a benchmark cycles and the inputs (without rotation all weights miss); that of the inputs is weights and inputs;
   that of the outputs is all three, in the share WRITE_BACK of the L2.
@@ -94,7 +95,8 @@ def _times(shape: Floats, weights: Floats, activations: Floats, rates: Floats, g
     sms, clock, memory_rate, l2_size, l2_rate = machine
     launch, fill, memory_share, matrix_share, l2_share, ramp, step_clocks, split_us, gemv_fill = efficiencies
     step, wave = step_clocks / clock, WAVE_CLOCKS / clock
-    memory_rate, l2_rate = memory_rate * memory_share, l2_rate * l2_share
+    memory_rate = memory_rate * memory_share
+    l2_rate = max(l2_rate * l2_share, memory_rate)
     for i in range(len(microseconds)):
         m, n, k, rotation, row = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 8], shape[i, 9]
         weight_bytes, in_bytes, out_bytes = weights[i] * n * k, activations[i] * m * k, activations[i] * m * n

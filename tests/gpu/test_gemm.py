@@ -12,6 +12,7 @@ from ndpsim.gpu.card import card_names, load_card
 from ndpsim.gpu.efficiency import efficiencies, prior
 from ndpsim.gpu.gemm import GEMM, PARAMETERS, SPLITS, TILES
 from ndpsim.gpu.kernels import DTYPES, kernels
+from ndpsim.gpu.model import GpuModel
 
 CARDS = [load_card(name) for name in card_names()]
 LOW, HIGH = (np.array([getattr(parameter, bound) for parameter in PARAMETERS]) for bound in ("low", "high"))
@@ -132,3 +133,16 @@ def test_a_million_shapes_take_seconds_at_most(op):
     began = time.process_time()
     GEMM.times(rows, card, values)
     assert len(rows) / (time.process_time() - began) > 200_000
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_weights_in_the_l2_are_never_slower_than_weights_in_memory(name):
+    hot, cold = (gemv_us(name, rotation) for rotation in (1, 0))
+    assert hot <= cold
+    if name == "l40s":  # 96 MB, and a memory that is slow beside them
+        assert hot < 0.8 * cold
+
+
+def gemv_us(name, rotation):
+    shape = {"m": 1, "n": 4096, "k": 2048, "rotation": rotation}
+    return GpuModel.load(name).microseconds(kernels([("gemm", "fp16", shape)]))[0]

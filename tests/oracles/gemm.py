@@ -44,7 +44,7 @@ def microseconds(op, dtype, shape, card, efficiency):
     missed += weights * (_missing(copies * weights + inputs, l2_bytes) if copies else 1)
     hit = weights + inputs + outputs - missed
     dram_rate = card.memory_gb_per_s * 1e3 * efficiency["memory_share"]
-    l2_rate = card.l2_bytes_per_clock * card.clock_mhz * efficiency["l2_share"]
+    l2_rate = max(card.l2_bytes_per_clock * card.clock_mhz * efficiency["l2_share"], dram_rate)
     memory = missed / dram_rate + hit / l2_rate
 
     sm_rate = getattr(card, rate) * 1e6 / card.sms * efficiency["matrix_share"]
