@@ -138,7 +138,7 @@ def test_a_million_shapes_take_seconds_at_most(op):
 @pytest.mark.parametrize("name", card_names())
 def test_weights_in_the_l2_are_never_slower_than_weights_in_memory(name):
     hot, cold = (gemv_us(name, rotation) for rotation in (1, 0))
-    assert hot <= cold
+    assert hot <= cold * (1 + 1e-9)
     if name == "l40s":  # 96 MB, and a memory that is slow beside them
         assert hot < 0.8 * cold
 
