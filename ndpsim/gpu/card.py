@@ -79,10 +79,13 @@ def card_names() -> list[str]:
 
 
 def load_card(name: str) -> Card:
-    """Load a card by name (case, spaces and dashes do not matter) or from a file.
+    """Load a card by name or from a file.
+
+    Case, spaces and dashes of a name do not matter; the full name does as well, and so does a part that no other card
+    has.
 
     Raises:
-        InputError: an unknown name, or a file with faults: all of them are listed.
+        InputError: an unknown or ambiguous name, or a file with faults: all of them are listed.
     """
     if name.endswith(".toml"):
         return read_card(Path(name))
@@ -90,7 +93,12 @@ def load_card(name: str) -> Card:
     for known in card_names():
         if _plain(known) == wanted:
             return read_card(cards_dir() / f"{known}.toml")
-    raise InputError(f"card '{name}': expected one of {', '.join(card_names())}, or a .toml file")
+    cards = [read_card(cards_dir() / f"{known}.toml") for known in card_names()]
+    whole = [card for card in cards if _plain(card.name) == wanted]
+    parts = whole or [card for card in cards if wanted and wanted in _plain(card.name)]
+    if len(parts) != 1:
+        raise InputError(f"card '{name}': expected one of {', '.join(card_names())}, or a .toml file")
+    return parts[0]
 
 
 def read_card(path: Path) -> Card:

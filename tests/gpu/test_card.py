@@ -94,7 +94,7 @@ def test_a_file_is_a_card(tmp_path):
     assert (card.memory_rate, card.l2_rate, card.rate("int8")) == (200e3, 500e3, 20e6)  # in a microsecond
 
 
-@pytest.mark.parametrize("name", ["rtx5090", "", "a100", "4090"])
+@pytest.mark.parametrize("name", ["rtx5090", "", "a100"])
 def test_an_unknown_card_lists_the_known_ones(name):
     with pytest.raises(InputError) as error:
         load_card(name)
@@ -172,3 +172,16 @@ def test_unreadable_files_are_named(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"binary\.toml: expected a TOML file"):
         load_card(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "card"), [("4090", "RTX 4090"), ("A100 SXM 80GB", "A100 SXM 80 GB"), ("tesla-t4", "Tesla T4")]
+)
+def test_a_card_is_found_by_its_full_name_and_by_a_part_that_is_its_own(name, card):
+    assert load_card(name).name == card
+
+
+@pytest.mark.parametrize("name", ["a100", "", "rtx"])
+def test_a_name_that_several_cards_share_is_refused_with_the_known_ones(name):
+    with pytest.raises(InputError, match=r"expected one of a100-40, a100-80, .*t4, or a \.toml file"):
+        load_card(name)
