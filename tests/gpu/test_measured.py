@@ -35,7 +35,7 @@ def test_a_table_is_read_with_synonyms_empty_cells_and_spaces(tmp_path: Path):
 
 
 def test_gzip_stream_and_file_read_the_same(tmp_path: Path):
-    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(GOOD.encode()))
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(GOOD.encode(), mtime=0))
     (tmp_path / "t.csv").write_text(GOOD.replace("\n", "\r\n"))
     shapes = [read_kernels(source).shape.tolist() for source in (tmp_path / "t.csv.gz", tmp_path / "t.csv")]
     assert shapes[0] == shapes[1] == read_kernels(io.StringIO("\ufeff" + GOOD)).shape.tolist()
@@ -86,8 +86,8 @@ def test_at_most_twenty_faults_are_listed(tmp_path: Path):
         (HEADER, "expected kernels below the line of columns, found none"),
         (HEADER + 'gemm,"fp16,2,3,4,1\n', "expected comma-separated values"),
         (GOOD.encode("utf-16"), "expected text in UTF-8, found other bytes"),
-        (gzip.compress(GOOD.encode())[:-9], "expected a whole gzip file, found a damaged or truncated one"),
-        (gzip.compress(GOOD.encode())[:12] + b"xxxxxxxxxxxx", "expected a whole gzip file"),
+        (gzip.compress(GOOD.encode(), mtime=0)[:-9], "expected a whole gzip file, found a damaged or truncated one"),
+        (gzip.compress(GOOD.encode(), mtime=0)[:12] + b"xxxxxxxxxxxx", "expected a whole gzip file"),
     ],
 )
 def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str | bytes, part: str):
