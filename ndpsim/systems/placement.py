@@ -14,7 +14,7 @@ made least. Ours, where the paper is silent or not enough:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,43 +104,60 @@ class Placement:
 
 
 def place_greedily(problem: PlacementProblem, bundle: int = BUNDLE) -> Placement:
-    """Fill the GPU with the bundles that save the most time a byte, as long as one saves any."""
+    """Fill the GPU with the bundles that save the most time a byte, as long as one saves any.
+
+    In each group the last of them is then chosen anew, by time alone, and colder ones after it: where the GPU becomes
+    the slower side, one that leaves both sides even is best.
+    """
     bundles = _bundles(problem, bundle)
-    saved, size, group = [], [], []
-    for g, (_, work, counts) in enumerate(bundles):
+    saved = []
+    for g, (_, work, _) in enumerate(bundles):
         done = np.concatenate(([0.0], np.cumsum(work)))
-        time = np.maximum(
-            problem.gpu_s[g] * done + 2 * problem.sync_s, problem.dimm_s[g] / problem.dimms * (done[-1] - done)
-        )
-        saved.append(time[:-1] - time[1:])
-        size.append(counts * problem.neuron_bytes[g])
-        group.append(np.full(len(counts), g))
-    gains, sizes, groups = (np.concatenate(parts) for parts in (saved, size, group))
-    taken = np.zeros(len(problem.frequencies), dtype=np.int64)
-    ended = np.zeros(len(taken), dtype=np.bool_)
+        saved.append(-np.diff(_time(problem, g, done, done[-1])))
+    counts = [len(work) for _, work, _ in bundles]
+    first = np.cumsum([0, *counts])
+    sizes = np.concatenate([n * size for (_, _, n), size in zip(bundles, problem.neuron_bytes, strict=True)])
+    groups, gains = np.repeat(np.arange(len(bundles)), counts), np.concatenate(saved)
+    chosen = np.zeros(len(sizes), dtype=np.bool_)
+    ended = np.zeros(len(bundles), dtype=np.bool_)
     room = problem.gpu_bytes
     # of a group's bundles each saves no more a byte than the one before, so they come in their own order
     for at in np.argsort(-gains / sizes, kind="stable").tolist():
-        g = groups[at]
         if gains[at] <= 0 or sizes[at] > room:
-            ended[g] = True
-        if not ended[g]:
-            taken[g] += 1
+            ended[groups[at]] = True
+        elif not ended[groups[at]]:
+            chosen[at] = True
             room -= int(sizes[at])
-    chosen = [np.arange(len(counts)) < n for (_, _, counts), n in zip(bundles, taken, strict=True)]
-    return _placed(problem, _neurons(bundles, chosen))
+    for g, (_, work, _) in enumerate(bundles):
+        mine = chosen[first[g] : first[g + 1]]
+        if mine.any():
+            last = int(mine.nonzero()[0][-1])
+            mine[last] = False
+            room += int(sizes[first[g] + last])
+        while not mine.all():
+            done, total = work[mine].sum(), work.sum()
+            with_one = np.where(mine, np.inf, _time(problem, g, done + work, total))
+            best = int(with_one.argmin())
+            if with_one[best] >= _time(problem, g, done, total) or sizes[first[g] + best] > room:
+                break
+            mine[best] = True
+            room -= int(sizes[first[g] + best])
+    return _placed(problem, _neurons(bundles, np.split(chosen, first[1:-1])))
 
 
 def place_optimally(
     problem: PlacementProblem, bundle: int = BUNDLE, *, time_limit_s: float = 120.0, gap: float = 1e-4
 ) -> Placement:
-    """Solve the integer programme with HiGHS, or take the greedy placement where that is no worse.
+    """Solve the integer programme with HiGHS until the best placement known is within ``gap`` of the least time.
+
+    The greedy placement is known from the start, and the programme without the condition that bundles are whole gives
+    a first bound; where that leaves a gap, the integer programme itself follows.
 
     Args:
         problem: what is known.
         bundle: neurons that are placed together.
-        time_limit_s: when to give up. A placement found then may differ from machine to machine.
-        gap: when to stop: the relative distance of the solver's best solution from its bound.
+        time_limit_s: when to give up each of the two. A placement found then may differ from machine to machine.
+        gap: relative distance of the objective from the bound.
 
     Raises:
         InputError: the neurons do not fit into the DIMMs.
@@ -149,7 +166,7 @@ def place_optimally(
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     bundles = _bundles(problem, bundle)
-    groups, first = len(bundles), np.cumsum([0, *(len(counts) for _, _, counts in bundles)])
+    groups, first = len(bundles), np.cumsum([0, *(len(work) for _, work, _ in bundles)])
     binaries = int(first[-1])
     # HiGHS has absolute tolerances: times are in units of what a group takes without the GPU, bytes of the capacity
     without = sum(s * float(f.sum()) for s, f in zip(problem.dimm_s, problem.frequencies, strict=True)) / problem.dimms
@@ -163,25 +180,30 @@ def place_optimally(
     times = sparse.eye_array(groups)
     sides = [sparse.hstack((sparse.block_diag([row[None, :] for row in side]), times)) for side in (gpu, dimm)]
     capacity = np.concatenate((*sizes, np.zeros(groups)))[None, :]
-    solved = milp(
-        np.repeat([0.0, 1.0], [binaries, groups]),
-        integrality=np.repeat([1, 0], [binaries, groups]),
-        bounds=Bounds(0, np.repeat([1.0, np.inf], [binaries, groups])),
-        constraints=[
-            LinearConstraint(sparse.vstack(sides, format="csr"), least.ravel(), np.inf),
-            LinearConstraint(capacity, -np.inf, 1.0 if problem.gpu_bytes else 0.0),
-        ],
-        options={"time_limit": time_limit_s, "mip_rel_gap": gap},
-    )
-    best = place_greedily(problem, bundle)
-    if solved.x is not None:
-        chosen = [solved.x[first[g] : first[g + 1]] > 0.5 for g in range(groups)]
-        resident = _neurons(bundles, chosen)
-        if problem.bytes_of(resident) <= problem.gpu_bytes:
-            best = min(_placed(problem, resident), best, key=lambda placement: placement.objective_s)
-    bound = solved.mip_dual_bound
-    bound_s = min(bound * unit, best.objective_s) if bound is not None and np.isfinite(bound) else 0.0
-    return Placement(best.resident, best.dimm, best.objective_s, max(bound_s, 0.0), solved.status == 0)
+    constraints = [
+        LinearConstraint(sparse.vstack(sides, format="csr"), least.ravel(), np.inf),
+        LinearConstraint(capacity, -np.inf, 1.0 if problem.gpu_bytes else 0.0),
+    ]
+    best, bound_s, finished = place_greedily(problem, bundle), 0.0, False
+    for integral in (0, 1):
+        solved = milp(
+            np.repeat([0.0, 1.0], [binaries, groups]),
+            integrality=np.repeat([integral, 0], [binaries, groups]),
+            bounds=Bounds(0, np.repeat([1.0, np.inf], [binaries, groups])),
+            constraints=constraints,
+            options={"time_limit": time_limit_s, "mip_rel_gap": gap},
+        )
+        bound, finished = solved.mip_dual_bound if integral else solved.fun, solved.status == 0
+        if integral and solved.x is not None:
+            resident = _neurons(bundles, [solved.x[first[g] : first[g + 1]] > 0.5 for g in range(groups)])
+            if problem.bytes_of(resident) <= problem.gpu_bytes:
+                best = min(_placed(problem, resident), best, key=lambda placement: placement.objective_s)
+        if bound is not None and np.isfinite(bound) and (integral or finished):
+            bound_s = max(bound * unit, bound_s)
+        best = replace(best, bound_s=min(bound_s, best.objective_s), finished=finished)
+        if finished and best.gap <= gap:
+            break
+    return best
 
 
 def place_randomly(problem: PlacementProblem, seed: int = 0) -> Placement:
@@ -193,6 +215,12 @@ def place_randomly(problem: PlacementProblem, seed: int = 0) -> Placement:
     flags[order[np.cumsum(sizes[order]) <= problem.gpu_bytes]] = True
     resident = tuple(np.split(flags, np.cumsum([f.size for f in problem.frequencies])[:-1]))
     return _placed(problem, resident, by_frequency=False)
+
+
+def _time(problem: PlacementProblem, group: int, done: Any, total: Any) -> Any:
+    """Seconds of a group of which the GPU has ``done`` of all activations, and even DIMMs the others."""
+    gpu = problem.gpu_s[group] * done + 2 * problem.sync_s
+    return np.maximum(gpu, problem.dimm_s[group] / problem.dimms * (total - done))
 
 
 def _bundles(problem: PlacementProblem, bundle: int) -> list[_Bundles]:

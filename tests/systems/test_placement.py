@@ -99,7 +99,7 @@ def test_the_gpu_takes_no_more_than_it_computes_as_fast_as_the_dimms_the_rest():
     for g, held in enumerate(found.resident):
         gpu = problem.gpu_s[g] * problem.frequencies[g][held].sum()
         dimms = problem.dimm_s[g] / 3 * problem.frequencies[g][~held].sum()
-        assert gpu == pytest.approx(dimms, rel=0.1)
+        assert gpu == pytest.approx(dimms, rel=0.01)
 
 
 def test_the_hottest_of_a_group_are_resident_and_the_dimms_are_even_in_work_and_in_neurons_in_gpu_memory():
