@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.isa import codes
-from ndpsim.isa.encoding import extract
 from ndpsim.isa.spec import isa
+from ndpsim.jit import njit
 
 # Columns of a resolved instruction. The first ones are the raw fields; a matrix instruction also gets what its
 # registers hold, with REGION the number of the region and OFFSET the byte in it at which row 0 begins.
@@ -33,20 +33,38 @@ def _legal_bits() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     return masks, types
 
 
+@cache
+def _columns() -> NDArray[np.int64]:
+    """Return int64[n, 3]: the column of a raw field, its lowest bit in the word, and its width."""
+    fields = isa().fields
+    return np.array([(column, fields[name].lo, fields[name].width) for name, column in _RAW.items()], np.int64)
+
+
 def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Decode words uint64[n, 2] into rows int64[n, 22]: raw fields, and LEGAL (1 if the encoding is defined)."""
-    fields = isa().fields
     ops = np.zeros((len(words), LEGAL + 1), np.int64)
-    for name, column in _RAW.items():
-        ops[:, column] = extract(words, fields[name])
-    ops[:, MAT] = ops[:, TO]
-    ops[:, PEER] = ops[:, BATCH]
-    ops[:, VALUE] = ops[:, FIRST]
-    masks, types = _legal_bits()
-    opcode = ops[:, OP]
-    legal = ((words & ~masks[opcode]) == 0).all(axis=1) & (masks[opcode, 0] != 0)
-    typed = types[opcode] != 0
-    legal &= ~typed | (types[opcode] >> ops[:, TYPE] & 1 == 1)
-    legal &= (opcode != codes.OP_CVT) | (types[opcode] >> ops[:, TO] & 1 == 1)
-    ops[:, LEGAL] = legal
+    _decode(words, _columns(), *_legal_bits(), ops)
     return ops
+
+
+@njit
+def _decode(
+    words: NDArray[np.uint64],
+    columns: NDArray[np.int64],
+    masks: NDArray[np.uint64],
+    types: NDArray[np.int64],
+    ops: NDArray[np.int64],
+) -> None:
+    for i in range(words.shape[0]):
+        low, high, op = words[i, 0], words[i, 1], ops[i]
+        for j in range(columns.shape[0]):
+            column, lo, width = columns[j, 0], columns[j, 1], columns[j, 2]
+            value = low >> np.uint64(lo) if lo < 64 else high >> np.uint64(lo - 64)
+            if lo < 64 < lo + width:
+                value |= high << np.uint64(64 - lo)
+            op[column] = np.int64(value & np.uint64((1 << width) - 1))
+        op[MAT], op[PEER], op[VALUE] = op[TO], op[BATCH], op[FIRST]
+        mask, allowed = masks[op[OP]], types[op[OP]]
+        legal = mask[0] != 0 and low & ~mask[0] == 0 and high & ~mask[1] == 0
+        legal = legal and (allowed == 0 or allowed >> op[TYPE] & 1 == 1)
+        op[LEGAL] = legal and (op[OP] != codes.OP_CVT or allowed >> op[TO] & 1 == 1)

@@ -147,7 +147,7 @@ class Timer:
         before = self._state.counters.copy()
         records = np.empty((0, len(LOG_COLUMNS)), np.int64)
         if log:
-            trial = RankState(*(array.copy() for array in self._state))
+            trial = self._state._replace(records=self._state.records.copy(), counters=before.copy())
             self._advance(program, resolved, trial, no_log())
             commands = int((trial.counters - before)[:, : COUNTERS.index("trains")].sum())
             records = np.empty((max(commands, 1), len(LOG_COLUMNS)), np.int64)

@@ -99,13 +99,8 @@ def _stream(m: Model, state: RankState, dimm: int, op: Ints, lists: NDArray[np.u
     rows = Rows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH])
     start = _ceil(now * t.ticks, t.tck)
     service = _service(c, op)
-    end = now
-    for rank in range(c.ranks):
-        unit = dimm * c.ranks + rank
-        end = max(
-            end, run_stream(t, m.map, state, unit, c.ranks, op[OP] == codes.OP_ST, rows, lists, start, service, log)
-        )
-    return end + c.array_latency
+    end = run_stream(t, m.map, state, dimm, c.ranks, op[OP] == codes.OP_ST, rows, lists, start, service, log)
+    return max(now, end) + c.array_latency
 
 
 @inlined

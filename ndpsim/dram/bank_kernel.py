@@ -34,7 +34,7 @@ RDAB, WRAB = COMMANDS.index("RDab"), COMMANDS.index("WRab")
 COUNTERS = ("ACT", "PREA", "RDab", "WRab", "REF", "trains")
 N_ACT, N_PREA, N_RDAB, N_WRAB, N_REF, N_TRAINS = range(6)
 _WINDOW = 4  # of tFAW, where a standard has no such rule
-OPEN_ROW = ACTS_SEEN + 1  # behind the columns of RankState.scalars that serve here too
+OPEN_ROW = ACTS_SEEN + 1  # behind the first places of a rank's record, which serve here too
 
 
 class Power(NamedTuple):
@@ -47,8 +47,8 @@ class Power(NamedTuple):
 
 
 class BanksState(NamedTuple):
-    """A rank of banks in lockstep: scalars [11] (as RankState's, and OPEN_ROW, -1 if closed), counters [6]; latest ACT
-    of each bank (group, bank) and group; ring of activates. All int64.
+    """A rank of banks in lockstep: scalars [11] (as in a rank's record, and OPEN_ROW, -1 if closed), counters [6];
+    latest ACT of each bank (group, bank) and group; ring of activates. All int64.
     """
 
     scalars: NDArray[np.int64]

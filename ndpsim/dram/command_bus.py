@@ -4,86 +4,92 @@ The bursts of the last trains are kept as patterns: burst k of a train is issued
 
     max(first + k * pace, ceil((paced + k * service) / tCK) - latency)
 
-where the second term is the pace of the MAC array once it has fallen behind by the length of the return queue.
+where the second term is the pace of the MAC array once it has fallen behind by the length of the return queue; it is
+absent where `paced` is NEVER. Trains follow one another, and so do the row commands of one kind: a search for room
+begins at the train at which the one before ended.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from ndpsim.dram.rank_state import FIRST, LAST, NEVER, PACE, PACED
-from ndpsim.dram.stream_timing import Kind, Timing
-from ndpsim.jit import inlined, njit
-
-
-@njit
-def burst_cycle(pattern: Any, tck: int, latency: int, service: int, k: int) -> int:
-    """Cycle of burst k of a pattern."""
-    cycle = pattern[FIRST] + k * pattern[PACE]
-    if k > 0 and pattern[PACED] > NEVER:
-        cycle = max(cycle, -(-(pattern[PACED] + k * service) // tck) - latency)
-    return cycle
+from ndpsim.dram.rank_state import FIRST, LAST, NEVER, PACED, PATTERN_SIZE, Places
+from ndpsim.jit import merged
 
 
-@njit
-def _first_from(pattern: Any, tck: int, latency: int, service: int, begin: int) -> int:
-    """Cycle of the first burst of a pattern from `begin` on, which is not after its last."""
-    k = 0
-    if pattern[FIRST] < begin:
-        k = -(-(begin - pattern[FIRST]) // pattern[PACE])
-        if pattern[PACED] > NEVER:
-            k = min(k, max(((begin + latency - 1) * tck - pattern[PACED]) // service + 1, 1))
-    return burst_cycle(pattern, tck, latency, service, k)
+class Beat(NamedTuple):
+    """What all bursts of a stream have in common.
 
-
-@njit
-def _meets_burst(patterns: Any, tck: int, latency: int, service: int, begin: int, end: int) -> bool:
-    """Tell whether a burst of a recent train is issued in one of the cycles from `begin` to `end`, which are few."""
-    for i in range(patterns.shape[0]):
-        pattern = patterns[i]
-        if pattern[FIRST] <= end and begin <= pattern[LAST]:
-            return _first_from(pattern, tck, latency, service, begin) <= end
-    return False
-
-
-@njit
-def _after_burst(
-    patterns: Any, tck: int, latency: int, service: int, burst_clocks: int, begin: int, end: int, clocks: int
-) -> int:
-    """First cycle after the burst issued from `begin` to `end`, or after all of its train if they leave no room."""
-    for i in range(patterns.shape[0]):
-        pattern = patterns[i]
-        if pattern[FIRST] <= end and begin <= pattern[LAST]:
-            if pattern[PACED] == NEVER and pattern[PACE] < burst_clocks + clocks:
-                return pattern[LAST] + burst_clocks
-            return _first_from(pattern, tck, latency, service, begin) + burst_clocks
-    return end
-
-
-@inlined
-def off_bursts(t: Timing, patterns: Any, kind: Kind, service: int, begin: int, clocks: int) -> int:
-    """First cycle from `begin` on at which a row command of some clocks meets no burst on the command bus.
-
-    That a burst is in the way is asked, and where it ends computed apart: a processor guesses the answer, which is
-    mostly no, and goes on, where it would have to wait for the divisions behind a cycle.
+    clocks: of one on the command bus; latency: to the end of its data; near: the least from one to the next, and pace,
+    in a train; all in clocks. service: for which the MAC slice holds a burst, and tck, the clock period; in ticks.
     """
-    cycle = begin
-    before, after = kind.clocks - 1, clocks - 1
-    while t.shared_bus and _meets_burst(patterns, t.tck, kind.latency, service, cycle - before, cycle + after):
-        cycle = _after_burst(patterns, t.tck, kind.latency, service, kind.clocks, cycle - before, cycle + after, clocks)
+
+    clocks: int
+    latency: int
+    near: int
+    pace: int
+    service: int
+    tck: int
+
+
+@merged
+def burst_cycle(first: int, paced: int, beat: Beat, k: int) -> int:
+    """Cycle of burst k of a train."""
+    cycle = first + k * beat.pace
+    if k > 0 and paced > NEVER:
+        cycle = max(cycle, -(-(paced + k * beat.service) // beat.tck) - beat.latency)
     return cycle
 
 
-@njit
-def off_acts(acts: Any, seen: int, act_clocks: int, begin: int) -> int:
-    """First cycle from `begin` on at which none of the `seen` ACTs so far is on the command bus."""
-    newest = seen % acts.shape[0] - 1
-    cycle = begin
-    i = 0
-    while i < acts.shape[0]:
-        act = acts[newest - i]  # from the newest on: those before the first that is over are over, too
-        if act + act_clocks <= cycle:
+@merged
+def _first_from(first: int, paced: int, beat: Beat, begin: int) -> int:
+    """Cycle of the first burst of a train from `begin` on, which is not after its last."""
+    if first >= begin:
+        return first
+    if paced == NEVER:
+        power = beat.pace & (beat.pace - 1) == 0  # as it mostly is, and then there is nothing to divide
+        return begin + ((first - begin) & (beat.pace - 1) if power else (first - begin) % beat.pace)
+    k = max(((begin + beat.latency - 1) * beat.tck - paced) // beat.service + 1, 1)
+    if paced <= (first + beat.latency - 1) * beat.tck:  # the MAC array has not fallen behind from the start
+        k = min(k, -(-(begin - first) // beat.pace))
+    return burst_cycle(first, paced, beat, k)
+
+
+@merged
+def after_bursts(m: Any, at: Places, train: int, newest: int, beat: Beat, cycle: int, clocks: int) -> tuple[int, int]:
+    """First cycle from `cycle` on at which a row command of some clocks meets no burst, and the train to go on with.
+
+    m: the record of the rank. Trains before `train` are over, those from `newest` on not begun.
+    """
+    roomy = beat.near >= beat.clocks + clocks  # behind every burst, also the last one of a train
+    while train < newest:
+        pattern = at.patterns + (train & (at.trains_ring - 1)) * PATTERN_SIZE
+        begin, end = cycle - (beat.clocks - 1), cycle + (clocks - 1)
+        if m[pattern + LAST] < begin:
+            train += 1
+            continue
+        if m[pattern + FIRST] > end:
+            break
+        burst = _first_from(m[pattern + FIRST], m[pattern + PACED], beat, begin)
+        if roomy:
+            cycle = burst + beat.clocks if burst <= end else cycle
+            break
+        if burst > end:
+            break
+        if m[pattern + PACED] == NEVER and beat.pace < beat.clocks + clocks:
+            burst = m[pattern + LAST]  # the others leave no room
+        cycle = burst + beat.clocks
+    return cycle, train
+
+
+@merged
+def after_acts(m: Any, at: Places, seen: int, act_clocks: int, cycle: int) -> int:
+    """First cycle from `cycle` on at which none of the `seen` ACTs so far is on the command bus."""
+    i = 1
+    while i <= at.acts_ring:
+        act = m[at.acts + (seen - i & at.acts_ring - 1)]
+        if act + act_clocks <= cycle:  # so are those before it
             break
         i += 1
         if act <= cycle:
             cycle = act + act_clocks
-            i = 0
+            i = 1
     return cycle

@@ -11,39 +11,45 @@ from ndpsim.jit import njit
 
 NEVER = -(1 << 60)  # a time so early that it binds nothing
 ACT, PRE, PREA, RD, WR, REF = (command_log.COMMANDS.index(name) for name in ("ACT", "PRE", "PREA", "RD", "WR", "REF"))
-# Columns of RankState.scalars; the first six are the rank's latest commands, in the order of stream_timing.COMMANDS
+# The first places in the record of a rank; six of them are its latest commands, in the order of stream_timing.COMMANDS
 LAST_ACT, LAST_PRE, LAST_PREA, LAST_READ, LAST_WRITE, LAST_REF = range(6)
-FREE, DUE, MAC_FREE, ACTS_SEEN, ROW_READY = range(6, 11)
+FREE, DUE, MAC_FREE, ACTS_SEEN = range(6, 10)
 # Columns of RankState.counters
 N_ACT, N_PRE, N_PREA, N_RD, N_WR, N_REF, N_TRAINS = range(7)
 COUNTERS = ("ACT", "PRE", "PREA", "RD", "WR", "REF", "trains")
-# Columns of RankState.patterns
-FIRST, LAST, BURSTS, PACE, PACED = range(5)
+# Places in the records of a bank, a bank group and a train; of a command, the latest is meant
+OPEN_ROW, BANK_ACT, BANK_PRE, BANK_READ, BANK_WRITE, BANK_SIZE = range(6)
+GROUP_ACT, GROUP_READ, GROUP_WRITE, GROUP_SIZE = range(4)
+FIRST, LAST, PACED, PATTERN_SIZE = range(4)
 LOG_COLUMNS = ("cycle", "command", "dimm", "rank", "bank_group", "bank", "row", "column")
 
 
-class RankState(NamedTuple):
-    """Everything that the engine remembers of its ranks; the first axis of every array is the rank.
+class Places(NamedTuple):
+    """Where things begin in the record of a rank, behind its scalars; `ring`s are powers of two.
 
-    scalars [11], in clocks: the latest command of each kind; FREE, from when on all busses are free of commands; DUE,
-    the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; ACTS_SEEN; ROW_READY, the
-    cycle after the row commands of the train at work. counters [7]. Per bank: open_row (-1 if closed), act, pre, read,
-    write (latest command); per bank group: group_act, group_read, group_write; recent_acts: ring of activates;
-    patterns: ring of the last trains' bursts.
+    acts: ring of activates, `acts_ring` long; patterns: ring of records of trains, `trains_ring` long, see
+    `command_bus.py`; groups, banks: a record of each bank group, and of each bank (group, bank).
     """
 
-    scalars: NDArray[np.int64]
+    acts: int
+    acts_ring: int
+    patterns: int
+    trains_ring: int
+    groups: int
+    banks: int
+
+
+class RankState(NamedTuple):
+    """Everything that the engine remembers of its ranks; times in clocks.
+
+    records int64[ranks, n]: the latest command of each kind; FREE, from when on all busses are free of commands; DUE,
+    the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; ACTS_SEEN; and what
+    `places` says. OPEN_ROW of a closed bank is -1; what never happened was at NEVER. counters: int64[ranks, 7].
+    """
+
+    records: NDArray[np.int64]
     counters: NDArray[np.int64]
-    open_row: NDArray[np.int64]
-    act: NDArray[np.int64]
-    pre: NDArray[np.int64]
-    read: NDArray[np.int64]
-    write: NDArray[np.int64]
-    group_act: NDArray[np.int64]
-    group_read: NDArray[np.int64]
-    group_write: NDArray[np.int64]
-    recent_acts: NDArray[np.int64]
-    patterns: NDArray[np.int64]
+    places: Places
 
 
 class Log(NamedTuple):
@@ -53,32 +59,25 @@ class Log(NamedTuple):
     used: NDArray[np.int64]
 
 
+def _ring(entries: int) -> int:
+    """Return the least power of two that holds some entries."""
+    return 1 << (entries - 1).bit_length()
+
+
 def new_state(timing: Timing, first_due: list[int]) -> RankState:
     """Return the state of idle ranks with all banks closed; `first_due` has each rank's first refresh, in clocks."""
     ranks, groups = len(first_due), timing.bank_groups
-    banks = groups * timing.banks
-
-    def never(*shape: int) -> NDArray[np.int64]:
-        return np.full((ranks, *shape), NEVER, np.int64)
-
-    scalars = never(11)
-    scalars[:, FREE] = 0
-    scalars[:, DUE] = first_due
-    scalars[:, ACTS_SEEN] = 0
-    return RankState(
-        scalars=scalars,
-        counters=np.zeros((ranks, 7), np.int64),
-        open_row=np.full((ranks, banks), -1, np.int64),
-        act=never(banks),
-        pre=never(banks),
-        read=never(banks),
-        write=never(banks),
-        group_act=never(groups),
-        group_read=never(groups),
-        group_write=never(groups),
-        recent_acts=never((timing.ahead + 2) * groups + timing.window),
-        patterns=never(timing.ahead + 1, 5),
-    )
+    acts_ring, trains_ring = _ring((timing.ahead + 2) * groups + timing.window), _ring(timing.ahead + 1)
+    acts = ACTS_SEEN + 1
+    patterns = acts + acts_ring
+    group_records = patterns + trains_ring * PATTERN_SIZE
+    bank_records = group_records + groups * GROUP_SIZE
+    records = np.full((ranks, bank_records + groups * timing.banks * BANK_SIZE), NEVER, np.int64)
+    records[:, [FREE, ACTS_SEEN]] = 0
+    records[:, DUE] = first_due
+    records[:, bank_records + OPEN_ROW :: BANK_SIZE] = -1
+    places = Places(acts, acts_ring, patterns, trains_ring, group_records, bank_records)
+    return RankState(records, np.zeros((ranks, len(COUNTERS)), np.int64), places)
 
 
 def no_log() -> Log:

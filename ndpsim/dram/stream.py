@@ -1,8 +1,9 @@
-"""The NDP stream engine of one rank: trains of bursts to open rows, in closed form; STREAM_CONTROLLER.md specifies it.
+"""The NDP stream engine of one DIMM: trains of bursts to open rows, in closed form; STREAM_CONTROLLER.md specifies it.
 
 Nothing here ticks. Trains are taken in order, and for each one the cycles of its precharges, activates and first burst
 follow from a few "earliest" times; all its other bursts follow from a formula. Row commands are issued ahead, so they
-must keep clear of bursts of earlier trains: see `command_bus.py`.
+must keep clear of bursts of earlier trains: see `command_bus.py`. A row of a matrix is mostly in one rank, one row of
+the banks, so all ranks of a DIMM go through an instruction together, each train in its rank, whatever others do.
 
 Kernels count time in clocks of the rank (int64) and, where the MAC array is concerned, in ticks (int64): the largest
 unit in which both a picosecond and the clock period are whole.
@@ -11,14 +12,22 @@ unit in which both a picosecond and the clock period are whole.
 from typing import Any, NamedTuple
 
 from ndpsim.dram.address_map import BANK, BANK_GROUP, COLUMN, ROW, MapArrays
-from ndpsim.dram.command_bus import burst_cycle, off_acts, off_bursts
+from ndpsim.dram.command_bus import Beat, after_acts, after_bursts, burst_cycle
 from ndpsim.dram.rank_state import (
     ACT,
     ACTS_SEEN,
-    BURSTS,
+    BANK_ACT,
+    BANK_PRE,
+    BANK_READ,
+    BANK_SIZE,
+    BANK_WRITE,
     DUE,
     FIRST,
     FREE,
+    GROUP_ACT,
+    GROUP_READ,
+    GROUP_SIZE,
+    GROUP_WRITE,
     LAST,
     LAST_ACT,
     LAST_PRE,
@@ -35,20 +44,20 @@ from ndpsim.dram.rank_state import (
     N_TRAINS,
     N_WR,
     NEVER,
-    PACE,
+    OPEN_ROW,
     PACED,
+    PATTERN_SIZE,
     PRE,
     PREA,
     RD,
     REF,
-    ROW_READY,
     WR,
     Log,
     RankState,
     write_command,
 )
 from ndpsim.dram.stream_timing import Kind, Timing
-from ndpsim.jit import inlined, njit
+from ndpsim.jit import borrowing, inlined, merged, pointer_to
 
 
 class Rows(NamedTuple):
@@ -62,97 +71,64 @@ class Rows(NamedTuple):
     length: int
 
 
+class Stream(NamedTuple):
+    """One instruction as its ranks see it.
+
+    start: in clocks; beat: of its bursts; ranks: of a DIMM, as the log counts them; rotates: whether consecutive bursts
+    of a train are in different bank groups; run: bursts of the longest train, a power of two; digit: the first one of
+    the address map that says more than where in a run a burst is.
+    """
+
+    kind: Kind
+    beat: Beat
+    start: int
+    ranks: int
+    rotates: bool
+    run: int
+    digit: int
+
+
 @inlined
-def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> int:
-    """Do the refresh that is due and return the cycle at which the row engine goes on."""
-    s = state.scalars[unit]
-    begin = max(s[DUE], s[FREE])
+def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> None:
+    """Do the refresh that is due."""
+    m, counters = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
+    logging = log.records.shape[0] > 0
+    begin = max(m[DUE], m[FREE])
     any_open = False
-    for b in range(state.open_row.shape[1]):
-        any_open = any_open or state.open_row[unit, b] >= 0
-        state.open_row[unit, b] = -1
+    for b in range(state.places.banks + OPEN_ROW, state.records.shape[1], BANK_SIZE):
+        any_open = any_open or m[b] >= 0
+        m[b] = -1
     refresh = begin
     if any_open:
         precharge = begin
         for i in range(len(t.before_prea)):
-            precharge = max(precharge, s[i] + t.before_prea[i])
-        s[LAST_PREA] = precharge
-        state.counters[unit, N_PREA] += 1
-        write_command(log, precharge, PREA, unit, ranks, -1, -1, -1, -1)
+            precharge = max(precharge, m[i] + t.before_prea[i])
+        m[LAST_PREA] = precharge
+        counters[N_PREA] += 1
+        if logging:
+            write_command(log, precharge, PREA, unit, ranks, -1, -1, -1, -1)
         refresh = precharge + t.prea_clocks
     for i in range(len(t.before_ref)):
-        refresh = max(refresh, s[i] + t.before_ref[i])
-    s[LAST_REF] = refresh
-    s[FREE] = refresh + t.ref_clocks
-    s[DUE] += t.interval
-    state.counters[unit, N_REF] += 1
-    write_command(log, refresh, REF, unit, ranks, -1, -1, -1, -1)
-    return refresh + t.ref_act
+        refresh = max(refresh, m[i] + t.before_ref[i])
+    m[LAST_REF] = refresh
+    m[FREE] = refresh + t.ref_clocks
+    m[DUE] += t.interval
+    counters[N_REF] += 1
+    if logging:
+        write_command(log, refresh, REF, unit, ranks, -1, -1, -1, -1)
 
 
 @inlined
-def _open(t: Timing, state: RankState, unit: int, ranks: int, kind: Kind, group: int, bank: int, row: int, begin: int,
-          service: int, log: Log) -> None:  # fmt: skip
-    """Precharge a bank if another row is open in it, and activate the row; both no earlier than `begin`."""
-    s = state.scalars[unit]
-    b = group * t.banks + bank
-    acts, patterns = state.recent_acts[unit], state.patterns[unit]
-    if state.open_row[unit, b] >= 0:
-        cycle = max(begin, s[LAST_PRE] + t.pre_pre, s[LAST_PREA] + t.prea_pre, state.act[unit, b] + t.act_pre)
-        cycle = max(cycle, state.read[unit, b] + t.read_pre, state.write[unit, b] + t.write_pre)
-        last = begin - 1
-        while cycle > last:
-            last = off_bursts(t, patterns, kind, service, cycle, 1)
-            cycle = off_acts(acts, s[ACTS_SEEN], t.act_clocks, last)
-        state.pre[unit, b] = cycle
-        s[LAST_PRE] = cycle
-        s[FREE] = max(s[FREE], cycle + 1)
-        state.counters[unit, N_PRE] += 1
-        write_command(log, cycle, PRE, unit, ranks, group, bank, -1, -1)
-    seen = s[ACTS_SEEN]
-    cycle = max(begin, state.act[unit, b] + t.act_act_bank, state.pre[unit, b] + t.pre_act)
-    cycle = max(cycle, s[LAST_ACT] + t.act_act_rank, state.group_act[unit, group] + t.act_act_group)
-    cycle = max(cycle, s[LAST_PREA] + t.prea_act, s[LAST_REF] + t.ref_act)
-    if seen >= t.window > 0:
-        cycle = max(cycle, acts[(seen - t.window) % acts.shape[0]] + t.act_act_window)
-    cycle = off_bursts(t, patterns, kind, service, cycle, t.act_clocks)
-    acts[seen % acts.shape[0]] = cycle
-    s[ACTS_SEEN] = seen + 1
-    s[LAST_ACT] = cycle
-    s[ROW_READY] = cycle + t.act_clocks
-    s[FREE] = max(s[FREE], s[ROW_READY])
-    state.act[unit, b] = cycle
-    state.group_act[unit, group] = cycle
-    state.open_row[unit, b] = row
-    state.counters[unit, N_ACT] += 1
-    write_command(log, cycle, ACT, unit, ranks, group, bank, row, -1)
+def _train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, unit: int, local: int, bursts: int,
+           log: Log) -> None:  # fmt: skip
+    """Run one train of `bursts` bursts from local address `local` on."""
+    kind, beat, at = stream.kind, stream.beat, state.places
+    m, counters = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
+    logging = log.records.shape[0] > 0
 
-
-@inlined
-def _first_burst(t: Timing, state: RankState, unit: int, kind: Kind, start: int, group: int, bank: int, touched: int,
-                 pace: int, service: int) -> int:  # fmt: skip
-    """Earliest cycle of burst 0, such that DRAM timing never stops the train again."""
-    s = state.scalars[unit]
-    first = max(start, s[LAST_READ] + kind.after_read, s[LAST_WRITE] + kind.after_write)
-    if service > 0:
-        arrival = s[MAC_FREE] - (t.queue - 1) * service
-        first = max(first, -(-arrival // t.tck) - kind.latency)
-    first = max(first, s[ROW_READY])
-    for k in range(touched):
-        g = (group + k) % t.bank_groups
-        ready = state.act[unit, g * t.banks + bank] + kind.after_act_in_bank
-        ready = max(ready, state.group_read[unit, g] + kind.after_read_in_group)
-        ready = max(ready, state.group_write[unit, g] + kind.after_write_in_group)
-        first = max(first, ready - k * pace)
-    return first
-
-
-@inlined
-def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, kind: Kind, start: int, begin: int,
-           slot: int, local: int, bursts: int, service: int, log: Log) -> None:  # fmt: skip
-    """Run one train of `bursts` bursts from local address `local` on; `begin` is the cycle of its take-up."""
-    group = bank = row = 0
-    for i in range(amap.digits.shape[0]):
+    bank = row = 0
+    group = local & (t.bank_groups - 1) if amap.rotating == 1 else 0
+    for i in range(stream.digit, amap.digits.shape[0]):
         digit = amap.digits[i]
         part = (local >> digit[0] & digit[1]) << digit[3]
         if digit[2] == BANK_GROUP:
@@ -161,53 +137,105 @@ def _train(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, 
             bank |= part
         elif digit[2] == ROW:
             row |= part
-    rotates = amap.rotating == 1 and kind.near * t.bank_groups >= kind.far
-    pace = kind.near if rotates else kind.far
-    latency = kind.latency
-    touched = min(bursts, t.bank_groups) if rotates else 1
-    s = state.scalars[unit]
-    s[ROW_READY] = NEVER
+    touched = min(bursts, t.bank_groups) if stream.rotates else 1
+
+    train = counters[N_TRAINS]
+    # A train of an earlier stream began before the start of this one. After a refresh, the next is not due before its
+    # end, and no row command is issued before the first ACT behind it.
+    earlier = at.patterns + (train - t.ahead & at.trains_ring - 1) * PATTERN_SIZE
+    begin = max(stream.start, m[earlier + FIRST] + 1)
+    while t.interval > 0 and m[DUE] <= begin:
+        _refresh(t, state, unit, stream.ranks, log)
+        begin = max(begin, m[LAST_REF] + t.ref_act)
+
+    # The first burst comes so late that no timing of the DRAM stops another one of the train.
+    first = max(stream.start, m[LAST_READ] + kind.after_read, m[LAST_WRITE] + kind.after_write)
+    pre_from = act_from = train - t.ahead  # the trains before are over
+    last_pre, last_act, seen = m[LAST_PRE], m[LAST_ACT], m[ACTS_SEEN]
+    pre_begin, act_begin = max(begin, m[LAST_PREA] + t.prea_pre), max(begin, m[LAST_PREA] + t.prea_act)
     for k in range(touched):
-        g = (group + k) % t.bank_groups
-        if state.open_row[unit, g * t.banks + bank] != row:
-            _open(t, state, unit, ranks, kind, g, bank, row, begin, service, log)
-    first = _first_burst(t, state, unit, kind, start, group, bank, touched, pace, service)
+        g = (group + k) & (t.bank_groups - 1)
+        b = at.banks + (g * t.banks + bank) * BANK_SIZE
+        g = at.groups + g * GROUP_SIZE
+        if m[b + OPEN_ROW] != row:
+            cycle = m[b + BANK_PRE]
+            if m[b + OPEN_ROW] >= 0:
+                cycle = max(pre_begin, last_pre + t.pre_pre, m[b + BANK_ACT] + t.act_pre)
+                cycle = max(cycle, m[b + BANK_READ] + t.read_pre, m[b + BANK_WRITE] + t.write_pre)
+                last = begin - 1
+                while cycle > last:
+                    last = cycle
+                    if t.shared_bus:
+                        last, pre_from = after_bursts(m, at, pre_from, train, beat, cycle, 1)
+                    cycle = after_acts(m, at, seen, t.act_clocks, last)
+                m[b + BANK_PRE] = cycle
+                last_pre = cycle
+                counters[N_PRE] += 1
+                if logging:
+                    write_command(log, cycle, PRE, unit, stream.ranks, (group + k) & (t.bank_groups - 1), bank, -1, -1)
+            cycle = max(act_begin, m[b + BANK_ACT] + t.act_act_bank, cycle + t.pre_act)
+            cycle = max(cycle, last_act + t.act_act_rank, m[g + GROUP_ACT] + t.act_act_group)
+            cycle = max(cycle, m[at.acts + (seen - t.window & at.acts_ring - 1)] + t.act_act_window)
+            if t.shared_bus:
+                cycle, act_from = after_bursts(m, at, act_from, train, beat, cycle, t.act_clocks)
+            m[at.acts + (seen & at.acts_ring - 1)] = cycle
+            seen += 1
+            last_act = cycle
+            first = max(first, cycle + t.act_clocks)
+            m[b + BANK_ACT] = cycle
+            m[g + GROUP_ACT] = cycle
+            m[b + OPEN_ROW] = row
+            if logging:
+                write_command(log, cycle, ACT, unit, stream.ranks, (group + k) & (t.bank_groups - 1), bank, row, -1)
+        cycle = m[b + BANK_ACT] + kind.after_act_in_bank
+        cycle = max(cycle, m[g + GROUP_READ] + kind.after_read_in_group)
+        cycle = max(cycle, m[g + GROUP_WRITE] + kind.after_write_in_group)
+        first = max(first, cycle - k * beat.pace)
+    m[LAST_PRE] = last_pre
+    m[LAST_ACT] = last_act
+    counters[N_ACT] += seen - m[ACTS_SEEN]
+    m[ACTS_SEEN] = seen
 
-    pattern = state.patterns[unit, slot]
-    pattern[FIRST] = first
-    pattern[BURSTS] = bursts
-    pattern[PACE] = pace
-    pattern[PACED] = NEVER
-    last = first + (bursts - 1) * pace
-    if service > 0:
-        finished = max((first + latency) * t.tck, s[MAC_FREE]) + service
-        if service > pace * t.tck:
-            pattern[PACED] = finished - t.queue * service
-            last = burst_cycle(pattern, t.tck, latency, service, bursts - 1)
-        s[MAC_FREE] = max(finished + (bursts - 1) * service, (last + latency) * t.tck + service)
-    pattern[LAST] = last
+    paced = NEVER
+    if beat.service > 0:
+        late = m[MAC_FREE] - (t.queue - 1) * beat.service - (first + kind.latency) * t.tck
+        if late > 0:
+            first += -(-late // t.tck)
+    last = first + (bursts - 1) * beat.pace
+    if beat.service > 0:
+        finished = max((first + kind.latency) * t.tck, m[MAC_FREE]) + beat.service
+        if beat.service > beat.pace * t.tck:
+            paced = finished - t.queue * beat.service
+            last = burst_cycle(first, paced, beat, bursts - 1)
+        m[MAC_FREE] = max(finished + (bursts - 1) * beat.service, (last + kind.latency) * t.tck + beat.service)
+    pattern = at.patterns + (train & at.trains_ring - 1) * PATTERN_SIZE
+    m[pattern + FIRST] = first
+    m[pattern + LAST] = last
+    m[pattern + PACED] = paced
 
-    for k in range(max(bursts - touched, 0), bursts):
-        cycle = burst_cycle(pattern, t.tck, latency, service, k)
-        g = (group + k) % t.bank_groups if rotates else group
+    for k in range(bursts - touched, bursts):
+        g = (group + k) & (t.bank_groups - 1) if stream.rotates else group
+        b = at.banks + (g * t.banks + bank) * BANK_SIZE
+        g = at.groups + g * GROUP_SIZE
+        cycle = burst_cycle(first, paced, beat, k) if k < bursts - 1 else last
         if kind.write:
-            state.write[unit, g * t.banks + bank] = cycle
-            state.group_write[unit, g] = cycle
+            m[b + BANK_WRITE] = cycle
+            m[g + GROUP_WRITE] = cycle
         else:
-            state.read[unit, g * t.banks + bank] = cycle
-            state.group_read[unit, g] = cycle
-    s[LAST_WRITE if kind.write else LAST_READ] = last
-    s[FREE] = max(s[FREE], last + kind.clocks)
-    state.counters[unit, N_WR if kind.write else N_RD] += bursts
-    state.counters[unit, N_TRAINS] += 1
-    if log.records.shape[0] > 0:
-        _log_bursts(t, amap, unit, ranks, kind, local, pattern, service, bank, row, log)
+            m[b + BANK_READ] = cycle
+            m[g + GROUP_READ] = cycle
+    m[LAST_WRITE if kind.write else LAST_READ] = last
+    m[FREE] = last + kind.clocks  # its row commands are before its first burst
+    counters[N_WR if kind.write else N_RD] += bursts
+    counters[N_TRAINS] = train + 1
+    if logging:
+        _log_bursts(t, amap, unit, stream, local, bursts, first, paced, bank, row, log)
 
 
 @inlined
-def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, kind: Kind, local: int, pattern: Any, service: int,
+def _log_bursts(t: Timing, amap: MapArrays, unit: int, stream: Stream, local: int, bursts: int, first: int, paced: int,
                 bank: int, row: int, log: Log) -> None:  # fmt: skip
-    for k in range(pattern[BURSTS]):
+    for k in range(bursts):
         group = column = 0
         for i in range(amap.digits.shape[0]):
             digit = amap.digits[i]
@@ -216,11 +244,11 @@ def _log_bursts(t: Timing, amap: MapArrays, unit: int, ranks: int, kind: Kind, l
                 group |= part
             elif digit[2] == COLUMN:
                 column |= part
-        cycle = burst_cycle(pattern, t.tck, kind.latency, service, k)
-        write_command(log, cycle, WR if kind.write else RD, unit, ranks, group, bank, row, column)
+        cycle = burst_cycle(first, paced, stream.beat, k)
+        write_command(log, cycle, WR if stream.kind.write else RD, unit, stream.ranks, group, bank, row, column)
 
 
-@njit
+@merged
 def _below(amap: MapArrays, rank: int, atom: int) -> int:
     """Count the atoms of a rank whose linear address is below `atom`."""
     high = atom >> (amap.rank_lo + amap.rank_width)
@@ -233,41 +261,46 @@ def _below(amap: MapArrays, rank: int, atom: int) -> int:
     return local
 
 
-@njit
-def run_stream(t: Timing, amap: MapArrays, state: RankState, unit: int, ranks: int, write: bool, rows: Rows, lists: Any,
+@borrowing
+def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: int, write: bool, rows: Rows, lists: Any,
                start: int, service_ps: int, log: Log) -> int:  # fmt: skip
-    """Run the part of an instruction that lies in one rank, and return when it is done, in picoseconds.
+    """Run an instruction on all ranks of a DIMM, and return when the last one is done, in picoseconds.
 
-    unit = dimm * ranks + rank; start in clocks; service_ps: picoseconds that the MAC slice needs for a burst (0 for
-    writes).
+    start in clocks, when no stream before is still at work; service_ps: picoseconds that the MAC slice needs for a
+    burst (0 for writes).
     """
-    rank = unit % ranks
-    s = state.scalars[unit]
     kind = t.writes if write else t.reads
-    service = service_ps * t.ticks
-    run = 1 << amap.run_bits
-    if amap.rotating == 1 and kind.near * t.bank_groups < kind.far:
-        run = 1
-    depth = state.patterns.shape[1]
-    trains = 0
-    begin = start
+    rotates = amap.rotating == 1 and kind.near * t.bank_groups >= kind.far
+    run = 1 if amap.rotating == 1 and not rotates else 1 << amap.run_bits
+    beat = Beat(kind.clocks, kind.latency, kind.near, kind.near if rotates else kind.far, service_ps * t.ticks, t.tck)
+    digit = 0
+    while digit < amap.digits.shape[0] and amap.digits[digit, 0] < amap.run_bits:
+        digit += 1
+    stream = Stream(kind, beat, start, ranks, rotates, run, digit)
+    by_blocks = amap.rank_lo >= amap.run_bits  # every run lies in one rank: go through a row by blocks of one rank
     for i in range(rows.length):
         row = int(lists[rows.first + i]) if rows.listed == 1 else rows.first + i
         atom = rows.base + row * rows.stride
-        local = _below(amap, rank, atom)
-        end = _below(amap, rank, atom + rows.atoms)
-        while local < end:
-            stop = min(end, (local | (run - 1)) + 1)
-            if trains >= t.ahead:
-                begin = max(begin, state.patterns[unit, (trains - t.ahead) % depth, FIRST] + 1)
-            while t.interval > 0 and s[DUE] <= begin:
-                begin = max(begin, _refresh(t, state, unit, ranks, log))
-            _train(t, amap, state, unit, ranks, kind, start, begin, trains % depth, local, stop - local, service, log)
-            trains += 1
-            local = stop
-    done = s[MAC_FREE]
-    if trains == 0:
-        done = start * t.tck
-    elif write:
-        done = (s[LAST_WRITE] + kind.latency) * t.tck
+        end = atom + rows.atoms
+        visits = ((end - 1) >> amap.rank_lo) - (atom >> amap.rank_lo) + 1 if by_blocks else ranks
+        for visit in range(visits):
+            if by_blocks:
+                block = (atom >> amap.rank_lo) + visit
+                rank = block & ranks - 1
+                local = (block >> amap.rank_width << amap.rank_lo) - (block << amap.rank_lo)
+                stop = local + min(end, block + 1 << amap.rank_lo)
+                local += max(atom, block << amap.rank_lo)
+            else:
+                rank = visit
+                local, stop = _below(amap, rank, atom), _below(amap, rank, end)
+            while local < stop:
+                bursts = min(stop - local, run - (local & run - 1))
+                _train(t, amap, state, stream, dimm * ranks + rank, local, bursts, log)
+                local += bursts
+    done = start * t.tck
+    for unit in range(dimm * ranks, (dimm + 1) * ranks):
+        if write:
+            done = max(done, (state.records[unit, LAST_WRITE] + kind.latency) * t.tck)
+        else:
+            done = max(done, state.records[unit, MAC_FREE])
     return -(-done // t.ticks)

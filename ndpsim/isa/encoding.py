@@ -1,6 +1,6 @@
 """Instructions as 128-bit words: encode and decode, one mapping used in both directions.
 
-A program is an array of words, uint64[n, 2], low half first; decoded, it is one int64 column per field.
+A program is an array of words, uint64[n, 2], low half first.
 """
 
 import struct
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
-from ndpsim.isa.spec import Field, Instruction, isa
+from ndpsim.isa.spec import Instruction, isa
 
 _LOW_HALF = (1 << 64) - 1
 
@@ -86,12 +86,3 @@ def decode(word: int) -> tuple[Instruction, dict[str, int]] | None:
     if any(field.kind == "type" and operands[field.name] not in allowed for field in instruction.fields):
         return None
     return instruction, operands
-
-
-def extract(words: NDArray[np.uint64], field: Field) -> NDArray[np.int64]:
-    """Return one field of every word, int64[n], whatever the instruction is."""
-    half, lo = divmod(field.lo, 64)
-    value = words[:, half] >> np.uint64(lo)
-    if lo + field.width > 64:
-        value = value | words[:, half + 1] << np.uint64(64 - lo)
-    return (value & np.uint64((1 << field.width) - 1)).astype(np.int64)
