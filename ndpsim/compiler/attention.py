@@ -1,0 +1,251 @@
+"""Attention of a decode step on the DIMMs, where the KV cache lives.
+
+Every pair of a sequence and a KV head belongs to one DIMM; the query heads of its group share its keys and values. The
+DIMM appends the token's key and value, multiplies the group's queries with all keys, turns the scores into
+probabilities in FP32, narrows them, and adds the values up: one pair after the other. Scaling by the root of the head's
+width and rotary embedding are done by the host, in the queries and keys that it sends.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.compiler.merge import Words, aligned, assemble
+from ndpsim.dimm.config import Machine
+from ndpsim.errors import InputError
+from ndpsim.isa import codes
+from ndpsim.isa.encoding import encoder, words_to_array
+from ndpsim.isa.program import Program, Region
+from ndpsim.isa.spec import isa
+
+_mat, _range, _st, _dot, _axpy = (encoder(name) for name in ("mat", "range", "st", "dot", "axpy"))
+_softmax, _cvt, _fill, _hin, _hout = (encoder(name) for name in ("softmax", "cvt", "fill", "hin", "hout"))
+_F16, _F32 = codes.T_F16, codes.T_F32
+_SIZE = codes.TYPE_BYTES[_F16]
+
+
+@dataclass(frozen=True)
+class CacheShape:
+    """The KV cache of one layer, FP16: `sequences` of up to `capacity` tokens."""
+
+    sequences: int
+    capacity: int
+    heads: int
+    kv_heads: int
+    head_width: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        limits = {
+            "sequences": 1 << 20,
+            "capacity": (1 << isa().fields["rows"].width) - 1,
+            "heads": 1 << 20,
+            "kv_heads": 1 << 20,
+            "head_width": (1 << isa().fields["cols"].width) - 1,
+        }
+        for name, most in limits.items():
+            found = getattr(self, name)
+            if not 1 <= found <= most:
+                raise InputError(f"KV cache: {name}: expected 1 to {most}, found {found}")
+        if self.head_width % 2:
+            raise InputError(f"KV cache: head_width: expected an even number, found {self.head_width}")
+        most = (1 << isa().fields["batch"].width) - 1
+        if self.heads % self.kv_heads or self.group > most:
+            raise InputError(
+                f"KV cache: heads: expected 1 to {most} times the {self.kv_heads} KV heads, found {self.heads}"
+            )
+
+    @property
+    def group(self) -> int:
+        """Query heads that share a key and a value."""
+        return self.heads // self.kv_heads
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one key or value."""
+        return self.head_width * _SIZE
+
+    @property
+    def row_atoms(self) -> int:
+        """Bursts of 64 bytes that one key or value occupies."""
+        return -(-self.row_bytes // codes.ATOM_BYTES)
+
+    @property
+    def token_atoms(self) -> int:
+        """Bursts of 64 bytes that the key and the value of one token occupy."""
+        return 2 * self.row_atoms
+
+
+@dataclass(frozen=True)
+class CachePlacement:
+    """A KV cache placed on the DIMMs of a machine.
+
+    The key and the value of a token adjoin, those of the next token follow: keys alone would keep short contexts in few
+    ranks. pairs: per DIMM int64[k, 2], sequence and KV head of each pair that it owns; bases: per DIMM int64[k], the
+    first atom of its keys; end: the first atom behind the cache, the same on every DIMM.
+    """
+
+    shape: CacheShape
+    name: str
+    pairs: tuple[NDArray[np.int64], ...]
+    bases: tuple[NDArray[np.int64], ...]
+    regions: tuple[tuple[Region, ...], ...]
+    end: int
+
+
+def place_cache(shape: CacheShape, machine: Machine, *, first_atom: int = 0, name: str = "cache") -> CachePlacement:
+    """Deal the pairs of a sequence and a KV head out in turn, from `first_atom` on.
+
+    Raises InputError if a DIMM is too small.
+    """
+    number = np.arange(shape.sequences * shape.kv_heads)
+    atoms = shape.capacity * shape.token_atoms
+    pairs, bases, regions, end = [], [], [], first_atom
+    for dimm in range(machine.dimms):
+        own = number[dimm :: machine.dimms]
+        pairs.append(np.stack(np.divmod(own, shape.kv_heads), axis=1))
+        bases.append(first_atom + atoms * np.arange(len(own)))
+        total = atoms * len(own)
+        regions.append((Region(name, first_atom, total, writable=True),) if total else ())
+        end = max(end, first_atom + total)
+    if end > machine.atoms:
+        raise InputError(
+            f"{name}: needs {end * codes.ATOM_BYTES} bytes of a DIMM that has {machine.atoms * codes.ATOM_BYTES}; "
+            f"use more DIMMs"
+        )
+    return CachePlacement(shape, name, tuple(pairs), tuple(bases), tuple(regions), end)
+
+
+def cache_image(
+    placement: CachePlacement, keys: NDArray[np.float16], values: NDArray[np.float16]
+) -> list[list[NDArray[np.uint8]]]:
+    """Lay a cache out: per DIMM the contents of its regions, uint8[atoms * 64].
+
+    keys, values: float16[sequences, KV heads, capacity, head width].
+    """
+    shape = placement.shape
+    images = []
+    for pairs in placement.pairs:
+        rows = np.zeros((len(pairs), shape.capacity, 2, shape.row_atoms * codes.ATOM_BYTES), np.uint8)
+        for m, stored in enumerate((keys, values)):
+            rows[:, :, m, : shape.row_bytes] = np.ascontiguousarray(stored[pairs[:, 0], pairs[:, 1]]).view(np.uint8)
+        images.append([rows.reshape(-1)] if len(pairs) else [])
+    return images
+
+
+class Attention:
+    """Compiles attention over a placed KV cache.
+
+    Contexts are the tokens that each sequence attends to, int[sequences]: with the new one, which is their last; 0 for
+    a place without a sequence. Everything else is encoded once and kept.
+    """
+
+    def __init__(self, machine: Machine, placement: CachePlacement) -> None:
+        """Lay out the buffer. Raises InputError if the scores of a full cache do not fit."""
+        self.machine, self.placement = machine, placement
+        self._machine_json = machine.to_json()
+        shape = placement.shape
+        values = shape.group * shape.capacity
+        self._value = shape.row_bytes
+        self._queries = 2 * shape.row_bytes
+        self._y = self._queries + shape.group * shape.row_bytes
+        self._scores = self._y + 4 * shape.group * shape.head_width
+        self._narrow = self._scores + 4 * values
+        need = self._narrow + aligned(_SIZE * values)
+        if need > machine.buffer_bytes:
+            raise InputError(
+                f"{placement.name}: capacity: {shape.group} query heads over {shape.capacity} tokens need {need} bytes "
+                f"of a buffer that has {machine.buffer_bytes}; use a smaller capacity"
+            )
+        self._kept = [self._encoded(bases) for bases in placement.bases]
+
+    def compile(self, contexts: NDArray[np.integer]) -> Program:
+        """Compile one token of every sequence. Raises InputError if a context does not fit the cache."""
+        lengths = self._checked(contexts)
+        streams = [[self._stream(dimm, lengths)] for dimm in range(self.machine.dimms)]
+        nothing = [np.empty(0, np.uint32)] * len(streams)
+        return assemble(self._machine_json, streams, nothing, self.placement.regions)
+
+    def host_input(
+        self,
+        queries: NDArray[np.float16],
+        keys: NDArray[np.float16],
+        values: NDArray[np.float16],
+        contexts: NDArray[np.integer],
+    ) -> list[bytes]:
+        """Return what the host sends to each DIMM: for each of its pairs the new key and value, and the queries.
+
+        queries: float16[sequences, heads, head width]; keys, values: float16[sequences, KV heads, head width].
+        """
+        shape, lengths = self.placement.shape, self._checked(contexts)
+        groups = queries.reshape(shape.sequences, shape.kv_heads, shape.group, shape.head_width)
+        rows = np.concatenate([keys[:, :, None], values[:, :, None], groups], axis=2)
+        return [rows[tuple(self._running(dimm, lengths).T)].tobytes() for dimm in range(self.machine.dimms)]
+
+    def result(self, host_out: Sequence[bytes], contexts: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Read what the DIMMs returned: float32[sequences, heads, head width], 0 where there is no sequence."""
+        shape, lengths = self.placement.shape, self._checked(contexts)
+        y = np.zeros((shape.sequences, shape.kv_heads, shape.group, shape.head_width), np.float32)
+        for dimm, raw in enumerate(host_out):
+            pairs = self._running(dimm, lengths)
+            y[tuple(pairs.T)] = np.frombuffer(raw, np.float32).reshape(len(pairs), shape.group, shape.head_width)
+        return y.reshape(shape.sequences, shape.heads, shape.head_width)
+
+    def _checked(self, contexts: NDArray[np.integer]) -> NDArray[np.uint64]:
+        shape, given = self.placement.shape, np.asarray(contexts)
+        if given.shape != (shape.sequences,) or given.dtype.kind not in "iu":
+            raise InputError(f"contexts: expected {shape.sequences} whole numbers, one a sequence")
+        if given.min() < 0 or given.max() > shape.capacity:
+            wrong = given.min() if given.min() < 0 else given.max()
+            raise InputError(f"contexts: expected 0 to {shape.capacity} tokens, found {wrong}")
+        return given.astype(np.uint64)
+
+    def _running(self, dimm: int, lengths: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the pairs of a DIMM whose sequences run, int64[k, 2]."""
+        pairs = self.placement.pairs[dimm]
+        return pairs[lengths[pairs[:, 0]] > 0]
+
+    def _stream(self, dimm: int, lengths: NDArray[np.uint64]) -> Words:
+        """Fill in what depends on the contexts."""
+        own = lengths[self.placement.pairs[dimm][:, 0]]
+        runs = own > 0
+        words, own = self._kept[dimm][runs], own[runs]
+        first, count = isa().fields["first"], isa().fields["count"]
+        words[:, _LAST_ROW, first.lo // 64] |= (own - np.uint64(1)) << np.uint64(first.lo % 64)
+        for place, values in (
+            (_ALL_ROWS, own), (_SOFTMAX, own), (_CVT, own * np.uint64(self.placement.shape.group)),
+        ):  # fmt: skip
+            words[:, place, count.lo // 64] |= values << np.uint64(count.lo % 64)
+        return words.reshape(-1, 2)
+
+    def _encoded(self, bases: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Encode the instructions of every pair of a DIMM, uint64[k, instructions, 2], with contexts of 0."""
+        shape = self.placement.shape
+        group, y_count = shape.group, shape.group * shape.head_width
+        words = [
+            0,
+            0,
+            _range(0, 0, 1),
+            _range(1, 0, 0),
+            _hin(0, (2 + group) * shape.row_bytes),
+            _st(0, 0, 0),
+            _st(1, 0, self._value),
+            _dot(0, 1, self._queries, self._scores, group),
+            _softmax(self._scores, self._scores, 0, group),
+            _cvt(_F32, _F16, self._scores, self._narrow, 0),
+            _fill(self._y, 0, y_count),
+            _axpy(1, 1, self._narrow, self._y, group),
+            _hout(self._y, 4 * y_count),
+        ]
+        kept = np.tile(words_to_array(words), (len(bases), 1, 1))
+        size = (shape.capacity, shape.head_width, shape.token_atoms)
+        for m in range(2):
+            mats = [_mat(_F16, m, base + m * shape.row_atoms, *size) for base in bases.tolist()]
+            kept[:, _KEYS + m] = words_to_array(mats)
+        return kept
+
+
+_KEYS, _LAST_ROW, _ALL_ROWS, _SOFTMAX, _CVT = 0, 2, 3, 8, 9
+"""Places of the instructions that depend on the pair or on the context, in those of a pair."""

@@ -1,0 +1,135 @@
+"""A feed-forward block of any batch: down.T @ (act(up @ x)), or down.T @ (act(gate @ x) * (up @ x)) if gated.
+
+Each DIMM computes its active neurons in tiles (`ndpsim.compiler.tiles`). Dot products over several tiles of columns are
+dot products of each tile, added in the order of the columns: ((t0 + t1) + t2) + ... The rest is a sum of scaled rows.
+Where inputs, results and neurons fit the buffer together, the programs are those of `LayerCompiler`.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.compiler.merge import Share, Words, aligned, assemble, checked_batch, checked_shares, last_of, merge
+from ndpsim.compiler.placement import Placement
+from ndpsim.compiler.row_sum import matrices, padded, row_sum, sum_input, sum_result
+from ndpsim.compiler.tiles import BlockPlan, cut, grained, plan_block
+from ndpsim.dimm.config import Machine
+from ndpsim.errors import InputError
+from ndpsim.isa import codes
+from ndpsim.isa.encoding import encoder, words_to_array
+from ndpsim.isa.program import Program
+from ndpsim.isa.spec import isa
+
+_list, _dot, _axpy, _fill, _mul, _cvt, _add, _hin = (
+    encoder(name) for name in ("list", "dot", "axpy", "fill", "mul", "cvt", "add", "hin")
+)
+_ACTIVATION = {name: encoder(name) for name in ("relu", "silu", "gelu")}
+_F32 = isa().types["f32"].code
+
+
+class FeedForward:
+    """Compiles tokens of a feed-forward block whose neurons are placed on DIMMs.
+
+    Rows come as one array for each DIMM, uint32[n], numbers of its stored neurons in the order in which they are
+    added; for a batch they are the union over its sequences. `shares_of` deals active neurons out.
+    """
+
+    def __init__(self, machine: Machine, placement: Placement) -> None:
+        """Take a block. Raises InputError for a single matrix."""
+        if placement.shape.activation is None:
+            raise InputError(f"{placement.name}: expected a block with an activation, found a single matrix")
+        self.machine, self.placement = machine, placement
+        self._machine_json = machine.to_json()
+
+    def compile(self, shares: Sequence[NDArray[np.integer]], batch: int = 1, *, gpu: bool = False) -> Program:
+        """Compile one token of each of `batch` sequences.
+
+        gpu: whether a partial result of the GPU is added. Raises InputError if a DIMM lacks a row, or if the buffer is
+        too small for the values of all neurons of a DIMM.
+        """
+        rows = checked_shares(self.placement, shares)
+        plan, last = self.plan(rows, batch, gpu), last_of(rows)
+        streams = [self._stream(dimm, len(own), last, plan, gpu) for dimm, own in enumerate(rows)]
+        return assemble(self._machine_json, streams, rows, self.placement.regions)
+
+    def host_input(
+        self, x: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None
+    ) -> list[bytes]:
+        """Return what the host sends to each DIMM.
+
+        x: [batch, width] in the stored type; gpu: float32[batch, width], the partial result of the GPU.
+        """
+        plan = self.plan(shares, len(x), gpu is not None)
+        once = [padded(x[:, first : first + cols]) for first, cols in plan.columns]
+        streams = []
+        for dimm, rows in enumerate(shares):
+            tiles = len(cut(len(rows), plan.sums.tile))
+            times = tiles if len(once) > 1 else min(tiles, 1)
+            streams.append(b"".join(once * times + sum_input(plan.sums, None, gpu if dimm == 0 else None)))
+        return streams
+
+    def result(
+        self, host_out: Sequence[bytes], shares: Sequence[Share], batch: int = 1, *, gpu: bool = False
+    ) -> NDArray[np.float32]:
+        """Read what the DIMMs returned: float32[batch, width]."""
+        return sum_result(self.plan(shares, batch, gpu).sums, host_out)
+
+    def plan(self, shares: Sequence[Share], batch: int, gpu: bool) -> BlockPlan:
+        """Return the tiles in which a token is computed."""
+        machine = self.machine
+        held = max(map(len, self.placement.neurons))
+        most = grained(max(map(len, shares)), held)
+        merged = gpu or machine.dimms > 1
+        return plan_block(self.placement.shape, checked_batch(batch), most, machine.buffer_bytes, merged)
+
+    def _stream(self, dimm: int, rows: int, last: int, plan: BlockPlan, gpu: bool) -> list[Words]:
+        if dimm > last:
+            return []
+        sums, shape = plan.sums, self.placement.shape
+        bases, held, stride = self.placement.bases[dimm], len(self.placement.neurons[dimm]), shape.row_atoms
+        registers = bases if plan.fused else bases[:-1]
+        parts = []
+        for t, (first, count) in enumerate(cut(rows, sums.tile)):
+            narrow = sums.a + t * sums.step
+            for columns in plan.columns:
+                if t == 0 or columns[1] < sums.width:
+                    parts += [matrices(sums.type, registers, held, columns, stride), _brought(plan, columns[1])]
+                parts.append(_neurons(plan, shape.activation or "", shape.gated, first, count, columns, narrow))
+        if plan.fused:
+            return [*parts, merge(dimm, rows > 0, last, sums.y, sums.incoming, sums.batch * sums.width, gpu)]
+        return parts + row_sum(sums, bases[-1], held, stride, dimm, rows, last, gpu)
+
+
+@lru_cache(maxsize=1 << 14)
+def _brought(plan: BlockPlan, cols: int) -> Words:
+    """Bring a tile of the inputs; if fused, begin the results."""
+    sums = plan.sums
+    words = [_hin(plan.x, aligned(sums.batch * cols * codes.TYPE_BYTES[sums.type]))]
+    return words_to_array([*words, _fill(sums.y, 0, sums.batch * sums.width)] if plan.fused else words)
+
+
+@lru_cache(maxsize=1 << 14)
+def _neurons(
+    plan: BlockPlan, activation: str, gated: bool, first: int, count: int, columns: tuple[int, int], narrow: int
+) -> Words:
+    """Multiply a tile of neurons with a tile of the inputs, and add that to what the columns before gave.
+
+    The last columns are followed by the activation, and by the scale factors at `narrow`, which if fused are used at
+    once.
+    """
+    sums, batch = plan.sums, plan.sums.batch
+    values, more, whole = batch * count, columns[0] > 0, sum(columns) == sums.width
+    words = [_list(0, first, count)]
+    for m, at in enumerate((plan.gate, plan.up) if gated else (plan.up,)):
+        words.append(_dot(m, 0, plan.x, plan.part if more else at, batch))
+        if more:
+            words.append(_add(_F32, at, plan.part, at, values))
+        if whole:
+            words.append(_mul(plan.gate, at, at, values) if m else _ACTIVATION[activation](at, at, values))
+    if whole:
+        words.append(_cvt(_F32, sums.type, plan.up, narrow, values))
+    if plan.fused:
+        words.append(_axpy(2 if gated else 1, 0, narrow, sums.y, batch))
+    return words_to_array(words)

@@ -1,0 +1,108 @@
+"""The merge of the DIMMs' partial results, and the programs that it ends.
+
+The partial results meet in a chain over DIMM-Link: y = p0 + (p1 + (p2 + ...)), from the last DIMM with one down to
+DIMM 0. DIMMs on the way without one pass on what they receive. The GPU's partial result g, if there is one, is added
+at DIMM 0 when the chain has ended, y + g, and y is returned to the host. The chain is cut in pieces so that hops
+overlap. Without any partial result of a DIMM, y is +0 before g is added.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.compiler.lower import MERGE_PIECE
+from ndpsim.compiler.placement import Placement
+from ndpsim.errors import InputError
+from ndpsim.isa import codes
+from ndpsim.isa.encoding import encoder, words_to_array
+from ndpsim.isa.program import DimmProgram, Program, Region
+from ndpsim.isa.spec import isa
+
+Words = NDArray[np.uint64]
+"""Encoded instructions, uint64[n, 2]."""
+Share = NDArray[np.uint32]
+"""Rows of one DIMM that a token needs, in the order in which they are computed, uint32[n]."""
+
+_fill, _add, _hin, _hout = (encoder(name) for name in ("fill", "add", "hin", "hout"))
+_send, _recv, _end = (encoder(name) for name in ("send", "recv", "end"))
+END = words_to_array([_end()])
+
+
+def aligned(size: int) -> int:
+    """Round bytes up to where the next buffer operand may start."""
+    return -(-size // codes.ALIGNMENT) * codes.ALIGNMENT
+
+
+def incoming_bytes(y_bytes: int, merged: bool) -> int:
+    """Bytes of buffer in which a piece of another partial result arrives, if there is another one."""
+    return min(y_bytes, 4 * MERGE_PIECE) if merged else 0
+
+
+@lru_cache(maxsize=1 << 14)
+def merge(dimm: int, works: bool, last: int, y: int, incoming: int, count: int, gpu: bool) -> Words:
+    """Return one DIMM's part in the merge of `count` FP32 values at buffer address `y`.
+
+    works: whether the DIMM has a partial result; last: the last DIMM that has one (0 if none has), `dimm` is not behind
+    it; incoming: where pieces arrive; gpu: whether the host sends a partial result of the GPU to DIMM 0.
+    """
+    f32 = isa().types["f32"].code
+    pieces = [(y + 4 * first, min(MERGE_PIECE, count - first)) for first in range(0, count, MERGE_PIECE)]
+    words = []
+    for at, size in pieces:
+        if dimm < last:
+            words.append(_recv(incoming if works else at, 4 * size, dimm + 1))
+            if works:
+                words.append(_add(f32, at, incoming, at, size))
+        elif not works:
+            words.append(_fill(at, 0, size))
+        if dimm > 0:
+            words.append(_send(at, 4 * size, dimm - 1))
+    if dimm == 0:
+        if gpu:
+            for at, size in pieces:
+                words += [_hin(incoming, 4 * size), _add(f32, at, incoming, at, size)]
+        words.append(_hout(y, 4 * count))
+    return words_to_array(words)
+
+
+def last_of(shares: Sequence[Share]) -> int:
+    """Return the last DIMM with a share, 0 if none has one."""
+    return max((dimm for dimm, rows in enumerate(shares) if len(rows)), default=0)
+
+
+def shares_of(placement: Placement, active: NDArray[np.integer]) -> list[Share]:
+    """Deal active neurons, int[k] in any order, out to their DIMMs: the rows of each, ascending."""
+    fires = np.zeros(placement.shape.neurons, np.bool_)
+    fires[active] = True
+    return [np.flatnonzero(fires[held]).astype(np.uint32) for held in placement.neurons]
+
+
+def checked_shares(placement: Placement, shares: Sequence[NDArray[np.integer]]) -> list[Share]:
+    """Return the shares as uint32; raise InputError if they are not one for each DIMM, or name a row it lacks."""
+    if len(shares) != len(placement.neurons):
+        raise InputError(f"{placement.name}: expected rows of {len(placement.neurons)} DIMMs, found {len(shares)}")
+    for dimm, (rows, held) in enumerate(zip(shares, placement.neurons, strict=True)):
+        if len(rows) and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= len(held)):
+            raise InputError(f"{placement.name}: DIMM {dimm}: expected rows from 0 to {len(held) - 1}, found others")
+    return [np.ascontiguousarray(rows, np.uint32) for rows in shares]
+
+
+def checked_batch(batch: int) -> int:
+    """Return a number of sequences; raise InputError if an instruction cannot say it."""
+    most = (1 << isa().fields["batch"].width) - 1
+    if not 1 <= batch <= most:
+        raise InputError(f"batch: expected 1 to {most}, found {batch}")
+    return batch
+
+
+def assemble(
+    machine: str,
+    streams: Iterable[Sequence[Words]],
+    lists: Iterable[Share],
+    regions: Sequence[tuple[Region, ...]],
+) -> Program:
+    """Join the parts of every DIMM's stream into a program; each ends here."""
+    parts = zip(streams, lists, regions, strict=True)
+    return Program(machine, tuple(DimmProgram(np.concatenate([*words, END]), rows, own) for words, rows, own in parts))

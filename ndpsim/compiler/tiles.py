@@ -1,0 +1,197 @@
+"""Tiles: how much of an operator the buffer holds at a time.
+
+Vectors of a batch that do not fit are cut in tiles of columns, and lists of rows in tiles of rows. Tiles of columns are
+whole bursts of DRAM, so that every byte of a weight is read once, whatever the tiles are. Every tile of rows or columns
+is a stream instruction of its own, which costs a start and an end; the search takes the plan with the fewest of them,
+and of equals the one with the widest tiles, which brings the inputs least often.
+
+Two orders of a feed-forward block are weighed against each other. *Fused*: inputs and results stay in the buffer, each
+tile of neurons is computed and added into the results at once. *Split*: all neurons are computed first, with tiles of
+the inputs brought as often as there are tiles of neurons; only their narrow values stay in the buffer while tiles of
+the results are then made and merged one after the other, in the place of the inputs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ndpsim.compiler.merge import aligned, incoming_bytes
+from ndpsim.compiler.placement import LayerShape
+from ndpsim.errors import InputError
+from ndpsim.isa import codes
+from ndpsim.isa.spec import isa
+
+GRAIN = 64
+"""Plans are made for numbers of rows rounded up to this, so that tokens share plans and what is encoded for them."""
+
+
+@dataclass(frozen=True, eq=False)
+class SumPlan:
+    """Tiles of a sum of scaled rows: y[batch, width] += a[batch, n] @ rows, in tiles of `cols` columns and `tile` rows.
+
+    a: buffer address of the scale factors of the first tile of rows; step: bytes from tile to tile, 0 where they do not
+    all fit and are brought anew for each tile of columns; y, incoming: addresses of the result and of a piece of
+    another one.
+    """
+
+    width: int
+    batch: int
+    type: int
+    cols: int
+    tile: int
+    a: int
+    step: int
+    y: int
+    incoming: int
+
+    @property
+    def columns(self) -> list[tuple[int, int]]:
+        """First column and number of columns of each tile."""
+        return cut(self.width, self.cols)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockPlan:
+    """Tiles of a feed-forward block: inputs in tiles of `cols` columns, and the sum of its second half.
+
+    x, gate, up, part: buffer addresses of the inputs, of the FP32 values of a tile of neurons, and of their part from
+    one tile of columns; fused: see above.
+    """
+
+    cols: int
+    x: int
+    gate: int
+    up: int
+    part: int
+    fused: bool
+    sums: SumPlan
+
+    @property
+    def columns(self) -> list[tuple[int, int]]:
+        """First column and number of columns of each tile of the inputs."""
+        return cut(self.sums.width, self.cols)
+
+
+def cut(total: int, tile: int) -> list[tuple[int, int]]:
+    """Cut a range in tiles: the first element and the number of elements of each."""
+    return [(first, min(tile, total - first)) for first in range(0, total, tile)]
+
+
+def grained(rows: int, held: int) -> int:
+    """Return the number of rows for which a plan is made: at least 1, at most what a DIMM holds."""
+    return max(min(-(-rows // GRAIN) * GRAIN, held), 1)
+
+
+def _widths(width: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield numbers of tiles and the columns of each, the widest first; size: bytes of an element."""
+    burst = codes.ATOM_BYTES // size
+    bursts = -(-width // burst)
+    before = 0
+    for tiles in range(1, bursts + 1):
+        each = -(-bursts // tiles)
+        if each != before:
+            yield -(-bursts // each), min(each * burst, width)
+        before = each
+
+
+@lru_cache(maxsize=1 << 12)
+def plan_sum(width: int, type_: str, batch: int, rows: int, buffer_bytes: int, merged: bool) -> SumPlan:
+    """Plan a sum of at most `rows` scaled rows whose scale factors the host sends.
+
+    merged: whether another partial result is added to it. Raises InputError if the buffer is too small for any tiles.
+    """
+    size = isa().types[type_].bits // 8
+    best: tuple[int, SumPlan] | None = None
+    for tiles, cols in _widths(width, size):
+        if best is not None and tiles >= best[0]:
+            break
+        y_bytes = 4 * batch * cols
+        incoming = incoming_bytes(y_bytes, merged)
+        tile = min((buffer_bytes - y_bytes - incoming - codes.ALIGNMENT) // (batch * size), rows)
+        if tile < 1:
+            continue
+        streams = tiles * -(-rows // tile)
+        if best is None or streams < best[0]:
+            a_bytes = aligned(batch * tile * size)
+            step = a_bytes if tile == rows else 0
+            y = a_bytes
+            kind = isa().types[type_].code
+            best = streams, SumPlan(width, batch, kind, cols, tile, 0, step, y, y + y_bytes)
+    if best is None:
+        raise _too_small(batch, buffer_bytes)
+    return best[1]
+
+
+@lru_cache(maxsize=1 << 12)
+def plan_block(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merged: bool) -> BlockPlan:
+    """Plan a feed-forward block with at most `rows` active neurons on a DIMM.
+
+    merged: as in `plan_sum`. Raises InputError if the buffer is too small for any tiles, or for the values of all these
+    neurons.
+    """
+    plans = [plan for plan in (_fused(shape, batch, rows, buffer_bytes, merged),
+                               _split(shape, batch, rows, buffer_bytes, merged)) if plan is not None]  # fmt: skip
+    if not plans:
+        raise _too_small(batch, buffer_bytes, f" and {rows} active neurons of a DIMM")
+    return min(plans, key=lambda plan: _streams(plan, shape, rows))
+
+
+def _streams(plan: BlockPlan, shape: LayerShape, rows: int) -> int:
+    """Count the stream instructions of a DIMM with `rows` active neurons."""
+    inputs = len(shape.matrices) - 1
+    return -(-rows // plan.sums.tile) * (inputs * len(plan.columns) + len(plan.sums.columns))
+
+
+def _too_small(batch: int, buffer_bytes: int, what: str = "") -> InputError:
+    remedy = "smaller batch or more DIMMs" if what else "smaller batch"
+    return InputError(f"batch: {batch} vectors{what} do not fit a buffer of {buffer_bytes} bytes; use a {remedy}")
+
+
+def _fused(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merged: bool) -> BlockPlan | None:
+    size = isa().types[shape.type].bits // 8
+    inputs = len(shape.matrices) - 1
+    x_bytes, y_bytes = aligned(batch * shape.width * size), 4 * batch * shape.width
+    incoming = incoming_bytes(y_bytes, merged)
+    free = buffer_bytes - x_bytes - y_bytes - incoming - codes.ALIGNMENT
+    tile = min(free // (batch * (4 * inputs + size)), shape.neurons)
+    if tile < 1:
+        return None
+    wide = 4 * batch * tile
+    up = x_bytes + (inputs - 1) * wide
+    y = up + wide + aligned(size * batch * tile)
+    kind = isa().types[shape.type].code
+    sums = SumPlan(shape.width, batch, kind, shape.width, tile, up + wide, 0, y, y + y_bytes)
+    return BlockPlan(shape.width, 0, x_bytes, up, 0, True, sums)
+
+
+def _split(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merged: bool) -> BlockPlan | None:
+    size, kind = isa().types[shape.type].bits // 8, isa().types[shape.type].code
+    inputs = len(shape.matrices) - 1
+    values = batch * rows * size + codes.ALIGNMENT  # tiles of an even number of neurons are aligned but for the last
+
+    def fits(cols: int) -> bool:
+        y_bytes = 4 * batch * cols
+        return values + y_bytes + incoming_bytes(y_bytes, merged) <= buffer_bytes
+
+    results = next((found for found in _widths(shape.width, size) if fits(found[1])), None)
+    if results is None:
+        return None
+    best: tuple[int, BlockPlan] | None = None
+    for tiles, cols in _widths(shape.width, size):
+        if best is not None and inputs * tiles + results[0] >= best[0]:
+            break
+        x_bytes = aligned(batch * cols * size)
+        each = 4 * batch * (inputs + (tiles > 1))
+        tile = (buffer_bytes - values - x_bytes) // each
+        tile = rows if tile >= rows else tile // 2 * 2
+        if tile < 1:
+            continue
+        streams = -(-rows // tile) * (inputs * tiles + results[0])
+        if best is None or streams < best[0]:
+            x = aligned(values)
+            gate, wide = x + x_bytes, 4 * batch * tile
+            up = gate + (inputs - 1) * wide
+            step = aligned(batch * tile * size)
+            sums = SumPlan(shape.width, batch, kind, results[1], tile, 0, step, x, x + 4 * batch * results[1])
+            best = streams, BlockPlan(cols, x, gate, up, up + wide, False, sums)
+    return best[1] if best else None

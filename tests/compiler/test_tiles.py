@@ -1,0 +1,170 @@
+"""Feed-forward blocks of any batch, and the tiles in which they are computed."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from operator_support import assert_reads, executed, machine, numbers, same_bits, streams
+from oracles import decode_step as oracle
+
+from ndpsim.compiler.feed_forward import FeedForward
+from ndpsim.compiler.lower import LayerCompiler
+from ndpsim.compiler.merge import shares_of
+from ndpsim.compiler.placement import LayerShape, memory_image, place
+from ndpsim.compiler.tiles import cut, plan_block
+from ndpsim.dimm.timing import time_program
+from ndpsim.dram.rank_state import N_WR
+from ndpsim.errors import InputError
+
+
+@st.composite
+def tokens(draw, relu=False):
+    """Draw a block, active neurons, and a machine whose buffer often holds a part of it only."""
+    shape = LayerShape(
+        neurons=draw(st.integers(1, 40)),
+        width=draw(st.integers(1, 300)),
+        activation="relu" if relu else draw(st.sampled_from(["relu", "silu", "gelu"])),
+        gated=False if relu else draw(st.booleans()),
+        type=draw(st.sampled_from(["f16", "bf16"])),
+    )
+    batch, dimms, with_gpu = draw(st.integers(1, 4)), draw(st.integers(1, 5)), draw(st.booleans())
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    held = -(-shape.neurons // dimms)
+    # narrow values of all neurons, and beside them a tile of one burst and a few neurons or of the results
+    tile, cols = min(2, held), min(shape.width, 32)
+    need = 2 * batch * held + 8 + batch * max(2 * cols + 12 * tile, 8 * cols)
+    buffer_bytes = int(rng.choice([262144, -(-need // 64) * 64, need + 64 * rng.integers(1, 40) & ~63]))
+    unit = machine(dimms, buffer_bytes, str(rng.choice(["interleaved", "row", "striped"])))
+    active = np.flatnonzero(rng.random(shape.neurons) < rng.choice([0.0, 0.1, 0.5, 1.0]))
+    placement = place(shape, unit, first_atom=int(rng.integers(0, 1000)))
+    return SimpleNamespace(
+        shape=shape, batch=batch, machine=unit, block=FeedForward(unit, placement), placement=placement,
+        shares=shares_of(placement, rng.permutation(active)), active=active,
+        weights={name: numbers(rng, shape.type, shape.neurons, shape.width) for name in shape.matrices},
+        x=numbers(rng, shape.type, batch, shape.width),
+        gpu=rng.standard_normal((batch, shape.width)).astype(np.float32) if with_gpu else None,
+    )  # fmt: skip
+
+
+def result_of(case):
+    program = case.block.compile(case.shares, case.batch, gpu=case.gpu is not None)
+    host_input = case.block.host_input(case.x, case.shares, case.gpu)
+    host_out = executed(program, case.machine, memory_image(case.placement, case.weights), host_input)
+    return case.block.result(host_out, case.shares, case.batch, gpu=case.gpu is not None)
+
+
+def plan_of(case):
+    return case.block.plan(case.shares, case.batch, case.gpu is not None)
+
+
+def neurons(case):
+    return [held[rows] for held, rows in zip(case.placement.neurons, case.shares, strict=True)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(tokens())
+def test_a_block_gives_what_the_oracle_gives_bit_for_bit(case):
+    expected = oracle.block(
+        case.weights, case.x, neurons(case), case.gpu, plan_of(case).cols,
+        kind=case.shape.type, activation=case.shape.activation, gated=case.shape.gated,
+    )  # fmt: skip
+    assert same_bits(result_of(case), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tokens(relu=True))
+def test_a_relu_block_lies_within_the_stated_bound_of_the_exact_result(case):
+    exact, bound = oracle.block_and_bound(
+        case.weights, case.x, neurons(case), case.gpu, plan_of(case).cols, case.shape.type
+    )
+    assert (np.abs(result_of(case) - exact) <= bound).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(tokens())
+def test_every_weight_is_read_once_and_not_faster_than_it_can_be(case):
+    run = time_program(case.block.compile(case.shares, case.batch, gpu=case.gpu is not None), case.machine)
+    assert_reads(run, [len(rows) * case.shape.neuron_bytes for rows in case.shares])
+    assert not run.counters[:, :, N_WR].any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(tokens())
+def test_where_all_fits_in_one_tile_the_programs_are_those_of_the_layer_compiler(case):
+    case.machine = machine(case.machine.dimms)
+    program = FeedForward(case.machine, case.placement).compile(case.shares, case.batch)
+    expected = LayerCompiler(case.machine, case.placement).compile(case.active, case.batch)
+    assert streams(program) == streams(expected)
+    for mine, other in zip(program.dimms, expected.dimms, strict=True):
+        assert np.array_equal(mine.words, other.words) and np.array_equal(mine.lists, other.lists)
+
+
+def test_the_layer_compiler_refuses_what_now_runs():
+    unit = machine(8)
+    placement = place(LayerShape(28672, 8192, "silu", gated=True), unit)
+    active = np.arange(0, 28672, 5)
+    with pytest.raises(InputError):
+        LayerCompiler(unit, placement).compile(active, 16)
+    program = FeedForward(unit, placement).compile(shares_of(placement, active), 16)
+    heads = [line.split()[0] for line in streams(program)[0]]
+    # three tiles of inputs, with two dot products each, and three of results
+    assert (heads.count("hin"), heads.count("dot"), heads.count("axpy"), heads.count("hout")) == (3, 6, 3, 3)
+
+
+def test_inputs_are_brought_again_for_each_tile_of_neurons():
+    unit = machine(1, buffer_bytes=1024)
+    block = FeedForward(unit, place(LayerShape(64, 256), unit))
+    shares = shares_of(block.placement, np.arange(64))
+    plan = block.plan(shares, 2, False)
+    tiles = len(cut(64, plan.sums.tile))
+    assert tiles > 1 and len(plan.columns) > 1
+    (data,) = block.host_input(np.zeros((2, 256), np.float16), shares)
+    assert len(data) == tiles * 2 * 256 * 2
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(1, 700), (4, 700), (5, 700), (8, 700), (16, 700), (4, 3584), (16, 3584)])
+def test_no_other_tiles_take_fewer_stream_instructions(batch, rows):
+    """Tries every number of tiles of inputs, results and neurons, and adds up the bytes that each would need."""
+    width, buffer_bytes = 8192, 262144
+    plan = plan_block(LayerShape(28672, width, "silu", gated=True), batch, rows, buffer_bytes, True)
+    found = -(-rows // plan.sums.tile) * (2 * len(plan.columns) + len(plan.sums.columns))
+    fewest = 1 << 30
+    for inputs in range(1, 17):
+        x = 2 * batch * -(-width // (32 * inputs)) * 32
+        for results in range(1, 17):
+            y = 4 * batch * -(-width // (32 * results)) * 32 + 4096
+            for tiles in range(1, 33):
+                tile = -(-rows // tiles)
+                wide = 4 * batch * tile * (2 if inputs == 1 else 3)
+                split = max(x + wide, y) + 2 * batch * rows + 16 <= buffer_bytes
+                fused = inputs == results == 1 and x + y + batch * tile * 10 + 16 <= buffer_bytes
+                if split or fused:
+                    fewest = min(fewest, tiles * (2 * inputs + results))
+    assert found <= fewest
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_tiles_of_columns_are_whole_bursts(batch):
+    plan = plan_block(LayerShape(4096, 8190, "relu"), batch, 600, 131072, True)
+    for columns in (plan.columns, plan.sums.columns):
+        assert all(first % 32 == 0 for first, _ in columns)
+        assert sum(count for _, count in columns) == 8190
+
+
+def test_more_neurons_than_a_dimm_has_room_for_are_refused():
+    unit = machine(1)
+    block = FeedForward(unit, place(LayerShape(28672, 8192), unit))
+    with pytest.raises(InputError) as error:
+        block.compile(shares_of(block.placement, np.arange(28672)), 16)
+    assert str(error.value) == (
+        "batch: 16 vectors and 28672 active neurons of a DIMM do not fit a buffer of 262144 bytes; "
+        "use a smaller batch or more DIMMs"
+    )
+
+
+def test_a_single_matrix_is_refused():
+    unit = machine(2)
+    with pytest.raises(InputError, match="expected a block with an activation, found a single matrix"):
+        FeedForward(unit, place(LayerShape(6, 40, None), unit))

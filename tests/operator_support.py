@@ -1,0 +1,55 @@
+"""Compiled operators: machines, data and execution that their tests share."""
+
+import numpy as np
+
+from ndpsim.dimm.config import load_machine
+from ndpsim.dimm.executor import DimmState, execute_resolved
+from ndpsim.dimm.resolve import resolve
+from ndpsim.dram.rank_state import N_RD
+from ndpsim.isa import codes
+from ndpsim.isa.assembly import disassemble
+from ndpsim.isa.encoding import array_to_words
+
+PEAK_BYTES_PER_PS = 4 * 25.6e9 / 1e12
+"""Of the Hermes DIMM: four ranks of 25.6 GB/s."""
+
+
+def machine(dimms, buffer_bytes=262144, placement="interleaved"):
+    """The Hermes DIMM with another buffer."""
+    base = load_machine(placement=placement, dimms=dimms)
+    unit = base.config.unit.model_copy(
+        update={"buffer_bytes": base.config.unit.buffer_bytes.model_copy(update={"value": buffer_bytes})}
+    )
+    return type(base)(base.config.model_copy(update={"unit": unit}), base.standard, base.address_map, base.dimms)
+
+
+def numbers(rng, kind, *shape):
+    """Draw Gaussian numbers, float16 or the uint16 bits of BF16."""
+    drawn = rng.standard_normal(shape).astype(np.float32)
+    return drawn.astype(np.float16) if kind == "f16" else (drawn.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def streams(program):
+    """The assembly of every DIMM, one list of lines each."""
+    return [disassemble(array_to_words(dimm.words)).splitlines() for dimm in program.dimms]
+
+
+def executed(program, machine, images, host_input):
+    """Run a program that must not trap and must read all of its input; return what each DIMM sent to the host."""
+    resolved = resolve(program, machine.buffer_bytes, [len(data) for data in host_input])
+    assert resolved.trap is None, str(resolved.trap)
+    dirty = [np.full(machine.buffer_bytes, 0x5A, np.uint8) for _ in images]  # as a token before may have left it
+    states = [DimmState(*parts) for parts in zip(images, dirty, host_input, strict=True)]
+    execute_resolved(resolved, states)
+    assert [state.host_read for state in states] == [len(data) for data in host_input]
+    return [bytes(state.host_out) for state in states]
+
+
+def same_bits(a, b):
+    return a.shape == b.shape and a.dtype == b.dtype == np.float32 and np.array_equal(a.view("u4"), b.view("u4"))
+
+
+def assert_reads(run, expected):
+    """Each DIMM reads so many bytes, and not faster than its ranks could give them."""
+    assert (run.counters[:, :, N_RD].sum(axis=1) * codes.ATOM_BYTES).tolist() == list(expected)
+    assert (run.stream_ps_by_dimm() * PEAK_BYTES_PER_PS >= np.array(expected)).all()

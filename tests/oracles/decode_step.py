@@ -1,0 +1,125 @@
+"""The operators of a decode step in plain Python, bit for bit, and how exact they have to be.
+
+Written from the prose of isa/ndp.toml and from what ndpsim/compiler promises in words: a DIMM adds its rows in the
+order of its list, partial results meet as p0 + (p1 + (p2 + ...)), DIMMs without a row left out, and the GPU's comes
+last.
+"""
+
+import numpy as np
+
+from oracles.interpreter import F, softmax
+from oracles.layer import ACTIVATION, ROUNDING, UNDERFLOW, UNIT, canonical, dot, rounded, values
+
+
+def scaled_rows(shares, gpu):
+    """Add up (scale factors [n], rows [n, width]) of every DIMM; gpu: float32[width] or None."""
+    width = shares[0][1].shape[1]
+    total = None
+    for a, rows in reversed(shares):
+        if not len(a):
+            continue
+        y = np.zeros(width, F)
+        for scale, row in zip(a, rows, strict=True):
+            y = y + scale * row
+        total = y if total is None else y + total
+    total = np.zeros(width, F) if total is None else total
+    return total if gpu is None else total + gpu
+
+
+def projection(weights, a, neurons, gpu, kind):
+    """Return y float32[batch, width]; neurons: per DIMM the channels that it adds, in their order."""
+    wide, scales = values(weights, kind), values(a, kind)
+    return np.array([
+        scaled_rows([(scale[own], wide[own]) for own in neurons], None if gpu is None else gpu[b])
+        for b, scale in enumerate(scales)
+    ], F)  # fmt: skip
+
+
+def partial_dots(row, x, cols):
+    """A dot product in tiles of columns: ((t0 + t1) + t2) + ..."""
+    parts = [dot(row[first : first + cols], x[first : first + cols]) for first in range(0, len(row), cols)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = canonical(total + part)
+    return total
+
+
+def block(weights, x, neurons, gpu, cols, *, kind, activation, gated):
+    """Return y float32[batch, width] of a feed-forward block whose inputs come in tiles of `cols` columns."""
+    wide = {name: values(w, kind) for name, w in weights.items()}
+    act, y = ACTIVATION[activation], []
+    for b, vector in enumerate(values(x, kind)):
+        shares = []
+        for own in neurons:
+            scales = []
+            for n in own:
+                h = act(partial_dots(wide["gate" if gated else "up"][n], vector, cols))
+                if gated:
+                    h = h * partial_dots(wide["up"][n], vector, cols)
+                scales.append(rounded(h, kind))
+            shares.append((scales, wide["down"][own]))
+        y.append(scaled_rows(shares, None if gpu is None else gpu[b]))
+    return np.array(y, F)
+
+
+def attention(queries, keys, values_, context):
+    """Return y float32[group, width] of one group: float16 queries [group, width], keys and values [tokens, width]."""
+    wide_keys, wide_values = keys[:context].astype(F), values_[:context].astype(F)
+    y = []
+    with np.errstate(all="ignore"):
+        for query in queries.astype(F):
+            weights = softmax([dot(key, query) for key in wide_keys])
+            y.append(scaled_rows([([rounded(w, "f16") for w in weights], wide_values)], None))
+    return np.array(y, F)
+
+
+def projection_and_bound(weights, a, neurons, gpu, kind):
+    """Return the exact y and how far from it the stated bounds allow y to be.
+
+    N scaled rows and the sum over D DIMMs and the GPU add (N + 1 + D) u (sum |a w| + |g|), u = 2^-24, to first order; a
+    hundredth more covers the rest.
+    """
+    rows = np.concatenate([np.asarray(own, int) for own in neurons])
+    w, scales = (values(part, kind).astype(np.float64) for part in (weights, a))
+    w, scales = w[rows], scales[:, rows]
+    added = np.zeros((len(a), weights.shape[1])) if gpu is None else gpu.astype(np.float64)
+    reach = np.abs(scales) @ np.abs(w) + np.abs(added)
+    return scales @ w + added, 1.01 * (len(rows) + 1 + len(neurons)) * UNIT * reach
+
+
+def block_and_bound(weights, x, neurons, gpu, cols, kind):
+    """The same of a ReLU block without a gate, whose dot products come in tiles of `cols` columns.
+
+    A dot product of n elements in T tiles is off by at most (ceil(n / 128) + 8 + T) u sum |w x|: each tile has no more
+    additions than all of them together, and T tiles are added. ReLU does not enlarge it; rounding adds its own.
+    """
+    up, down, vectors = (values(part, kind).astype(np.float64) for part in (weights["up"], weights["down"], x))
+    rows = np.concatenate([np.asarray(own, int) for own in neurons])
+    up, down = up[rows], down[rows]
+    width = vectors.shape[1]
+    tiles = -(-width // cols)
+    off = (-(-width // 128) + 8 + tiles) * UNIT * (np.abs(vectors) @ np.abs(up).T)
+    a = np.maximum(vectors @ up.T, 0)
+    off = off + ROUNDING[kind] * (a + off) + UNDERFLOW[kind]
+    added = np.zeros(vectors.shape) if gpu is None else gpu.astype(np.float64)
+    reach = (a + off) @ np.abs(down) + np.abs(added)
+    return a @ down + added, 1.01 * (off @ np.abs(down) + (len(rows) + 1 + len(neurons)) * UNIT * reach)
+
+
+def attention_and_bound(queries, keys, values_, context):
+    """The same of one group.
+
+    A score s is off by e = (ceil(n / 128) + 8) u sum |q k|. The difference to the greatest is rounded once more, so
+    that exp is off by a factor of at most exp(2 max e + u |s - m|) times 1 + 4 u of the polynomial (it and its
+    reduction stay within 2 units in the last place); sum, division and product add (ceil(tokens / 128) + 11) u. Results
+    below exp(-87.3) are 0. Rounding to FP16 adds 2^-11 and 2^-25, the weighted sum (tokens + 1) u.
+    """
+    q, k, v = (part.astype(np.float64) for part in (queries, keys[:context], values_[:context]))
+    scores = q @ k.T
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    weights = np.exp(shifted)
+    weights /= weights.sum(axis=1, keepdims=True)
+    off = (-(-q.shape[1] // 128) + 8) * UNIT * (np.abs(q) @ np.abs(k).T).max(axis=1, keepdims=True)
+    relative = 2 * (2 * off + UNIT * np.abs(shifted) + 4 * UNIT) + (-(-context // 128) + 11) * UNIT
+    wrong = weights * (relative + ROUNDING["f16"]) + UNDERFLOW["f16"] + np.exp(-87.3)
+    return weights @ v, 1.01 * ((wrong @ np.abs(v)) + (context + 1) * UNIT * ((weights + wrong) @ np.abs(v)))
