@@ -8,6 +8,7 @@ width and rotary embedding are done by the host, in the queries and keys that it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,12 +160,14 @@ class Attention:
                 f"{placement.name}: capacity: {shape.group} query heads over {shape.capacity} tokens need {need} bytes "
                 f"of a buffer that has {machine.buffer_bytes}; use a smaller capacity"
             )
-        self._kept = [self._encoded(bases) for bases in placement.bases]
+        self._kept = self._encoded(np.concatenate(placement.bases))
+        self._sequence = np.concatenate(placement.pairs)[:, 0]
+        self._starts = np.cumsum([0, *map(len, placement.pairs)])
 
     def compile(self, contexts: NDArray[np.integer]) -> Program:
         """Compile one token of every sequence. Raises InputError if a context does not fit the cache."""
-        lengths = self._checked(contexts)
-        streams = [[self._stream(dimm, lengths)] for dimm in range(self.machine.dimms)]
+        words, cuts = self._words(self._checked(contexts)[self._sequence])
+        streams = [[words[begin:end]] for begin, end in pairwise(cuts)]
         nothing = [np.empty(0, np.uint32)] * len(streams)
         return assemble(self._machine_json, streams, nothing, self.placement.regions)
 
@@ -207,21 +210,20 @@ class Attention:
         pairs = self.placement.pairs[dimm]
         return pairs[lengths[pairs[:, 0]] > 0]
 
-    def _stream(self, dimm: int, lengths: NDArray[np.uint64]) -> Words:
-        """Fill in what depends on the contexts."""
-        own = lengths[self.placement.pairs[dimm][:, 0]]
-        runs = own > 0
-        words, own = self._kept[dimm][runs], own[runs]
+    def _words(self, lengths: NDArray[np.uint64]) -> tuple[Words, list[int]]:
+        """Fill in the contexts of all pairs; return the words of all DIMMs, and where those of each begin."""
+        runs = lengths > 0
+        words, own = self._kept[runs], lengths[runs]
         first, count = isa().fields["first"], isa().fields["count"]
         words[:, _LAST_ROW, first.lo // 64] |= (own - np.uint64(1)) << np.uint64(first.lo % 64)
-        for place, values in (
-            (_ALL_ROWS, own), (_SOFTMAX, own), (_CVT, own * np.uint64(self.placement.shape.group)),
-        ):  # fmt: skip
-            words[:, place, count.lo // 64] |= values << np.uint64(count.lo % 64)
-        return words.reshape(-1, 2)
+        own <<= np.uint64(count.lo % 64)
+        words[:, (_ALL_ROWS, _SOFTMAX), count.lo // 64] |= own[:, None]
+        words[:, _CVT, count.lo // 64] |= own * np.uint64(self.placement.shape.group)
+        before = np.concatenate([[0], np.cumsum(runs)])[self._starts]
+        return words.reshape(-1, 2), (words.shape[1] * before).tolist()
 
     def _encoded(self, bases: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Encode the instructions of every pair of a DIMM, uint64[k, instructions, 2], with contexts of 0."""
+        """Encode the instructions of every pair, uint64[pairs, instructions, 2], with contexts of 0."""
         shape = self.placement.shape
         group, y_count = shape.group, shape.group * shape.head_width
         words = [

@@ -84,9 +84,10 @@ def checked_shares(placement: Placement, shares: Sequence[NDArray[np.integer]]) 
     if len(shares) != len(placement.neurons):
         raise InputError(f"{placement.name}: expected rows of {len(placement.neurons)} DIMMs, found {len(shares)}")
     for dimm, (rows, held) in enumerate(zip(shares, placement.neurons, strict=True)):
-        if len(rows) and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= len(held)):
+        kind = rows.dtype.kind
+        if len(rows) and (kind not in "iu" or rows.max() >= len(held) or (kind == "i" and rows.min() < 0)):
             raise InputError(f"{placement.name}: DIMM {dimm}: expected rows from 0 to {len(held) - 1}, found others")
-    return [np.ascontiguousarray(rows, np.uint32) for rows in shares]
+    return [rows.astype(np.uint32, copy=False) for rows in shares]
 
 
 def checked_batch(batch: int) -> int:

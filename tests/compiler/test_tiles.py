@@ -23,21 +23,23 @@ from ndpsim.errors import InputError
 def tokens(draw, relu=False):
     """Draw a block, active neurons, and a machine whose buffer often holds a part of it only."""
     shape = LayerShape(
-        neurons=draw(st.integers(1, 40)),
-        width=draw(st.integers(1, 300)),
+        neurons=draw(st.integers(1, 60)),
+        width=draw(st.integers(1, 200)),
         activation="relu" if relu else draw(st.sampled_from(["relu", "silu", "gelu"])),
         gated=False if relu else draw(st.booleans()),
         type=draw(st.sampled_from(["f16", "bf16"])),
     )
     batch, dimms, with_gpu = draw(st.integers(1, 4)), draw(st.integers(1, 5)), draw(st.booleans())
+    density = draw(st.sampled_from([0.5, 1.0, 0.1, 0.02]))
+    room = draw(st.sampled_from([0.0, 0.1, 0.3, 1.0, None]))
     rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
-    held = -(-shape.neurons // dimms)
-    # narrow values of all neurons, and beside them a tile of one burst and a few neurons or of the results
-    tile, cols = min(2, held), min(shape.width, 32)
-    need = 2 * batch * held + 8 + batch * max(2 * cols + 12 * tile, 8 * cols)
-    buffer_bytes = int(rng.choice([262144, -(-need // 64) * 64, need + 64 * rng.integers(1, 40) & ~63]))
+    # the narrow values of all neurons, and beside them from one burst and two neurons, or a tile of the results, to all
+    held, cols = -(-shape.neurons // dimms), min(shape.width, 32)
+    need = 2 * batch * held + 16 + batch * max(2 * cols + 24, 8 * cols)
+    more = batch * (10 * shape.width + 12 * held)
+    buffer_bytes = 262144 if room is None else int(need + room * more) & ~3
     unit = machine(dimms, buffer_bytes, str(rng.choice(["interleaved", "row", "striped"])))
-    active = np.flatnonzero(rng.random(shape.neurons) < rng.choice([0.0, 0.1, 0.5, 1.0]))
+    active = np.flatnonzero(rng.random(shape.neurons) < density)
     placement = place(shape, unit, first_atom=int(rng.integers(0, 1000)))
     return SimpleNamespace(
         shape=shape, batch=batch, machine=unit, block=FeedForward(unit, placement), placement=placement,
@@ -70,6 +72,37 @@ def test_a_block_gives_what_the_oracle_gives_bit_for_bit(case):
         case.weights, case.x, neurons(case), case.gpu, plan_of(case).cols,
         kind=case.shape.type, activation=case.shape.activation, gated=case.shape.gated,
     )  # fmt: skip
+    assert same_bits(result_of(case), expected)
+
+
+@pytest.mark.parametrize(
+    ("neurons_", "width", "buffer_bytes", "fused", "inputs", "rows", "results"),
+    [
+        (80, 100, 2900, True, 1, 1, 1),
+        (480, 20, 780, True, 1, 14, 1),
+        (80, 100, 1800, False, 1, 1, 1),
+        (80, 100, 1300, False, 1, 1, 2),
+        (80, 100, 1100, False, 1, 2, 4),
+        (80, 100, 680, False, 2, 4, 4),
+    ],
+)
+def test_each_order_and_every_kind_of_tile_gives_what_the_oracle_gives(
+    neurons_, width, buffer_bytes, fused, inputs, rows, results
+):
+    rng = np.random.default_rng(buffer_bytes)
+    shape, unit = LayerShape(neurons_, width, "silu", gated=True), machine(2, buffer_bytes)
+    placement = place(shape, unit)
+    case = SimpleNamespace(
+        shape=shape, batch=2, machine=unit, block=FeedForward(unit, placement), placement=placement,
+        shares=shares_of(placement, np.arange(neurons_)), x=numbers(rng, "f16", 2, width), gpu=None,
+        weights={name: numbers(rng, "f16", neurons_, width) for name in shape.matrices},
+    )  # fmt: skip
+    plan = plan_of(case)
+    found = plan.fused, len(plan.columns), len(cut(neurons_ // 2, plan.sums.tile)), len(plan.sums.columns)
+    assert found == (fused, inputs, rows, results)
+    expected = oracle.block(
+        case.weights, case.x, neurons(case), None, plan.cols, kind="f16", activation="silu", gated=True
+    )
     assert same_bits(result_of(case), expected)
 
 
