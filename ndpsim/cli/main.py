@@ -15,6 +15,7 @@ from ndpsim import __version__
 from ndpsim.errors import InputError, ProgramError
 
 COMMANDS = {
+    "run": ("run", "Run a large model on one GPU and NDP-DIMMs (Hermes)."),
     "generate": ("generate", "Generate text with the feed-forward blocks in NDP-DIMMs."),
     "model": ("model", "Describe a model, and the operators of a step; import one."),
     "compile": ("compile", "Compile one token of a layer into programs for all DIMMs."),

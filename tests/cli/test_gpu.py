@@ -32,6 +32,9 @@ def csv_of(rows, us=None):
     return "\n".join(lines) + "\n"
 
 
+ZIPPED = gzip.compress(csv_of(ROWS).encode(), mtime=0)
+
+
 def written(folder, content, name="shapes.csv"):
     path = folder / name
     if isinstance(content, str):
@@ -125,9 +128,9 @@ def test_an_unknown_card_lists_the_known_ones(capsys, tmp_path):
         (HEAD, "expected kernels below the line of columns, found none"),
         (b"\x80\x81\xff\x00\x01", "expected text in UTF-8, found other bytes"),
         (gzip.compress(b"\x80\x81", mtime=0), "expected text in UTF-8, found other bytes"),
-        (gzip.compress(csv_of(ROWS).encode(), mtime=0)[:-9], "expected a whole gzip file, found a damaged or truncated one"),
-        (gzip.compress(csv_of(ROWS).encode(), mtime=0)[:4], "expected a whole gzip file, found a damaged or truncated one"),
-        (gzip.compress(csv_of(ROWS).encode(), mtime=0) + b"more", "expected a whole gzip file, found a damaged"),
+        (ZIPPED[:-9], "expected a whole gzip file, found a damaged or truncated one"),
+        (ZIPPED[:4], "expected a whole gzip file, found a damaged or truncated one"),
+        (ZIPPED + b"more", "expected a whole gzip file, found a damaged"),
     ],
 )  # fmt: skip
 def test_tables_that_are_none_are_refused_in_one_sentence(capsys, tmp_path, content, says):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -23,11 +24,17 @@ def program(tmp_path, capsys):
 
 
 def test_help_answers_at_once():
+    """Of processor time, so that other work on the machine does not count."""
+
+    def spent():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
     best = 9.0
     for _ in range(5):
-        began = time.perf_counter()
+        began = spent()
         subprocess.run([sys.executable, "-m", "ndpsim", "--help"], env=environment(), check=True, capture_output=True)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, spent() - began)
     assert best < 0.3
 
 

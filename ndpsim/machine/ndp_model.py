@@ -1,0 +1,166 @@
+"""A whole model in the DIMMs of a machine: where each neuron's weights lie, and the time of each layer's programs.
+
+Attention neurons are the input channels of the Q, K and V projection, feed-forward neurons are slices of that block.
+Every DIMM has some rows more than its share, so that neurons can move between DIMMs; a row is the place of a neuron.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.compiler.attention import Attention, CacheShape, place_cache
+from ndpsim.compiler.feed_forward import FeedForward
+from ndpsim.compiler.placement import LayerShape, place
+from ndpsim.compiler.projection import Projection
+from ndpsim.dimm.config import Machine
+from ndpsim.dimm.energy import NdpWork, ndp_work
+from ndpsim.dimm.resolve import resolve
+from ndpsim.dimm.timing import RunTime, Timer
+from ndpsim.dram.rank_state import COUNTERS, N_RD, N_WR
+from ndpsim.errors import InputError
+from ndpsim.isa import codes
+from ndpsim.isa.program import Program
+from ndpsim.jit import njit
+from ndpsim.llm.shape import ModelShape
+
+Kind = Literal["attention", "ffn"]
+KINDS: Final[tuple[Kind, ...]] = ("attention", "ffn")
+SPARE: Final = 8  # a DIMM has one row in so many more than its share
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a program ran, in picoseconds; partial_ps: when DIMM 0 was ready for the GPU's partial result (or end)."""
+
+    start: int
+    end: int
+    partial: int
+
+    def after(self, partial: int) -> int:
+        """Return the end if the GPU's partial result is there at `partial`: what comes behind it waits as long."""
+        return self.end + max(partial - self.partial, 0)
+
+
+class Rows:
+    """The DIMM and the row there of each neuron of a group, and which rows are free."""
+
+    def __init__(self, dimm: NDArray[np.uint8], dimms: int, rows: int) -> None:
+        self.dimm = dimm
+        self.row = np.empty(len(dimm), np.uint32)
+        self._free: list[list[int]] = []
+        for d in range(dimms):
+            own = np.flatnonzero(dimm == d)
+            if len(own) > rows:
+                raise InputError(f"placement: expected at most {rows} neurons of a group on a DIMM, found {len(own)}")
+            self.row[own] = np.arange(len(own))
+            self._free.append(list(range(rows - 1, len(own) - 1, -1)))
+
+    def room(self, dimm: int) -> int:
+        """Free rows of a DIMM."""
+        return len(self._free[dimm])
+
+    def move(self, neuron: int, target: int) -> None:
+        """Give a neuron a free row of another DIMM."""
+        self._free[self.dimm[neuron]].append(int(self.row[neuron]))
+        self.row[neuron] = self._free[target].pop()
+        self.dimm[neuron] = target
+
+
+class NdpModel:
+    """The weights and the KV cache of a model on NDP-DIMMs, timed without data."""
+
+    def __init__(self, machine: Machine, shape: ModelShape, sequences: int, capacity: int) -> None:
+        """Place all layers, one behind the other, and their caches of `capacity` tokens for each sequence.
+
+        Raises InputError if the DIMMs are too small.
+        """
+        self.machine, self.shape, self.sequences = machine, shape, sequences
+        self.timer = Timer(machine)
+        self.work = NdpWork()
+        self.counters = np.zeros((machine.dimms, machine.ranks, len(COUNTERS)), np.int64)
+        self.stream_ps = np.zeros(machine.dimms, np.int64)
+        dimms, first = machine.dimms, 0
+        self.rows: dict[Kind, int] = {}
+        widths: dict[Kind, int] = {"attention": shape.hidden, "ffn": shape.ffn}
+        for kind, neurons in widths.items():
+            share = -(-neurons // dimms)
+            self.rows[kind] = share + -(-share // SPARE)
+        projection = LayerShape(self.rows["attention"] * dimms, shape.attention_width + 2 * shape.kv_width, None)
+        block = LayerShape(self.rows["ffn"] * dimms, shape.hidden, "relu", shape.gated)
+        cache = CacheShape(sequences, capacity, shape.heads, shape.kv_heads, shape.head_width)
+        self.projections, self.attentions, self.blocks = [], [], []
+        for layer in range(shape.layers):
+            qkv = place(projection, machine, first_atom=first, name=f"layer{layer}.attention")
+            ffn = place(block, machine, first_atom=qkv.end, name=f"layer{layer}.ffn")
+            kv = place_cache(cache, machine, first_atom=ffn.end, name=f"layer{layer}.cache")
+            first = kv.end
+            self.projections.append(Projection(machine, qkv))
+            self.attentions.append(Attention(machine, kv))
+            self.blocks.append(FeedForward(machine, ffn))
+
+    def neuron_bytes(self, kind: Kind) -> int:
+        """Bytes that a DIMM reads for one neuron: whole bursts of all its vectors."""
+        layer = self.projections[0] if kind == "attention" else self.blocks[0]
+        return layer.placement.shape.neuron_bytes
+
+    @property
+    def dram_bytes(self) -> NDArray[np.int64]:
+        """Bytes that each DIMM has moved between DRAM and its unit, int64[DIMMs]."""
+        bursts = self.counters[:, :, [N_RD, N_WR]].sum((1, 2))
+        return np.asarray(bursts * codes.ATOM_BYTES, np.int64)
+
+    def sparse(self, kind: Kind, layer: int, shares: Sequence[NDArray[np.uint32]], start: int, *, gpu: bool) -> Span:
+        """Time the projection or the feed-forward block of a layer on the rows of each DIMM."""
+        compilers: Any = self.projections if kind == "attention" else self.blocks
+        return self._run(compilers[layer].compile(shares, self.sequences, gpu=gpu), start, gpu)
+
+    def attend(self, layer: int, contexts: NDArray[np.int64], start: int) -> Span:
+        """Time attention over contexts that include the new token, int64[sequences]."""
+        return self._run(self.attentions[layer].compile(contexts), start, False)
+
+    def _run(self, program: Program, start: int, gpu: bool) -> Span:
+        resolved = resolve(program, self.machine.buffer_bytes).require_clean()
+        self.timer.now_ps = max(self.timer.now_ps, start)
+        run = self.timer.run(program, resolved)
+        self.work += ndp_work(resolved)
+        self.counters += run.counters
+        self.stream_ps += run.stream_ps_by_dimm()
+        return Span(run.start_ps, run.start_ps + run.total_ps, _partial(run) if gpu else run.start_ps + run.total_ps)
+
+
+def _partial(run: RunTime) -> int:
+    """Return when DIMM 0 begins to take the GPU's partial result: at its last piece but those that follow at once."""
+    ops = run.resolved.ops[: run.resolved.starts[1]]
+    brought = np.flatnonzero(ops[:, 0] == codes.OP_HIN)
+    merged = brought[brought > np.flatnonzero(ops[:, 0] == codes.OP_RECV).max(initial=-1)]
+    streams = np.flatnonzero(np.isin(ops[:, 0], (codes.OP_DOT, codes.OP_AXPY))).max(initial=-1)
+    first = merged[merged > streams].min(initial=len(ops) - 1)
+    return int(run.spans[first, 0])
+
+
+@njit
+def deal(mask: Any, dimm: Any, row: Any, dimms: Any) -> Any:
+    """Deal the set bits of a mask, uint64[words], to DIMMs.
+
+    Returns the rows, uint32[n], DIMM after DIMM, and where those of each begin, int64[dimms + 1].
+
+    dimm: uint8[neurons], row: uint32[neurons]. Neurons keep their order on each DIMM.
+    """
+    neurons = len(dimm)
+    starts = np.zeros(dimms + 1, dtype=np.int64)
+    for n in range(neurons):
+        if (mask[n >> 6] >> np.uint64(n & 63)) & np.uint64(1):
+            starts[dimm[n] + 1] += 1
+    for d in range(dimms):
+        starts[d + 1] += starts[d]
+    at = starts[:-1].copy()
+    rows = np.empty(starts[dimms], dtype=np.uint32)
+    for n in range(neurons):
+        if (mask[n >> 6] >> np.uint64(n & 63)) & np.uint64(1):
+            d = dimm[n]
+            rows[at[d]] = row[n]
+            at[d] += 1
+    return rows, starts

@@ -1,0 +1,97 @@
+"""Where the neurons begin: the problem that Hermes' offline placement solves, with times from the models themselves."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.errors import InputError
+from ndpsim.gpu.model import GpuModel
+from ndpsim.isa import codes
+from ndpsim.machine.gpu_layers import layer_times
+from ndpsim.machine.ndp_model import KINDS, NdpModel
+from ndpsim.systems.hermes_config import MachineTable
+from ndpsim.systems.placement import Placement, PlacementProblem
+
+_PROBE: Final = 128  # rows of each DIMM between the two programs from which the time of a neuron is taken
+_GPU_PROBE: Final = 1024
+
+
+def gpu_room(machine: MachineTable, ndp: NdpModel) -> int:
+    """Return the bytes of GPU memory that are left for neurons beside output projections and head."""
+    shape = ndp.shape
+    dense = 2 * (shape.layers * shape.hidden * shape.attention_width + shape.vocab * shape.hidden)
+    room = int(machine.gpu_weights_gb.value * 1e9) - dense
+    if room < 0:
+        raise InputError(
+            f"machine.gpu_weights_gb: expected room for output projections and head, {dense / 1e9:.1f} GB, "
+            f"found {machine.gpu_weights_gb.value:g}"
+        )
+    return room
+
+
+def placement_problem(
+    machine: MachineTable, ndp: NdpModel, gpu: GpuModel, frequencies: Sequence[NDArray[np.float64]]
+) -> PlacementProblem:
+    """Return the problem of equations 1 to 7; frequencies: float64[neurons] a group, groups in the order of KINDS."""
+    gpu_s, dimm_s = _gpu_seconds(ndp, gpu), _dimm_seconds(ndp)
+    groups = range(len(frequencies))
+    return PlacementProblem(
+        frequencies,
+        [ndp.neuron_bytes(KINDS[g % 2]) for g in groups],
+        [gpu_s[g % 2] for g in groups],
+        [dimm_s[g % 2] for g in groups],
+        machine.pcie_us.value * 1e-6,
+        gpu_room(machine, ndp),
+        [ndp.machine.atoms * codes.ATOM_BYTES] * ndp.machine.dimms,
+    )
+
+
+def whole_layers(machine: MachineTable, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
+    """Put whole groups into GPU memory, layer by layer, and deal the neurons out to the DIMMs in turn."""
+    room, resident, dimm = gpu_room(machine, ndp), [], []
+    for g, n in enumerate(neurons):
+        size = n * ndp.neuron_bytes(KINDS[g % 2])
+        fits = size <= room
+        room -= size if fits else 0
+        resident.append(np.full(n, fits))
+        dimm.append((np.arange(n) % ndp.machine.dimms).astype(np.uint8))
+    return Placement(tuple(resident), tuple(dimm), 0.0)
+
+
+def _gpu_seconds(ndp: NdpModel, gpu: GpuModel) -> list[float]:
+    """Return the seconds of one more active neuron of each kind on the GPU."""
+    few, more = (
+        layer_times(gpu, ndp.shape, ndp.sequences, count, count)
+        for count in np.full((2, ndp.shape.layers), _GPU_PROBE) * np.array([[1], [2]])
+    )
+    return [float(b[0] - a[0]) * 1e-6 / _GPU_PROBE for a, b in ((few.qkv, more.qkv), (few.block, more.block))]
+
+
+def _dimm_seconds(ndp: NdpModel) -> list[float]:
+    """Return the seconds of one more active neuron of each kind on a DIMM: two programs, timed by the engine."""
+    probe = NdpModel(ndp.machine, ndp.shape.with_overrides(layers=1), ndp.sequences, 1)
+    found = []
+    for kind in KINDS:
+        took, few = [], max(min(_PROBE, probe.rows[kind] // 2), 1)
+        for rows in (few, 2 * few):
+            shares = [np.arange(rows, dtype=np.uint32)] * ndp.machine.dimms
+            span = probe.sparse(kind, 0, shares, probe.timer.now_ps, gpu=False)
+            took.append(span.end - span.start)
+        found.append(max(took[1] - took[0], 1) * 1e-12 / few)
+    return found
+
+
+def fitted(dimm: NDArray[np.uint8], frequency: NDArray[np.float64], dimms: int, rows: int) -> NDArray[np.uint8]:
+    """Return the DIMMs of a group's neurons with at most `rows` on each: the rarest go where there is most room."""
+    dimm = dimm.copy()
+    held = np.bincount(dimm, minlength=dimms)
+    for full in np.flatnonzero(held > rows).tolist():
+        own = np.flatnonzero(dimm == full)
+        for neuron in own[np.argsort(frequency[own], kind="stable")][: held[full] - rows].tolist():
+            target = int(held.argmin())
+            dimm[neuron] = target
+            held[target] += 1
+        held[full] = rows
+    return dimm
