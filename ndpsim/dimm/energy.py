@@ -5,6 +5,7 @@ The memory channel (programs, host streams) is not in it: no public figure cover
 
 import math
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,15 @@ from numpy.typing import NDArray
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, OP, TO, TYPE
 from ndpsim.dimm.resolve import Resolved
-from ndpsim.dimm.timing_kernel import vector_costs
+from ndpsim.dimm.timing_kernel import Ints, vector_costs
 from ndpsim.dram.activity import RankActivity
 from ndpsim.dram.energy import dram_energy
 from ndpsim.dram.rank_state import COUNTERS
 from ndpsim.isa import codes
+from ndpsim.jit import njit
+
+F16, BF16, I8, BUFFER, VECTOR, LINK = range(6)
+"""Fields of NdpWork, for kernels."""
 
 
 @dataclass(frozen=True)
@@ -65,47 +70,56 @@ def ndp_work(resolved: Resolved) -> NdpWork:
     Every operand is read from the buffer and every result written to it: a dot product reads its vector once a row, and
     scaled rows read and write their sums once a row. That is an upper bound for a unit that keeps some in registers.
     """
-    op = resolved.ops[resolved.order]
-    code, kind, batch = op[:, OP], op[:, TYPE], op[:, BATCH]
-    size = np.array(codes.TYPE_BYTES, np.int64)
-    dot, axpy = code == codes.OP_DOT, code == codes.OP_AXPY
-
-    elements = op[:, LENGTH] * op[:, COLS]
-    macs = np.where(dot | axpy, elements * batch, 0)
-    moved = np.zeros(len(op), np.int64)
-    moved[dot] = (macs * size[kind] + op[:, LENGTH] * batch * 4)[dot]
-    moved[axpy] = (macs * (4 + 4) + op[:, LENGTH] * batch * size[kind])[axpy]
-    rows = np.isin(code, (codes.OP_LD, codes.OP_ST))
-    moved[rows] = (elements * size[kind])[rows]
-    copies = np.isin(code, (codes.OP_HIN, codes.OP_HOUT, codes.OP_SEND, codes.OP_RECV))
-    moved[copies] = op[copies, COUNT]
-
-    passes, divisions = vector_costs()[code].T
-    vectors = np.maximum(batch, 1)  # as in timing: instructions without a batch have zero there
-    values = op[:, COUNT] * vectors
-    operations = passes * values + np.select([divisions == 1, divisions == 2], [values, vectors], 0)
-    for vector_code, words in _VECTOR_WORDS.items():
-        here = code == vector_code
-        moved[here] = words * 4 * values[here]
-    reduced = np.isin(code, (codes.OP_SUM, codes.OP_MAX))
-    moved[reduced] += 4 * vectors[reduced]
-    converted = code == codes.OP_CVT
-    moved[converted] = (op[:, COUNT] * (size[kind] + size[op[:, TO] % len(size)]))[converted]
-    return NdpWork(
-        macs_f16=int(macs[kind == codes.T_F16].sum()),
-        macs_bf16=int(macs[kind == codes.T_BF16].sum()),
-        macs_i8=int(macs[kind == codes.T_I8].sum()),
-        buffer_bytes=int(moved.sum()),
-        vector_operations=int(operations.sum()),
-        link_bytes=int(op[code == codes.OP_SEND, COUNT].sum()),
-    )
+    totals = np.zeros(len(fields(NdpWork)), np.int64)
+    _count(resolved.ops, resolved.order, np.array(codes.TYPE_BYTES, np.int64), vector_costs(), _vector_words(), totals)
+    return NdpWork(*totals.tolist())
 
 
-_VECTOR_WORDS = {
-    codes.OP_FILL: 1, codes.OP_ADD: 3, codes.OP_MUL: 3, codes.OP_RELU: 2, codes.OP_SILU: 2, codes.OP_GELU: 2,
-    codes.OP_SOFTMAX: 2, codes.OP_SUM: 1, codes.OP_MAX: 1,
-}  # fmt: skip
-"""32-bit words that an element-wise instruction moves for each element; `sum` and `max` also write one a vector."""
+@njit
+def _count(ops: Ints, order: Ints, size: Ints, costs: Ints, words: Ints, totals: Ints) -> None:
+    """Add up int64[6], the fields of NdpWork, over the instructions that run."""
+    for at in order:
+        op = ops[at]
+        code, kind, batch, count = op[OP], op[TYPE], op[BATCH], op[COUNT]
+        elements = op[LENGTH] * op[COLS]
+        vectors = max(batch, 1)  # as in timing: instructions without a batch have zero there
+        values = count * vectors
+        moved = 4 * words[code] * values
+        if code in (codes.OP_DOT, codes.OP_AXPY):
+            macs = elements * batch
+            totals[F16] += macs if kind == codes.T_F16 else 0
+            totals[BF16] += macs if kind == codes.T_BF16 else 0
+            totals[I8] += macs if kind == codes.T_I8 else 0
+            once = op[LENGTH] * batch
+            moved = macs * size[kind] + once * 4 if code == codes.OP_DOT else macs * (4 + 4) + once * size[kind]
+        elif code in (codes.OP_LD, codes.OP_ST):
+            moved = elements * size[kind]
+        elif code in (codes.OP_HIN, codes.OP_HOUT, codes.OP_SEND, codes.OP_RECV):
+            moved = count
+        elif code in (codes.OP_SUM, codes.OP_MAX):
+            moved += 4 * vectors
+        elif code == codes.OP_CVT:
+            moved = count * (size[kind] + size[op[TO] % len(size)])
+        totals[BUFFER] += moved
+        totals[VECTOR] += costs[code, 0] * values
+        if costs[code, 1] > 0:
+            totals[VECTOR] += values if costs[code, 1] == 1 else vectors
+        totals[LINK] += count if code == codes.OP_SEND else 0
+
+
+@cache
+def _vector_words() -> Ints:
+    """Return int64[256] by opcode: 32-bit words that an element-wise instruction moves for each element.
+
+    `sum` and `max` also write one a vector.
+    """
+    words = np.zeros(256, np.int64)
+    for code, count in (
+        (codes.OP_FILL, 1), (codes.OP_ADD, 3), (codes.OP_MUL, 3), (codes.OP_RELU, 2), (codes.OP_SILU, 2),
+        (codes.OP_GELU, 2), (codes.OP_SOFTMAX, 2), (codes.OP_SUM, 1), (codes.OP_MAX, 1),
+    ):  # fmt: skip
+        words[code] = count
+    return words
 
 
 def ndp_energy(machine: Machine, work: NdpWork, total_ps: int) -> NdpEnergy:

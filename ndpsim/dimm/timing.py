@@ -21,6 +21,10 @@ from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
 
+IS_STREAM = np.zeros(256, np.bool_)
+"""By opcode: whether an instruction moves rows of a matrix."""
+IS_STREAM[[codes.OP_DOT, codes.OP_AXPY, codes.OP_LD, codes.OP_ST]] = True
+
 
 @dataclass(frozen=True)
 class RunTime:
@@ -65,8 +69,7 @@ class RunTime:
         return totals
 
     def _stream_spans(self) -> NDArray[np.bool_]:
-        streams = np.isin(self.resolved.ops[:, OP], (codes.OP_DOT, codes.OP_AXPY, codes.OP_LD, codes.OP_ST))
-        return streams & (self.spans[:, 0] >= 0)
+        return IS_STREAM[self.resolved.ops[:, OP]] & (self.spans[:, 0] >= 0)
 
     def stream_ps(self) -> int:
         """Return the time in which at least one DIMM moved matrix rows (the union of all stream instructions)."""

@@ -16,9 +16,10 @@ from ndpsim.compiler.feed_forward import FeedForward
 from ndpsim.compiler.placement import LayerShape, place
 from ndpsim.compiler.projection import Projection
 from ndpsim.dimm.config import Machine
+from ndpsim.dimm.decode import OP
 from ndpsim.dimm.energy import NdpWork, ndp_work
 from ndpsim.dimm.resolve import resolve
-from ndpsim.dimm.timing import RunTime, Timer
+from ndpsim.dimm.timing import IS_STREAM, RunTime, Timer
 from ndpsim.dram.rank_state import COUNTERS, N_RD, N_WR
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
@@ -132,12 +133,11 @@ class NdpModel:
 
 
 def _partial(run: RunTime) -> int:
-    """Return when DIMM 0 begins to take the GPU's partial result: at its last piece but those that follow at once."""
-    ops = run.resolved.ops[: run.resolved.starts[1]]
-    brought = np.flatnonzero(ops[:, 0] == codes.OP_HIN)
-    merged = brought[brought > np.flatnonzero(ops[:, 0] == codes.OP_RECV).max(initial=-1)]
-    streams = np.flatnonzero(np.isin(ops[:, 0], (codes.OP_DOT, codes.OP_AXPY))).max(initial=-1)
-    first = merged[merged > streams].min(initial=len(ops) - 1)
+    """Return when DIMM 0 is ready to take the GPU's partial result: it adds it last, tile by tile; the last tile."""
+    codes_of_0 = run.resolved.ops[: run.resolved.starts[1], OP]
+    others = IS_STREAM[codes_of_0] | (codes_of_0 == codes.OP_RECV)
+    brought = np.flatnonzero(codes_of_0 == codes.OP_HIN)
+    first = brought[np.searchsorted(brought, len(others) - np.argmax(others[::-1]) if others.any() else 0)]
     return int(run.spans[first, 0])
 
 
