@@ -134,8 +134,20 @@ def bench_ndp() -> dict[str, float]:
         "gemv_4096_warm_s": warm,
         "stream_bursts_per_s": _stream_rate(),
         **tokens,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mib": _peak_memory_mib(),
     }
+
+
+def _peak_memory_mib() -> float:
+    """Return the most memory that this program has held.
+
+    Linux tells it of the program alone; `getrusage` counts the process that started it as well.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 HOST_REQUESTS = 2_000_000
@@ -194,7 +206,7 @@ def bench_dram() -> dict[str, float]:
         **rates,
         "stream_bursts_per_s": _stream_rate(),
         "channels_16_thread_speedup": _channel_scaling(),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mib": _peak_memory_mib(),
     }
 
 
@@ -224,7 +236,7 @@ def bench_trace() -> dict[str, float]:
         generate_s = _median(generate, 3)
         write_s = _median(lambda: generator().write(path, TRACE_TOKENS), 3)
         size = path.stat().st_size
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = _peak_memory_mib()
 
         def measure() -> None:
             with ActivationTrace.read(path) as trace:
@@ -237,7 +249,7 @@ def bench_trace() -> dict[str, float]:
         "file_70b_bytes": size,
         "info_70b_s": info_s,
         "generate_peak_memory_mib": peak,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mib": _peak_memory_mib(),
     }
 
 
