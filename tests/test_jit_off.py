@@ -41,8 +41,9 @@ def whole_path(shape: LayerShape) -> dict[str, object]:
     program = compiler.compile(active, batch=2)
     states = new_states(program, machine.buffer_bytes)
     weights = {name: draw(shape.neurons, shape.width) for name in shape.matrices}
-    for state, regions in zip(states, memory_image(compiler.placement, weights), strict=True):
-        state.regions, state.host_in = regions, compiler.host_input(x)
+    images = memory_image(compiler.placement, weights)
+    for state, regions, data in zip(states, images, compiler.host_input(x, active), strict=True):
+        state.regions, state.host_in = regions, data
     trap = execute(program, states)
     run = time_program(program, machine, log=True)
     assert run.log is not None

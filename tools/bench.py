@@ -51,7 +51,7 @@ def _gemv() -> Callable[[], None]:
 
     def call() -> None:
         program = compiler.compile(rows)
-        state = DimmState(image, np.zeros(machine.buffer_bytes, np.uint8), compiler.host_input(x))
+        state = DimmState(image, np.zeros(machine.buffer_bytes, np.uint8), compiler.host_input(x, rows)[0])
         resolved = resolve(program, machine.buffer_bytes, [len(state.host_in)]).require_clean()
         execute_resolved(resolved, [state])
         Timer(machine).run(program, resolved)

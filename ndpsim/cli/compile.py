@@ -84,9 +84,11 @@ def compile_command(
 
         from ndpsim.compiler.placement import memory_image
 
-        data = compiler.host_input(token.x())
+        host_input = compiler.host_input(token.x(), token.active)
         images = memory_image(compiler.placement, token.weights())
-        write_image(image_path, [DimmState(r, np.zeros(machine.buffer_bytes, np.uint8), data) for r in images])
+        buffer = np.zeros(machine.buffer_bytes, np.uint8)
+        states = [DimmState(regions, buffer, data) for regions, data in zip(images, host_input, strict=True)]
+        write_image(image_path, states)
     write_program(output, program)
     upload = sum(d.upload_bytes for d in program.dimms)
     record = {

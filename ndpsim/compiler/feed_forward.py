@@ -2,7 +2,6 @@
 
 Each DIMM computes its active neurons in tiles (`ndpsim.compiler.tiles`). Dot products over several tiles of columns are
 dot products of each tile, added in the order of the columns: ((t0 + t1) + t2) + ... The rest is a sum of scaled rows.
-Where inputs, results and neurons fit the buffer together, the programs are those of `LayerCompiler`.
 """
 
 from collections.abc import Sequence

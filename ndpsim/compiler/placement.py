@@ -7,6 +7,7 @@ addresses fall on ranks, bank groups and banks is the machine's address map.
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -114,6 +115,15 @@ class Placement:
     bases: tuple[tuple[int, ...], ...]
     regions: tuple[tuple[Region, ...], ...]
     end: int
+
+    @cached_property
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the place of every neuron in the order of DIMMs and their rows, and where each DIMM begins there.
+
+        int64[neurons] and int64[DIMMs + 1].
+        """
+        starts = np.cumsum([0, *map(len, self.neurons)], dtype=np.int64)
+        return starts[self.owner] + self.local, starts
 
 
 def place(

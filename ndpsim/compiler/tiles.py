@@ -118,7 +118,7 @@ def plan_sum(width: int, type_: str, batch: int, rows: int, buffer_bytes: int, m
             kind = isa().types[type_].code
             best = streams, SumPlan(width, batch, kind, cols, tile, 0, step, y, y + y_bytes)
     if best is None:
-        raise _too_small(batch, buffer_bytes)
+        raise too_small(batch, buffer_bytes)
     return best[1]
 
 
@@ -129,10 +129,10 @@ def plan_block(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merg
     merged: as in `plan_sum`. Raises InputError if the buffer is too small for any tiles, or for the values of all these
     neurons.
     """
-    plans = [plan for plan in (_fused(shape, batch, rows, buffer_bytes, merged),
-                               _split(shape, batch, rows, buffer_bytes, merged)) if plan is not None]  # fmt: skip
+    orders = _fused(shape, batch, buffer_bytes, merged), _split(shape, batch, rows, buffer_bytes, merged)
+    plans = [plan for plan in orders if plan is not None]
     if not plans:
-        raise _too_small(batch, buffer_bytes, f" and {rows} active neurons of a DIMM")
+        raise too_small(batch, buffer_bytes, f" and {rows} active neurons of a DIMM")
     return min(plans, key=lambda plan: _streams(plan, shape, rows))
 
 
@@ -142,12 +142,14 @@ def _streams(plan: BlockPlan, shape: LayerShape, rows: int) -> int:
     return -(-rows // plan.sums.tile) * (inputs * len(plan.columns) + len(plan.sums.columns))
 
 
-def _too_small(batch: int, buffer_bytes: int, what: str = "") -> InputError:
-    remedy = "smaller batch or more DIMMs" if what else "smaller batch"
+def too_small(batch: int, buffer_bytes: int, what: str = "") -> InputError:
+    """Return the refusal of a batch whose vectors, and what else is named, no tiles make fit."""
+    remedy = ("smaller batch" if batch > 1 else "larger buffer") + (" or more DIMMs" if what else "")
     return InputError(f"batch: {batch} vectors{what} do not fit a buffer of {buffer_bytes} bytes; use a {remedy}")
 
 
-def _fused(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merged: bool) -> BlockPlan | None:
+@lru_cache(maxsize=1 << 12)
+def _fused(shape: LayerShape, batch: int, buffer_bytes: int, merged: bool) -> BlockPlan | None:
     size = isa().types[shape.type].bits // 8
     inputs = len(shape.matrices) - 1
     x_bytes, y_bytes = aligned(batch * shape.width * size), 4 * batch * shape.width

@@ -83,13 +83,12 @@ class NdpDimms:
         """
         compiler = self.layers[layer]
         program = compiler.compile(active, len(x))
-        data = compiler.host_input(x)
-        resolved = resolve(program, self.machine.buffer_bytes, [len(data)] * self.machine.dimms)
+        host_input = compiler.host_input(x, active)
+        resolved = resolve(program, self.machine.buffer_bytes, [len(data) for data in host_input])
         if resolved.trap is not None:  # what the compiler writes never traps
             raise ProgramError(f"layer {layer}: {resolved.trap}")
-        states = [
-            DimmState(image, buffer, data) for image, buffer in zip(self._images[layer], self._buffers, strict=True)
-        ]
+        parts = zip(self._images[layer], self._buffers, host_input, strict=True)
+        states = [DimmState(*own) for own in parts]
         for buffer in self._buffers:
             buffer[:] = 0
         execute_resolved(resolved, states)

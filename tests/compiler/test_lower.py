@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+from operator_support import executed, numbers, same_bits
+from operator_support import machine as unit_of
+from operator_support import streams as assembly
+from oracles import layer as oracle
 
 from ndpsim.compiler.lower import layer_compiler
-from ndpsim.compiler.placement import LayerShape
+from ndpsim.compiler.matrix import Matrix
+from ndpsim.compiler.placement import LayerShape, memory_image, place
 from ndpsim.dimm.config import load_machine
 from ndpsim.errors import InputError
-from ndpsim.isa.assembly import disassemble
-from ndpsim.isa.encoding import array_to_words
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +32,7 @@ def refusal(function, *arguments, **named):
 
 def streams(compiler, active, batch=1):
     """The assembly of every DIMM, one list of lines each."""
-    program = compiler.compile(np.array(active, int), batch)
-    return [disassemble(array_to_words(dimm.words)).splitlines() for dimm in program.dimms]
+    return assembly(compiler.compile(np.array(active, int), batch))
 
 
 def test_a_block_is_lowered_to_these_instructions(compiler):
@@ -97,10 +99,35 @@ def test_a_batch_that_an_instruction_cannot_say_is_refused(compiler, batch):
     assert refusal(compiler.compile, np.array([1]), batch) == f"batch: expected 1 to 255, found {batch}"
 
 
-def test_a_batch_too_large_for_the_buffer_is_refused(machine):
-    compiler = layer_compiler(LayerShape(6, 4096), machine)
-    compiler.compile(np.arange(6), 10)
-    assert refusal(compiler.compile, np.arange(6), 11) == (
-        "batch: 11 inputs and results of 4096 elements need 274502 bytes of a buffer that has 262144; "
-        "use a smaller batch"
+def test_a_batch_whose_inputs_of_a_matrix_fill_the_buffer_is_refused(machine):
+    compiler = layer_compiler(LayerShape(6, 4096, None), machine)
+    compiler.compile(np.arange(6), 31)
+    assert refusal(compiler.compile, np.arange(6), 32) == (
+        "batch: 32 vectors do not fit a buffer of 262144 bytes; use a smaller batch"
     )
+
+
+def test_rows_of_a_matrix_that_do_not_fit_are_returned_in_tiles():
+    unit = unit_of(2, buffer_bytes=200)
+    compiler = layer_compiler(LayerShape(40, 40, None), unit)
+    rng = np.random.default_rng(0)
+    weights, x = numbers(rng, "f16", 40, 40), numbers(rng, "f16", 2, 40)
+    active = np.arange(39, 3, -1)
+    program = compiler.compile(active, 2)
+    first, second = ([line for line in lines if line.startswith("hout")] for lines in assembly(program))
+    # 36 rows, 18 on each DIMM; 160 bytes of inputs leave room for the results of 5
+    assert first == second == ["hout [0xa0], 40"] * 3 + ["hout [0xa0], 24"]
+    host_out = executed(
+        program, unit, memory_image(compiler.placement, {"up": weights}), compiler.host_input(x, active)
+    )
+    assert same_bits(compiler.result(host_out, active, 2), oracle.matrix(weights, x, active, "f16"))
+
+
+def test_the_host_sends_inputs_to_the_dimms_that_work(compiler):
+    x = np.arange(40, dtype=np.float16)[None]
+    assert compiler.host_input(x, np.array([4, 1])) == [b"", x.tobytes(), b""]
+
+
+def test_a_block_is_no_single_matrix(machine):
+    with pytest.raises(InputError, match="layer: expected a single matrix, found a block"):
+        Matrix(machine, place(LayerShape(6, 40), machine))

@@ -10,7 +10,6 @@ from operator_support import assert_reads, executed, machine, numbers, same_bits
 from oracles import decode_step as oracle
 
 from ndpsim.compiler.feed_forward import FeedForward
-from ndpsim.compiler.lower import LayerCompiler
 from ndpsim.compiler.merge import shares_of
 from ndpsim.compiler.placement import LayerShape, memory_image, place
 from ndpsim.compiler.tiles import cut, plan_block
@@ -123,23 +122,10 @@ def test_every_weight_is_read_once_and_not_faster_than_it_can_be(case):
     assert not run.counters[:, :, N_WR].any()
 
 
-@settings(max_examples=60, deadline=None)
-@given(tokens())
-def test_where_all_fits_in_one_tile_the_programs_are_those_of_the_layer_compiler(case):
-    case.machine = machine(case.machine.dimms)
-    program = FeedForward(case.machine, case.placement).compile(case.shares, case.batch)
-    expected = LayerCompiler(case.machine, case.placement).compile(case.active, case.batch)
-    assert streams(program) == streams(expected)
-    for mine, other in zip(program.dimms, expected.dimms, strict=True):
-        assert np.array_equal(mine.words, other.words) and np.array_equal(mine.lists, other.lists)
-
-
-def test_the_layer_compiler_refuses_what_now_runs():
+def test_sixteen_sequences_of_a_70b_block_are_computed_in_tiles():
     unit = machine(8)
     placement = place(LayerShape(28672, 8192, "silu", gated=True), unit)
     active = np.arange(0, 28672, 5)
-    with pytest.raises(InputError):
-        LayerCompiler(unit, placement).compile(active, 16)
     program = FeedForward(unit, placement).compile(shares_of(placement, active), 16)
     heads = [line.split()[0] for line in streams(program)[0]]
     # three tiles of inputs, with two dot products each, and three of results

@@ -21,9 +21,15 @@ def scaled_rows(shares, gpu):
         y = np.zeros(width, F)
         for scale, row in zip(a, rows, strict=True):
             y = y + scale * row
-        total = y if total is None else y + total
+        y = all_canonical(y)
+        total = y if total is None else all_canonical(y + total)
     total = np.zeros(width, F) if total is None else total
-    return total if gpu is None else total + gpu
+    return total if gpu is None else all_canonical(total + gpu)
+
+
+def all_canonical(y):
+    """Give every NaN the one pattern that is stored."""
+    return np.where(np.isnan(y), canonical(F("nan")), y)
 
 
 def projection(weights, a, neurons, gpu, kind):
@@ -48,17 +54,18 @@ def block(weights, x, neurons, gpu, cols, *, kind, activation, gated):
     """Return y float32[batch, width] of a feed-forward block whose inputs come in tiles of `cols` columns."""
     wide = {name: values(w, kind) for name, w in weights.items()}
     act, y = ACTIVATION[activation], []
-    for b, vector in enumerate(values(x, kind)):
-        shares = []
-        for own in neurons:
-            scales = []
-            for n in own:
-                h = act(partial_dots(wide["gate" if gated else "up"][n], vector, cols))
-                if gated:
-                    h = h * partial_dots(wide["up"][n], vector, cols)
-                scales.append(rounded(h, kind))
-            shares.append((scales, wide["down"][own]))
-        y.append(scaled_rows(shares, None if gpu is None else gpu[b]))
+    with np.errstate(all="ignore"):
+        for b, vector in enumerate(values(x, kind)):
+            shares = []
+            for own in neurons:
+                scales = []
+                for n in own:
+                    h = canonical(act(partial_dots(wide["gate" if gated else "up"][n], vector, cols)))
+                    if gated:
+                        h = h * partial_dots(wide["up"][n], vector, cols)
+                    scales.append(rounded(canonical(h), kind))
+                shares.append((scales, wide["down"][own]))
+            y.append(scaled_rows(shares, None if gpu is None else gpu[b]))
     return np.array(y, F)
 
 

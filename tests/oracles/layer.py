@@ -1,12 +1,6 @@
-"""A compiled layer in plain Python: the numbers that come out of it, bit for bit, and how exact they have to be.
-
-Written from the prose of isa/ndp.toml and from what ndpsim/compiler promises in words: every DIMM adds the neurons that
-it owns in ascending order, and the partial results meet as p0 + (p1 + (p2 + ...)), DIMMs without an active neuron left
-out.
-"""
+"""Elements, dot products and a single matrix in plain Python, bit for bit, written from the prose of isa/ndp.toml."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 
@@ -49,65 +43,3 @@ def matrix(up: np.ndarray, x: np.ndarray, active: Sequence[int], kind: str) -> n
         return np.array(wrapped, np.int32).reshape(len(vectors), len(rows))
     with np.errstate(all="ignore"):
         return np.array([[dot(w[n], v) for n in rows] for v in vectors], F).reshape(len(vectors), len(rows))
-
-
-def block(
-    weights: dict[str, np.ndarray],
-    x: np.ndarray,
-    active: Sequence[int],
-    owner: Sequence[int],
-    dimms: int,
-    *,
-    kind: str,
-    activation: str,
-    gated: bool,
-) -> np.ndarray:
-    """Return y float32[batch, width] of a feed-forward block."""
-    wide = {name: values(w, kind) for name, w in weights.items()}
-    shares = [sorted(int(n) for n in active if owner[n] == d) for d in range(dimms)]
-    with np.errstate(all="ignore"):
-        return np.array([token(wide, v, shares, kind, ACTIVATION[activation], gated) for v in values(x, kind)], F)
-
-
-def token(wide, x, shares, kind, act, gated):
-    """Return y float32[width] for one input vector."""
-    partials = []
-    for share in shares:
-        if not share:
-            continue
-        y = [F(0)] * len(x)
-        for n in share:
-            up = dot(wide["up"][n], x)
-            h = canonical(act(dot(wide["gate"][n], x))) * up if gated else act(up)
-            a = rounded(canonical(h), kind)
-            y = [p + a * w for p, w in zip(y, wide["down"][n], strict=True)]
-        partials.append([canonical(p) for p in y])
-    if not partials:
-        return [F(0)] * len(x)
-    total = partials.pop()
-    while partials:
-        total = [canonical(mine + rest) for mine, rest in zip(partials.pop(), total, strict=True)]
-    return total
-
-
-def relu_block_and_bound(weights, x, active, dimms, kind):
-    """Return the exact y of a ReLU block without a gate, and how far from it the stated bounds allow y to be.
-
-    With u = 2^-24: a dot product of n elements is off by at most (ceil(n / 128) + 8) u sum |w x|, which ReLU does not
-    enlarge; rounding to the narrow type adds its own relative error; then N scaled rows and the sum over D DIMMs add
-    (N + 1 + D - 1) u sum |a w|. All to first order; a hundredth more covers the rest.
-    """
-    up, down, vectors = (values(a, kind).astype(np.float64) for a in (weights["up"], weights["down"], x))
-    rows = sorted(int(n) for n in active)
-    up, down = up[rows], down[rows]
-    batch, width = vectors.shape
-    exact, bound = np.zeros((batch, width)), np.zeros((batch, width))
-    for b, v in enumerate(vectors):
-        h = np.array([float(sum(Fraction(p) * Fraction(q) for p, q in zip(w, v, strict=True))) for w in up])
-        off = (-(-width // 128) + 8) * UNIT * (np.abs(up) * np.abs(v)).sum(axis=1)
-        a = np.maximum(h, 0)
-        off = off + ROUNDING[kind] * (a + off) + UNDERFLOW[kind]
-        exact[b] = a @ down
-        reach = (a + off) @ np.abs(down)
-        bound[b] = off @ np.abs(down) + (len(rows) + dimms) * UNIT * reach
-    return exact, 1.01 * bound
