@@ -43,13 +43,34 @@ def list_command(as_json: bool) -> None:
     Console().print(table)
 
 
+@gpu_command.command("operations")
+@json_option
+def operations_command(as_json: bool) -> None:
+    """List the operations and number formats of a table of kernels, and the columns that each operation has."""
+    from ndpsim.gpu.kernels import DTYPES, MEANING, OPERATIONS, OPTIONAL
+
+    columns = {op: {"needed": list(OPERATIONS[op]), "optional": list(OPTIONAL.get(op, ()))} for op in OPERATIONS}
+    if as_json:
+        print_json({"operations": columns, "dtypes": list(DTYPES), "columns": MEANING})
+        return
+    for op, found in columns.items():
+        optional = f" [{', '.join(found['optional'])}]" if found["optional"] else ""
+        click.echo(f"{op}: {', '.join(found['needed'])}{optional}")
+    click.echo(f"dtype: {', '.join(DTYPES)}")
+    for name, meaning in MEANING.items():
+        click.echo(f"  {name}: {meaning}")
+
+
 @gpu_command.command("predict")
 @click.argument("table", metavar="FILE|-")
 @_card
 @click.option("--plain", is_flag=True, help="Add the host's launch of each kernel; without, they follow in a graph.")
 @json_option
 def predict_command(table: str, card_name: str, plain: bool, as_json: bool) -> None:
-    """Predict the microseconds of each kernel of a CSV table: op, dtype and the columns of its shape."""
+    """Predict the microseconds of each kernel of a CSV table: op, dtype and the columns of its shape.
+
+    `ndpsim gpu operations` lists them; an empty cell is an absent one, and a column us is passed over.
+    """
     from ndpsim.gpu.measured import read_kernels
     from ndpsim.gpu.model import GpuModel
 
@@ -70,7 +91,7 @@ def predict_command(table: str, card_name: str, plain: bool, as_json: bool) -> N
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Card file to write.")
 @click.option("--origin", help="Where the measurements come from.  [default: names of the files]")
 def fit_command(tables: tuple[Path, ...], card_name: str, output: Path, origin: str | None) -> None:
-    """Fit a card's efficiencies to measured times (column us) and write it as a card file.
+    """Fit a card's efficiencies to measured times (column us, beside those of predict) and write it as a card file.
 
     NAME gives the data sheet; a fit that it has is replaced. Half of the rows fit, errors are of the other half.
     """

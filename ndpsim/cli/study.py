@@ -111,7 +111,7 @@ def serving_command(card: str | None, engine_us: float | None, as_json: bool) ->
     rows = [
         ("card", result.origin),
         ("requests, steps", f"{len(result.measured_ms)}, {result.steps}"),
-        ("whole run", f"{result.seconds:.1f} s"),
+        ("whole run", f"{result.seconds:.1f} s simulated, {result.measured_s:.1f} s measured"),
         *(
             (f"time per output token, {name}",
              f"{figures['simulated_ms'][name]:.1f} ms simulated, {figures['measured_ms'][name]:.1f} ms measured")

@@ -66,12 +66,27 @@ OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
     "d2h": ("pageable",),
 }
 COLUMNS: Final = tuple(dict.fromkeys(c for group in (*OPERATIONS.values(), *OPTIONAL.values()) for c in group))
-"""m, n, k: rows, outputs and inputs of a matrix product, or rows and width. rotation: over how many copies of its
-weights (of its keys and values, of an embedding's rows) a benchmark cycles, which decides what of them the caches still
-hold; 0 = cold, as in a model. row: elements of a gathered row (k if 0). prefills x queries new tokens on `past` cached
-ones and `decodes` single tokens on `context` cached ones make up an attention kernel. residual: 1 where a norm first
-adds a residual and writes the sum, as engines fuse it. bytes, gpus: of a transfer. pageable: 1 for memory of the host
-that is not pinned."""
+MEANING: Final[Mapping[str, str]] = {
+    "m": "rows of a matrix product, or rows",
+    "n": "outputs of a matrix product, or width of the output's rows",
+    "k": "inputs of a matrix product",
+    "heads": "query heads",
+    "kv_heads": "heads of keys and values",
+    "head_dim": "width of a head",
+    "bytes": "of a transfer",
+    "gpus": "that take part",
+    "rotation": "copies of its weights (keys and values, embedding rows) over which a benchmark cycles; 0: cold",
+    "row": "elements of a gathered row; 0: k",
+    "prefills": "sequences with `queries` new tokens each, on `past` cached ones",
+    "queries": "new tokens of a prefill",
+    "past": "cached tokens of a prefill",
+    "decodes": "sequences with one new token each",
+    "context": "tokens of a decode, with the new one",
+    "residual": "1: the norm first adds another input",
+    "pageable": "1: host memory that is not pinned",
+}
+"""What the columns of a shape say."""
+
 
 MAX_BYTES: Final = float(1 << 40)
 FLAGS: Final = ("residual", "pageable")

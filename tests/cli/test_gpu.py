@@ -10,7 +10,7 @@ import pytest
 from cli_support import refused, run
 
 from ndpsim.gpu.card import card_names, load_card
-from ndpsim.gpu.kernels import kernels
+from ndpsim.gpu.kernels import COLUMNS, OPERATIONS, kernels
 from ndpsim.gpu.model import PLAIN_LAUNCH_US, GpuModel
 from ndpsim.gpu.validation import measurements
 
@@ -279,3 +279,11 @@ def test_the_validation_for_people_and_its_plot(capsys, tmp_path):
     for heading in ("Efficiencies predicted from the other cards", "mean error", "95th percentile", "bias"):
         assert heading in out
     assert "rtx4090" in out and "l40s" in out
+
+
+def test_every_operation_and_every_column_is_explained(capsys):
+    code, out, _ = run(capsys, "gpu", "operations", "--json")
+    record = json.loads(out)
+    assert code == 0 and list(record["operations"]) == list(OPERATIONS) and set(record["columns"]) == set(COLUMNS)
+    code, out, _ = run(capsys, "gpu", "operations")
+    assert code == 0 and "\ngemv: m, n, k [rotation]\n" in out and all(f"\n  {name}: " in out for name in COLUMNS)

@@ -14,7 +14,7 @@ from ndpsim.studies.serving import Request, Serving, replay, requests_of, servin
 ENGINE_US = 100
 SMALL = Serving(
     source="made up", model="llama3.1-8b", card="rtx4090", requests="made-up.csv", token_budget=8, sequences=4,
-    kv_tokens=64, block_tokens=4, engine_us=ENGINE_US,
+    kv_tokens=64, block_tokens=4, engine_us=ENGINE_US, measured_s=1,
 )  # fmt: skip
 
 
