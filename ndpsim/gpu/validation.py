@@ -73,7 +73,10 @@ def as_fitted(measured: Sequence[Measured]) -> Iterator[Row]:
         chosen = {family.name: own for family in FAMILIES if (own := fitted(family, card)) is not None}
         of_these = card.fit is not None and one.origin in card.fit.data.split(", ")
         basis = "fitted to the other half of these" if of_these else "fitted to other measurements of the card"
-        yield from _rows(one._replace(kernels=rows(one.kernels, out), us=one.us[out]), card, chosen, basis)
+        left_out = one._replace(kernels=rows(one.kernels, out), us=one.us[out])
+        yield from _rows(left_out, card, chosen, basis)
+        same = {family.name: np.ones(0) for family in FAMILIES if not family.parameters}
+        yield from _rows(left_out, card, same, "with the constants of a kind of link")
 
 
 def as_unseen(measured: Sequence[Measured]) -> Iterator[Row]:
@@ -82,7 +85,7 @@ def as_unseen(measured: Sequence[Measured]) -> Iterator[Row]:
     for one in measured:
         card = load_card(one.card)
         others = [other for other in known if other.name != card.name]
-        chosen = {family.name: predicted(family, card, others) for family in FAMILIES}
+        chosen = {family.name: predicted(family, card, others) for family in FAMILIES if family.parameters}
         yield from _rows(_thinned(one), card, chosen, "predicted from the other cards")
 
 
@@ -90,7 +93,7 @@ def as_one_to_other(measured: Sequence[Measured]) -> Iterator[Row]:
     """Yield the errors of a card predicted from its data sheet and one other card alone."""
     for source, target in ONE_TO_OTHER:
         card = load_card(target)
-        chosen = {family.name: predicted(family, card, [load_card(source)]) for family in FAMILIES}
+        chosen = {family.name: predicted(family, card, [load_card(source)]) for family in FAMILIES if family.parameters}
         for one in measured:
             if one.card == target:
                 yield from _rows(_thinned(one), card, chosen, f"predicted from the {source} alone")

@@ -139,3 +139,11 @@ def test_every_family_judges_its_own_kernels(fits):
         for i, family in enumerate((GEMM, ROWS))
     )
     assert found == {"gemm": pytest.approx(gemm[0] - 1), "rmsnorm": pytest.approx(norm[0] / 2 - 1)}
+
+
+def test_links_have_no_efficiencies_and_are_judged_once():
+    (one,) = (one for one in measurements() if one.card == "h100")
+    table, us = one.kernels, one.us
+    links = [row for row in (*as_fitted([one]), *as_unseen([one])) if row.kind == "all_reduce"]
+    assert [row.basis for row in links] == ["with the constants of a kind of link"]
+    assert links[0].errors.rows < len(table) == len(us) and links[0].errors.mean < 0.06
