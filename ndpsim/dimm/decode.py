@@ -10,11 +10,12 @@ from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
 # Columns of a resolved instruction. The first ones are the raw fields; a matrix instruction also gets what its
-# registers hold, with REGION the number of the region and OFFSET the byte in it at which row 0 begins.
+# registers hold, with REGION the number of the region and OFFSET the byte in it at which row 0 begins. MASKS: index in
+# the joined lists of the first row's sequence mask, or -1 where every row works for the whole batch.
 (
     OP, TYPE, TO, MAT, LIST, BATCH, PEER, SRC, SRC2, DST, COUNT, FIRST, VALUE, BASE, ROWS, COLS, STRIDE, REGION, LISTED,
-    LENGTH, OFFSET, LEGAL,
-) = range(22)  # fmt: skip
+    LENGTH, OFFSET, MASKS, LEGAL,
+) = range(23)  # fmt: skip
 _RAW = {
     "op": OP, "type": TYPE, "to": TO, "list": LIST, "batch": BATCH, "src": SRC, "src2": SRC2, "dst": DST,
     "count": COUNT, "first": FIRST, "base": BASE, "rows": ROWS, "cols": COLS, "stride": STRIDE,
@@ -41,7 +42,7 @@ def _columns() -> NDArray[np.int64]:
 
 
 def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Decode words uint64[n, 2] into rows int64[n, 22]: raw fields, and LEGAL (1 if the encoding is defined)."""
+    """Decode words uint64[n, 2] into rows int64[n, 23]: raw fields, MASKS (-1), LEGAL (1 if the encoding is defined)."""
     ops = np.zeros((len(words), LEGAL + 1), np.int64)
     _decode(words, _columns(), *_legal_bits(), ops)
     return ops
@@ -64,6 +65,7 @@ def _decode(
                 value |= high << np.uint64(64 - lo)
             op[column] = np.int64(value & np.uint64((1 << width) - 1))
         op[MAT], op[PEER], op[VALUE] = op[TO], op[BATCH], op[FIRST]
+        op[MASKS] = -1
         mask, allowed = masks[op[OP]], types[op[OP]]
         legal = mask[0] != 0 and low & ~mask[0] == 0 and high & ~mask[1] == 0
         legal = legal and (allowed == 0 or allowed >> op[TYPE] & 1 == 1)
