@@ -22,6 +22,7 @@ from ndpsim.dimm.decode import (
     LENGTH,
     LIST,
     LISTED,
+    MASKS,
     MAT,
     OFFSET,
     OP,
@@ -80,9 +81,9 @@ class Trap:
 class Resolved:
     """A checked program.
 
-    ops: int64[n, 22], all DIMMs one after the other; starts: int64[DIMMs + 1], where each begins; order: int64[m],
+    ops: int64[n, 23], all DIMMs one after the other; starts: int64[DIMMs + 1], where each begins; order: int64[m],
     the instructions that run, in order, up to the end or the trap; lists: uint32, all list sections joined (FIRST
-    counts in it).
+    and MASKS count in it).
     """
 
     ops: NDArray[np.int64]
@@ -202,6 +203,7 @@ def _check_stream(
     op[BASE], op[ROWS], op[COLS], op[STRIDE] = matrix[1], matrix[2], matrix[3], matrix[4]
     op[REGION], op[OFFSET] = matrix[5], matrix[6]
     op[LISTED], op[FIRST], op[LENGTH] = entry[0], entry[1], entry[2]
+    op[MASKS] = entry[3] if product else -1
     size = codes.TYPE_BYTES[op[TYPE]]
     row_bytes = op[COLS] * size
     n = op[LENGTH]
@@ -225,6 +227,25 @@ def _check_stream(
         return codes.TRAP_ROW
     if code == codes.OP_ST and op[REGION] >= 0 and regions[region_lo + op[REGION], 2] == 0:
         return codes.TRAP_REGION
+    if op[MASKS] >= 0 and (op[BATCH] > codes.ENTRY_BITS or entry[4] >> op[BATCH] != 0):
+        return codes.TRAP_MASK
+    return 0
+
+
+@njit
+def _set_masks(entry: Ints, first: int, end: int, lists: NDArray[np.uint32]) -> int:
+    """Give a list register the masks from `first` on in the joined lists, whose section ends at `end`; return a trap code,
+    or 0."""
+    if entry[0] < 0:
+        return codes.TRAP_UNSET
+    if first + entry[2] > end:
+        return codes.TRAP_LIST
+    union = 0
+    for i in range(first, first + entry[2]):
+        if lists[i] == 0:
+            return codes.TRAP_MASK
+        union |= int(lists[i])
+    entry[3], entry[4] = first, union
     return 0
 
 
@@ -256,7 +277,7 @@ def _resolve(ops: Ints, starts: Ints, tables: _Tables, buffer_bytes: int, order:
     lists, list_starts, region_starts, regions, host = tables
     dimms = starts.shape[0] - 1
     matrices = np.full((dimms, 16, 7), -1, np.int64)
-    registers = np.full((dimms, 16, 3), -1, np.int64)
+    registers = np.full((dimms, 16, 5), -1, np.int64)  # listed, first, length, masks or -1, and all masks in one
     pc = starts[:-1].copy()
     done = np.zeros(dimms, np.bool_)
     arrived = np.full(dimms, -1, np.int64)  # barrier at which a DIMM waits
@@ -304,10 +325,12 @@ def _resolve(ops: Ints, starts: Ints, tables: _Tables, buffer_bytes: int, order:
                         trap = codes.TRAP_LIST
                     else:
                         entry = registers[d, op[LIST]]
-                        entry[0], entry[1], entry[2] = 1, list_starts[d] + op[FIRST], op[COUNT]
+                        entry[0], entry[1], entry[2], entry[3] = 1, list_starts[d] + op[FIRST], op[COUNT], -1
                 elif code == codes.OP_RANGE:
                     entry = registers[d, op[LIST]]
-                    entry[0], entry[1], entry[2] = 0, op[FIRST], op[COUNT]
+                    entry[0], entry[1], entry[2], entry[3] = 0, op[FIRST], op[COUNT], -1
+                elif code == codes.OP_MASK:
+                    trap = _set_masks(registers[d, op[LIST]], list_starts[d] + op[FIRST], list_starts[d + 1], lists)
                 elif code in (codes.OP_DOT, codes.OP_AXPY, codes.OP_LD, codes.OP_ST):
                     trap = _check_stream(op, matrices[d], registers[d], lists, regions, region_starts[d], buffer_bytes)
                 elif code in (codes.OP_HIN, codes.OP_HOUT, codes.OP_SEND, codes.OP_RECV):

@@ -6,7 +6,8 @@ Numba freezes them into compiled kernels; the cache folder (`ndpsim.jit`) is key
 from ndpsim.isa.spec import isa
 
 _OPCODE = {name: instruction.opcode for name, instruction in isa().instructions.items()}
-OP_END, OP_BAR, OP_MAT, OP_LIST, OP_RANGE = (_OPCODE[n] for n in ("end", "bar", "mat", "list", "range"))
+OP_END, OP_BAR, OP_MAT = (_OPCODE[n] for n in ("end", "bar", "mat"))
+OP_LIST, OP_RANGE, OP_MASK = (_OPCODE[n] for n in ("list", "range", "mask"))
 OP_DOT, OP_AXPY, OP_LD, OP_ST, OP_CVT, OP_FILL = (_OPCODE[n] for n in ("dot", "axpy", "ld", "st", "cvt", "fill"))
 OP_ADD, OP_MUL, OP_RELU, OP_SILU, OP_GELU = (_OPCODE[n] for n in ("add", "mul", "relu", "silu", "gelu"))
 OP_SOFTMAX, OP_SUM, OP_MAX = (_OPCODE[n] for n in ("softmax", "sum", "max"))
@@ -26,8 +27,11 @@ TRAP_ILLEGAL, TRAP_OPERAND, TRAP_MISALIGNED, TRAP_BUFFER, TRAP_OVERLAP = (
 TRAP_REGION, TRAP_UNSET, TRAP_LIST, TRAP_ROW, TRAP_STARVED = (
     _TRAP[n] for n in ("region", "unset", "list", "row", "starved")
 )
-TRAP_PEER, TRAP_LENGTH, TRAP_DEADLOCK, TRAP_NO_END = (_TRAP[n] for n in ("peer", "length", "deadlock", "no_end"))
+TRAP_PEER, TRAP_LENGTH, TRAP_DEADLOCK, TRAP_NO_END, TRAP_MASK = (
+    _TRAP[n] for n in ("peer", "length", "deadlock", "no_end", "mask")
+)
 
 ALIGNMENT = isa().buffer_alignment
 ATOM_BYTES = isa().atom_bytes
 PARTIAL_SUMS = isa().partial_sums
+ENTRY_BITS = isa().entry_bits

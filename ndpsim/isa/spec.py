@@ -73,6 +73,7 @@ class Isa:
     buffer_alignment: int
     atom_bytes: int
     partial_sums: int
+    entry_bits: int
     fields: dict[str, Field]
     types: dict[str, ElementType]
     traps: dict[str, tuple[int, str]]
@@ -155,6 +156,7 @@ def _build(raw: dict[str, Any], file: str) -> Isa:
         buffer_alignment=raw["isa"]["buffer_alignment"],
         atom_bytes=raw["isa"]["dram_atom"],
         partial_sums=raw["isa"]["partial_sums"],
+        entry_bits=raw["isa"]["entry_bits"],
         fields=fields,
         types=types,
         traps=traps,

@@ -1,0 +1,78 @@
+"""The devices and links of a machine, from `workloads/hardware/machines/`: each value with its source."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ndpsim.tables import Table
+
+
+class Text(Table):
+    """A name, and where it comes from."""
+
+    value: Annotated[str, Field(min_length=1)]
+    source: str
+
+
+class Count(Table):
+    """A positive whole number, and where it comes from."""
+
+    value: Annotated[int, Field(strict=True, gt=0, le=1 << 20)]
+    source: str
+
+
+class Number(Table):
+    """A positive number, and where it comes from."""
+
+    value: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+    source: str
+
+
+class Share(Table):
+    """A share of a whole, above 0 and up to 1, and where it comes from."""
+
+    value: Annotated[float, Field(gt=0, le=1)]
+    source: str
+
+
+class GpuTable(Table):
+    """The graphics cards; weights_gb: of each one's memory that model weights may take."""
+
+    card: Text
+    count: Count
+    weights_gb: Number
+
+
+class DimmTable(Table):
+    """The NDP-DIMMs; placement: one of the DIMM's address maps."""
+
+    name: Text
+    count: Count
+    placement: Text
+
+
+class PcieTable(Table):
+    """The link between a graphics card and the host with its DIMMs: each way, and of every transfer."""
+
+    gb_per_s: Number
+    us: Number
+
+
+class CpuTable(Table):
+    """The host's processor, for systems that compute there."""
+
+    name: Text
+    memory_gb_per_s: Number
+    memory_share: Share
+    gflops: Number
+    power_w: Number
+
+
+class MachineConfig(Table):
+    """A machine."""
+
+    name: str
+    gpu: GpuTable
+    dimm: DimmTable
+    pcie: PcieTable
+    cpu: CpuTable

@@ -1,0 +1,54 @@
+"""What a run takes: when each device worked at what, where the time went, and the bytes over each link."""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Span(NamedTuple):
+    """A device works at an operation of a layer (-1: of none) from start to end, in picoseconds."""
+
+    device: str
+    operation: str
+    layer: int
+    start: int
+    end: int
+
+
+class Meter:
+    """The accounts of a run; all times in picoseconds.
+
+    spans: the timeline; busy: time by device and operation, the sum of all spans; operation: time on the critical path
+    (the parts add up to the length of the run); link: bytes; events: other counts.
+    """
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.busy: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.operation: defaultdict[str, int] = defaultdict(int)
+        self.link: defaultdict[str, int] = defaultdict(int)
+        self.events: defaultdict[str, int] = defaultdict(int)
+
+    def work(self, device: str, operation: str, start: int, end: int, layer: int = -1) -> None:
+        """Say that a device works at an operation; no time is nothing."""
+        if end > start:
+            self.spans.append(Span(device, operation, layer, start, end))
+            self.busy[device, operation] += end - start
+
+    def spend(self, operation: str, time: int) -> None:
+        """Say how long an operation kept the run, what it overlapped with left out."""
+        self.operation[operation] += time
+
+    def move(self, link: str, size: int) -> None:
+        """Say that bytes went over a link."""
+        self.link[link] += size
+
+    def count(self, event: str, times: int = 1) -> None:
+        """Count something else."""
+        self.events[event] += times
+
+    def device_ps(self, device: str) -> int:
+        """Return the time in which a device worked."""
+        return sum(time for (name, _), time in self.busy.items() if name == device)
