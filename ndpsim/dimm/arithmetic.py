@@ -19,7 +19,8 @@ class Rows(NamedTuple):
     """The rows that a matrix instruction visits.
 
     memory: the region as elements (uint16 for FP16 and BF16, int8, or uint8 for plain moves); base, stride, cols in
-    elements; the rows are lists[first + k] (listed = 1) or first + k, for k < length.
+    elements; the rows are lists[first + k] (listed = 1) or first + k, for k < length. masks: row k takes part in the
+    sequences of which lists[masks + k] has the bit, or in all if -1.
     """
 
     memory: NDArray[Any]
@@ -30,6 +31,7 @@ class Rows(NamedTuple):
     listed: int
     first: int
     length: int
+    masks: int
 
 
 @njit
@@ -95,8 +97,16 @@ def _row(rows: Rows, k: int) -> NDArray[Any]:
 
 
 @njit
+def _takes_part(rows: Rows, k: int, sequence: int) -> bool:
+    return rows.masks < 0 or int(rows.lists[rows.masks + k]) >> sequence & 1 == 1
+
+
+@njit
 def dot_16(rows: Rows, table: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
-    """y[b, k] = dot product of row k and x[b]; x: [batch, cols], y: [batch, length], table widens an element."""
+    """y[b, k] = dot product of row k and x[b], or +0 where the row takes no part in sequence b.
+
+    x: [batch, cols], y: [batch, length], table widens an element.
+    """
     partial = np.empty(codes.PARTIAL_SUMS, np.float32)
     wide = np.empty(rows.cols, np.float32)
     whole = rows.cols // codes.PARTIAL_SUMS * codes.PARTIAL_SUMS
@@ -105,6 +115,9 @@ def dot_16(rows: Rows, table: NDArray[np.float32], x: NDArray[np.float32], y: ND
         for i in range(rows.cols):
             wide[i] = table[row[i]]
         for b in range(x.shape[0]):
+            if not _takes_part(rows, k, b):
+                y[b, k] = np.float32(0)
+                continue
             vector = x[b]
             partial[:] = np.float32(0)
             for i in range(0, whole, codes.PARTIAL_SUMS):
@@ -117,13 +130,18 @@ def dot_16(rows: Rows, table: NDArray[np.float32], x: NDArray[np.float32], y: ND
 
 @njit
 def axpy_16(rows: Rows, table: NDArray[np.float32], a: NDArray[np.float32], y: NDArray[np.float32]) -> None:
-    """y[b] += a[b, k] * row k, for k in order; a: [batch, length], y: [batch, cols], table as in `dot_16`."""
+    """y[b] += a[b, k] * row k, for k in order where the row takes part in sequence b.
+
+    a: [batch, length], y: [batch, cols], table as in `dot_16`.
+    """
     wide = np.empty(rows.cols, np.float32)
     for k in range(rows.length):
         row = _row(rows, k)
         for i in range(rows.cols):
             wide[i] = table[row[i]]
         for b in range(a.shape[0]):
+            if not _takes_part(rows, k, b):
+                continue
             scale = a[b, k]
             out = y[b]
             for i in range(rows.cols):
@@ -132,23 +150,25 @@ def axpy_16(rows: Rows, table: NDArray[np.float32], a: NDArray[np.float32], y: N
 
 @njit
 def dot_8(rows: Rows, x: NDArray[np.int8], y: NDArray[np.int32]) -> None:
-    """y[b, k] = dot product of row k and x[b], modulo 2^32."""
+    """y[b, k] = dot product of row k and x[b], modulo 2^32, or 0 where the row takes no part in sequence b."""
     for k in range(rows.length):
         row = _row(rows, k)
         for b in range(x.shape[0]):
             vector = x[b]
             total = np.int32(0)
-            for i in range(rows.cols):
+            for i in range(rows.cols if _takes_part(rows, k, b) else 0):
                 total = np.int32(total + np.int32(row[i]) * np.int32(vector[i]))
             y[b, k] = total
 
 
 @njit
 def axpy_8(rows: Rows, a: NDArray[np.int8], y: NDArray[np.int32]) -> None:
-    """y[b] += a[b, k] * row k, modulo 2^32."""
+    """y[b] += a[b, k] * row k, modulo 2^32, where the row takes part in sequence b."""
     for k in range(rows.length):
         row = _row(rows, k)
         for b in range(a.shape[0]):
+            if not _takes_part(rows, k, b):
+                continue
             scale = np.int32(a[b, k])
             out = y[b]
             for i in range(rows.cols):

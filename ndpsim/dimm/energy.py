@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.bits import popcount
 from ndpsim.dimm.config import Machine
-from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, OP, TO, TYPE
+from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, MASKS, OP, TO, TYPE
 from ndpsim.dimm.resolve import Resolved
 from ndpsim.dimm.timing_kernel import Ints, vector_costs
 from ndpsim.dram.activity import RankActivity
@@ -68,32 +69,47 @@ def ndp_work(resolved: Resolved) -> NdpWork:
     """Count the work of the instructions that run, on all DIMMs.
 
     Every operand is read from the buffer and every result written to it: a dot product reads its vector once a row, and
-    scaled rows read and write their sums once a row. That is an upper bound for a unit that keeps some in registers.
+    scaled rows read and write their sums once a row. That is an upper bound for a unit that keeps some in registers. A
+    row works for the sequences in which it takes part; the +0 of a dot product for another one is written all the same.
     """
     totals = np.zeros(len(fields(NdpWork)), np.int64)
-    _count(resolved.ops, resolved.order, np.array(codes.TYPE_BYTES, np.int64), vector_costs(), _vector_words(), totals)
+    size = np.array(codes.TYPE_BYTES, np.int64)
+    _count(resolved.ops, resolved.order, resolved.lists, size, vector_costs(), _vector_words(), totals)
     return NdpWork(*totals.tolist())
 
 
 @njit
-def _count(ops: Ints, order: Ints, size: Ints, costs: Ints, words: Ints, totals: Ints) -> None:
+def _products(op: Ints, lists: NDArray[np.uint32]) -> int:
+    """Return how many pairs of a row and a sequence in which it takes part an instruction has."""
+    if op[MASKS] < 0:
+        return op[LENGTH] * op[BATCH]
+    pairs = 0
+    for i in range(op[MASKS], op[MASKS] + op[LENGTH]):
+        pairs += popcount(lists[i])
+    return pairs
+
+
+@njit
+def _count(
+    ops: Ints, order: Ints, lists: NDArray[np.uint32], size: Ints, costs: Ints, words: Ints, totals: Ints
+) -> None:
     """Add up int64[6], the fields of NdpWork, over the instructions that run."""
     for at in order:
         op = ops[at]
         code, kind, batch, count = op[OP], op[TYPE], op[BATCH], op[COUNT]
-        elements = op[LENGTH] * op[COLS]
         vectors = max(batch, 1)  # as in timing: instructions without a batch have zero there
         values = count * vectors
         moved = 4 * words[code] * values
         if code in (codes.OP_DOT, codes.OP_AXPY):
-            macs = elements * batch
+            pairs = _products(op, lists)
+            macs = pairs * op[COLS]
             totals[F16] += macs if kind == codes.T_F16 else 0
             totals[BF16] += macs if kind == codes.T_BF16 else 0
             totals[I8] += macs if kind == codes.T_I8 else 0
-            once = op[LENGTH] * batch
-            moved = macs * size[kind] + once * 4 if code == codes.OP_DOT else macs * (4 + 4) + once * size[kind]
+            results = op[LENGTH] * batch
+            moved = macs * size[kind] + results * 4 if code == codes.OP_DOT else macs * (4 + 4) + pairs * size[kind]
         elif code in (codes.OP_LD, codes.OP_ST):
-            moved = elements * size[kind]
+            moved = op[LENGTH] * op[COLS] * size[kind]
         elif code in (codes.OP_HIN, codes.OP_HOUT, codes.OP_SEND, codes.OP_RECV):
             moved = count
         elif code in (codes.OP_SUM, codes.OP_MAX):

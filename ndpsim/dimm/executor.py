@@ -20,6 +20,7 @@ from ndpsim.dimm.decode import (
     FIRST,
     LENGTH,
     LISTED,
+    MASKS,
     OFFSET,
     OP,
     PEER,
@@ -116,7 +117,8 @@ def _rows(op: list[int], lists: NDArray[np.uint32], memory: NDArray[np.generic],
     """Describe the rows of an instruction to a kernel; size: bytes of an element of `memory`."""
     cols = op[COLS] * codes.TYPE_BYTES[op[TYPE]] // size
     stride = op[STRIDE] * codes.ATOM_BYTES // size
-    return arithmetic.Rows(memory, op[OFFSET] // size, stride, cols, lists, op[LISTED], op[FIRST], op[LENGTH])
+    listed = lists, op[LISTED], op[FIRST], op[LENGTH], op[MASKS]
+    return arithmetic.Rows(memory, op[OFFSET] // size, stride, cols, *listed)
 
 
 def _move_rows(op: list[int], state: DimmState, lists: NDArray[np.uint32]) -> None:

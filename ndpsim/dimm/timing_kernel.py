@@ -207,7 +207,7 @@ def run_all(
                 at_barrier[other] = False
                 blocked[other] = False
             continue
-        elif code in (codes.OP_END, codes.OP_MAT, codes.OP_LIST, codes.OP_RANGE):
+        elif code in (codes.OP_END, codes.OP_MAT, codes.OP_LIST, codes.OP_RANGE, codes.OP_MASK):
             end = begin + c.core
             done[d] = code == codes.OP_END
         else:

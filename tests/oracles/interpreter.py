@@ -5,7 +5,7 @@ It is the slow twin of the executor in `ndpsim.dimm` and shares no code with it.
 
 import tomllib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ SPEC = tomllib.loads((Path(__file__).parents[2] / "isa" / "ndp.toml").read_text(
 ATOM: int = SPEC["isa"]["dram_atom"]
 ALIGNMENT: int = SPEC["isa"]["buffer_alignment"]
 LANES: int = SPEC["isa"]["partial_sums"]
+ENTRY_BITS: int = SPEC["isa"]["entry_bits"]
 FIELDS: dict[str, dict] = SPEC["field"]
 BY_OPCODE: dict[int, dict] = {record["opcode"]: record for record in SPEC["instruction"]}
 TYPE_NAMES: dict[int, str] = {record["code"]: record["name"] for record in SPEC["type"]}
@@ -126,6 +127,7 @@ class Unit:
         self.consumed = 0  # bytes of the host stream in
         self.matrices: list[Matrix | None] = [None] * 16
         self.lists: list[Sequence[int] | None] = [None] * 16
+        self.masks: list[Sequence[int] | None] = [None] * 16  # of the lists that have masks
         self.units: list[Unit] = []
         self.inbox: dict[int, deque[bytes]] = {n: deque() for n in (number - 1, number + 1) if 0 <= n < dimms}
 
@@ -177,6 +179,11 @@ class Unit:
         assert entries is not None
         return entries
 
+    def takes_part(self, i: Instruction) -> Callable[[int, int], bool]:
+        """Whether the entry k of an instruction's list takes part in sequence b."""
+        masks = self.masks[i["list"]]
+        return lambda k, b: masks is None or masks[k] // 2**b % 2 == 1
+
     def region(self, matrix: Matrix) -> int | None:
         """Index of the one region that holds all bytes of a matrix with at least one row."""
         start, end = matrix.row_address(0), matrix.row_address(matrix.rows - 1) + matrix.row_bytes
@@ -224,7 +231,7 @@ class Unit:
                 return (i.type == "f32") == (i.to == "f32")
             return i["batch"] == 0
         if trap == "unset":
-            return self.matrices[i["mat"]] is None or self.lists[i["list"]] is None
+            return ("mat" in i.fields and self.matrices[i["mat"]] is None) or self.lists[i["list"]] is None
         if trap == "misaligned":
             if i.mnemonic in ("ld", "st") and self.matrix(i).row_bytes % ALIGNMENT:
                 return True
@@ -240,7 +247,10 @@ class Unit:
             region = self.region(matrix)
             return region is None or (i.mnemonic == "st" and not self.dimm.regions[region][2])
         if trap == "list":
-            return i["first"] + i["count"] > len(self.dimm.lists)
+            entries = len(self.entries(i)) if i.mnemonic == "mask" else i["count"]
+            return i["first"] + entries > len(self.dimm.lists)
+        if trap == "mask":
+            return self.forbidden_mask(i)
         if trap == "row":
             return any(entry >= self.matrix(i).rows for entry in self.entries(i))
         if trap == "starved":
@@ -252,6 +262,12 @@ class Unit:
             return len(messages) > 0 and len(messages[0]) != i["bytes"]
         assert trap == "deadlock"  # only a whole round of turns can tell: see `run`
         return False
+
+    def forbidden_mask(self, i: Instruction) -> bool:
+        if i.mnemonic == "mask":
+            return 0 in self.dimm.lists[i["first"] : i["first"] + len(self.entries(i))]
+        masks = self.masks[i["list"]]
+        return masks is not None and (i["batch"] > ENTRY_BITS or any(mask >= 2 ** i["batch"] for mask in masks))
 
     def forbidden_overlap(self, i: Instruction) -> bool:
         operands = self.operands(i)
@@ -299,12 +315,16 @@ class Unit:
             self.matrices[i["mat"]] = self.matrix(i)
         elif name == "list":
             self.lists[i["list"]] = self.dimm.lists[i["first"] : i["first"] + i["count"]]
+            self.masks[i["list"]] = None
         elif name == "range":
             self.lists[i["list"]] = range(i["first"], i["first"] + i["count"])
+            self.masks[i["list"]] = None
+        elif name == "mask":
+            self.masks[i["list"]] = self.dimm.lists[i["first"] : i["first"] + len(self.entries(i))]
         elif name == "dot":
-            self.dot(self.matrix(i), self.entries(i), i["src"], i["dst"], i["batch"])
+            self.dot(i)
         elif name == "axpy":
-            self.axpy(self.matrix(i), self.entries(i), i["src"], i["dst"], i["batch"])
+            self.axpy(i)
         elif name in ("ld", "st"):
             matrix = self.matrix(i)
             for k, row in enumerate(self.entries(i)):
@@ -346,22 +366,28 @@ class Unit:
         else:
             assert name == "bar"  # `waits` has done it
 
-    def dot(self, matrix: Matrix, rows: Sequence[int], src: int, dst: int, batch: int) -> None:
+    def dot(self, i: Instruction) -> None:
+        matrix, rows, takes_part = self.matrix(i), self.entries(i), self.takes_part(i)
         kind = matrix.type
-        for b in range(batch):
-            x = self.vector(kind, src + b * matrix.cols * SIZE[kind], matrix.cols)
+        for b in range(i["batch"]):
+            x = self.vector(kind, i["src"] + b * matrix.cols * SIZE[kind], matrix.cols)
             for k, row in enumerate(rows):
-                products = [w * x[i] for i, w in enumerate(self.row_values(matrix, row))]
-                result = sum(map(int, products)) if kind == "i8" else sum_in_lanes(products)
-                self.put("i32" if kind == "i8" else "f32", dst + (b * len(rows) + k) * 4, result)
+                result: Number = 0
+                if takes_part(k, b):
+                    products = [w * x[j] for j, w in enumerate(self.row_values(matrix, row))]
+                    result = sum(map(int, products)) if kind == "i8" else sum_in_lanes(products)
+                self.put("i32" if kind == "i8" else "f32", i["dst"] + (b * len(rows) + k) * 4, result)
 
-    def axpy(self, matrix: Matrix, rows: Sequence[int], src: int, dst: int, batch: int) -> None:
+    def axpy(self, i: Instruction) -> None:
+        matrix, rows, takes_part = self.matrix(i), self.entries(i), self.takes_part(i)
         kind, result = matrix.type, "i32" if matrix.type == "i8" else "f32"
-        for b in range(batch):
-            a = self.vector(kind, src + b * len(rows) * SIZE[kind], len(rows))
-            start = dst + b * matrix.cols * 4
+        for b in range(i["batch"]):
+            a = self.vector(kind, i["src"] + b * len(rows) * SIZE[kind], len(rows))
+            start = i["dst"] + b * matrix.cols * 4
             y = self.vector(result, start, matrix.cols)
             for k, row in enumerate(rows):
+                if not takes_part(k, b):
+                    continue
                 for j, w in enumerate(self.row_values(matrix, row)):
                     y[j] = y[j] + a[k] * w
             self.put_vector(result, start, y)
