@@ -42,7 +42,7 @@ def _columns() -> NDArray[np.int64]:
 
 
 def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Decode words uint64[n, 2] into rows int64[n, 23]: raw fields, MASKS (-1), LEGAL (1 if the encoding is defined)."""
+    """Decode words uint64[n, 2] into rows int64[n, 23]: raw fields, MASKS (-1), LEGAL (1 if it is an encoding)."""
     ops = np.zeros((len(words), LEGAL + 1), np.int64)
     _decode(words, _columns(), *_legal_bits(), ops)
     return ops
