@@ -234,8 +234,7 @@ def _check_stream(
 
 @njit
 def _set_masks(entry: Ints, first: int, end: int, lists: NDArray[np.uint32]) -> int:
-    """Give a list register the masks from `first` on in the joined lists, whose section ends at `end`; return a trap code,
-    or 0."""
+    """Give a list register the masks from `first` on in the joined lists, in a section up to `end`; return the trap."""
     if entry[0] < 0:
         return codes.TRAP_UNSET
     if first + entry[2] > end:

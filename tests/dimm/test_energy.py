@@ -25,12 +25,13 @@ from ndpsim.machine.dimms import NdpDimms
 
 REGION = Region("r", 0, 1 << 20, writable=True)
 HERMES = (workloads_dir() / "hardware" / "dimms" / "hermes.toml").read_text(encoding="utf-8")
+LISTS = [9, 1, 3, 2, 3, 1, 0xFFFFFFFF, 0x80000001, 0x7FFFFFFF, 0xAAAAAAAA, 0xFFFF0001]
 
 
 def program(*texts):
     """A program with one assembly text a DIMM; `;` stands between instructions."""
     return Program("{}", tuple(
-        DimmProgram(words_to_array(assemble(text.replace(";", "\n"))), np.array([], np.uint32), (REGION,))
+        DimmProgram(words_to_array(assemble(text.replace(";", "\n"))), np.array(LISTS, np.uint32), (REGION,))
         for text in texts
     ))  # fmt: skip
 
@@ -68,6 +69,15 @@ SET = "mat.{} m0, 0, 8, 96, 3; range l0, 1, 5; "  # five rows of 96
         ("hin [0], 128; hout [64], 64", NdpWork(buffer_bytes=192)),
         ("range l0, 0, 5", NdpWork()),
         (SET.format("f16") + "range l1, 0, 0; dot m0, l1, [0], [4096], 2", NdpWork()),
+        # bits of LISTS: 1 + 2 + 1 + 2 + 1 = 7 pairs of a row and a sequence; results for all 10, factors for those 7
+        (
+            SET.format("f16") + "mask l0, 1; dot m0, l0, [0], [4096], 2",
+            NdpWork(macs_f16=672, buffer_bytes=672 * 2 + 40),
+        ),
+        (SET.format("i8") + "mask l0, 1; axpy m0, l0, [0], [4096], 2", NdpWork(macs_i8=672, buffer_bytes=672 * 8 + 7)),
+        (SET.format("f16") + "mask l0, 6; dot m0, l0, [0], [8192], 32", NdpWork(macs_f16=9408, buffer_bytes=19456)),
+        (SET.format("f16") + "mask l0, 1; ld m0, l0, [0]", NdpWork(buffer_bytes=5 * 96 * 2)),
+        ("range l0, 0, 5; mask l0, 1", NdpWork()),
     ],
 )
 def test_an_instruction_does_the_work_counted_by_hand(text, expected):
