@@ -4,17 +4,34 @@ import tomllib
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndpsim.errors import InputError
+
+
+T = TypeVar("T")
 
 
 class Table(BaseModel):
     """A frozen table with no other keys than those named."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Given(Table, Generic[T]):
+    """A value, and where it comes from."""
+
+    value: T
+    source: str
+
+
+Text = Given[Annotated[str, Field(min_length=1)]]
+Switch = Given[Annotated[bool, Field(strict=True)]]
+Count = Given[Annotated[int, Field(strict=True, gt=0, le=1 << 20)]]
+Number = Given[Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]]
+Share = Given[Annotated[float, Field(gt=0, le=1)]]
 
 
 def read_toml(path: Path, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:

@@ -1,38 +1,6 @@
 """The devices and links of a machine, from `workloads/hardware/machines/`: each value with its source."""
 
-from typing import Annotated
-
-from pydantic import Field
-
-from ndpsim.tables import Table
-
-
-class Text(Table):
-    """A name, and where it comes from."""
-
-    value: Annotated[str, Field(min_length=1)]
-    source: str
-
-
-class Count(Table):
-    """A positive whole number, and where it comes from."""
-
-    value: Annotated[int, Field(strict=True, gt=0, le=1 << 20)]
-    source: str
-
-
-class Number(Table):
-    """A positive number, and where it comes from."""
-
-    value: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-    source: str
-
-
-class Share(Table):
-    """A share of a whole, above 0 and up to 1, and where it comes from."""
-
-    value: Annotated[float, Field(gt=0, le=1)]
-    source: str
+from ndpsim.tables import Count, Number, Share, Table, Text
 
 
 class GpuTable(Table):

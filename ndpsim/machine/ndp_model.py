@@ -4,7 +4,7 @@ Attention neurons are the input channels of the Q, K and V projection, feed-forw
 Every DIMM has some rows more than its share, so that neurons can move between DIMMs; a row is the place of a neuron.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -68,6 +68,16 @@ class Rows:
         self._free[self.dimm[neuron]].append(int(self.row[neuron]))
         self.row[neuron] = self._free[target].pop()
         self.dimm[neuron] = target
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return where all neurons are, and the free rows in the order in which they would be taken."""
+        free = {f"free.{d}": np.array(rows, np.int64) for d, rows in enumerate(self._free)}
+        return {"dimm": self.dimm.copy(), "row": self.row.copy(), **free}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take what `state` returned."""
+        self.dimm[:], self.row[:] = state["dimm"], state["row"]
+        self._free = [state[f"free.{d}"].tolist() for d in range(len(self._free))]
 
 
 class NdpModel:

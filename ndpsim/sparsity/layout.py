@@ -84,6 +84,17 @@ class NeuronLayout:
             found[:, first : first + rows.shape[1]] = rows
         return found.view(np.uint64)
 
+    def sequence_masks(self, trace: ActivationTrace, token: int) -> NDArray[np.uint64]:
+        """Which neurons fire in each sequence at a token: uint64[sequences, words]. Raises InputError as `masks`."""
+        if trace.header.neurons != self.neurons:
+            raise InputError(f"trace: expected {self.neurons} neurons by group, found {trace.header.neurons}")
+        found = np.zeros((trace.header.sequences, self.slots // 8), dtype=np.uint8)
+        for group in range(len(self.neurons)):
+            rows = trace.packed(group, token, token + 1)[0]
+            first = int(self.first[group]) // 8
+            found[:, first : first + rows.shape[1]] = rows
+        return found.view(np.uint64)
+
     def counts(self, mask: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Set bits of a mask by group, int64[groups]."""
         ones = np.bitwise_count(mask).astype(np.int64)

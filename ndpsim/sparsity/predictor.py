@@ -1,11 +1,12 @@
 """Which neurons will be active: a state for each neuron that follows it from token to token, and its two parents.
 
 Source of the model: Hermes (HPCA 2025), section IV-C, and its ablation in section V-C. Not given there, and ours: the
-edges of 14 of the 16 bins of the first states, what a neuron without parents does, what one part alone does, and
-batches: a neuron has one state, and is active where it is so in at least one sequence, as its weights are read once.
+edges of 14 of the 16 bins of the first states, what a neuron without parents does, and what one part alone does. A
+predictor follows one sequence; a batch has one for each (`twin`).
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -116,6 +117,12 @@ class Predictor:
             base, slots = int(layout.first[before]), layout.of(group)
             self._parents[0, slots] = np.where(first < 0, layout.slots + kernel.ALONE, base + first)
             self._parents[1, slots] = np.where(second < 0, layout.slots + kernel.NO_PARENT, base + second)
+
+    def twin(self) -> "Predictor":
+        """Return a predictor with the same parents, and states of its own."""
+        other = copy(self)
+        other.states = self.states.copy()
+        return other
 
     @property
     def table_bytes(self) -> tuple[int, int]:

@@ -10,29 +10,29 @@ from ndpsim.errors import InputError
 from ndpsim.gpu.model import GpuModel
 from ndpsim.isa import codes
 from ndpsim.machine.gpu_layers import layer_times
+from ndpsim.machine.config import MachineConfig
 from ndpsim.machine.ndp_model import KINDS, NdpModel
-from ndpsim.systems.hermes_config import MachineTable
 from ndpsim.systems.placement import Placement, PlacementProblem
 
 _PROBE: Final = 128  # rows of each DIMM between the two programs from which the time of a neuron is taken
 _GPU_PROBE: Final = 1024
 
 
-def gpu_room(machine: MachineTable, ndp: NdpModel) -> int:
+def gpu_room(machine: MachineConfig, ndp: NdpModel) -> int:
     """Return the bytes of GPU memory that are left for neurons beside output projections and head."""
     shape = ndp.shape
     dense = 2 * (shape.layers * shape.hidden * shape.attention_width + shape.vocab * shape.hidden)
-    room = int(machine.gpu_weights_gb.value * 1e9) - dense
+    room = int(machine.gpu.weights_gb.value * 1e9) - dense
     if room < 0:
         raise InputError(
-            f"machine.gpu_weights_gb: expected room for output projections and head, {dense / 1e9:.1f} GB, "
-            f"found {machine.gpu_weights_gb.value:g}"
+            f"gpu.weights_gb: expected room for output projections and head, {dense / 1e9:.1f} GB, "
+            f"found {machine.gpu.weights_gb.value:g}"
         )
     return room
 
 
 def placement_problem(
-    machine: MachineTable, ndp: NdpModel, gpu: GpuModel, frequencies: Sequence[NDArray[np.float64]]
+    machine: MachineConfig, ndp: NdpModel, gpu: GpuModel, frequencies: Sequence[NDArray[np.float64]]
 ) -> PlacementProblem:
     """Return the problem of equations 1 to 7; frequencies: float64[neurons] a group, groups in the order of KINDS."""
     gpu_s, dimm_s = _gpu_seconds(ndp, gpu), _dimm_seconds(ndp)
@@ -42,13 +42,13 @@ def placement_problem(
         [ndp.neuron_bytes(KINDS[g % 2]) for g in groups],
         [gpu_s[g % 2] for g in groups],
         [dimm_s[g % 2] for g in groups],
-        machine.pcie_us.value * 1e-6,
+        machine.pcie.us.value * 1e-6,
         gpu_room(machine, ndp),
         [ndp.machine.atoms * codes.ATOM_BYTES] * ndp.machine.dimms,
     )
 
 
-def whole_layers(machine: MachineTable, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
+def whole_layers(machine: MachineConfig, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
     """Put whole groups into GPU memory, layer by layer, and deal the neurons out to the DIMMs in turn."""
     room, resident, dimm = gpu_room(machine, ndp), [], []
     for g, n in enumerate(neurons):

@@ -9,7 +9,7 @@ silent: loads are balanced group by group, as the DIMMs wait for each other afte
 bytes and nothing moves back in exchange; of equals the lower slot and the lower DIMM go first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -101,6 +101,14 @@ class WindowRemap:
         slots = self.layout.of(group)
         found = np.bincount(self.dimm[slots], weights=self._counts[slots], minlength=self.dimms)
         return found.astype(np.int64)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the DIMMs of all neurons and the counts of the window."""
+        return {"dimm": self.dimm.copy(), "counts": self._counts.copy(), "observed": np.array(self.observed)}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take what `state` returned."""
+        self.dimm[:], self._counts[:], self.observed = state["dimm"], state["counts"], int(state["observed"])
 
     def remap(self, group: int, most_bytes: int | None = None) -> Moves:
         """Move neurons of a group by the counts of the window so far.
