@@ -1,6 +1,14 @@
 """The devices and links of a machine, from `workloads/hardware/machines/`: each value with its source."""
 
-from ndpsim.tables import Count, Number, Share, Table, Text
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ndpsim.data import workloads_dir
+from ndpsim.errors import InputError
+from ndpsim.tables import Count, Number, Share, Table, Text, faults_of_form, read_toml
 
 
 class GpuTable(Table):
@@ -27,12 +35,13 @@ class PcieTable(Table):
 
 
 class CpuTable(Table):
-    """The host's processor, for systems that compute there."""
+    """The host's processor, for systems that compute there; start_us: what an operator takes before it has begun."""
 
     name: Text
     memory_gb_per_s: Number
     memory_share: Share
     gflops: Number
+    start_us: Number
     power_w: Number
 
 
@@ -44,3 +53,29 @@ class MachineConfig(Table):
     dimm: DimmTable
     pcie: PcieTable
     cpu: CpuTable
+
+
+def machine_names() -> list[str]:
+    """Return the names of the machines that ship with ndpsim."""
+    return sorted(path.stem for path in _folder().glob("*.toml"))
+
+
+def machine_content(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the file of a machine, by name or by path (`.toml`), and its content. Raises InputError."""
+    if not name.endswith(".toml") and name not in machine_names():
+        raise InputError(f"machine '{name}': expected one of {', '.join(machine_names())}, or a .toml file")
+    path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
+    return str(path), read_toml(path)
+
+
+def config_from(content: Mapping[str, Any], where: str) -> MachineConfig:
+    """Return the machine that the content of a file describes. Raises InputError with all faults after `where`."""
+    try:
+        return MachineConfig.model_validate(content)
+    except ValidationError as error:
+        faults = faults_of_form(error)
+        raise InputError(f"{where}: " + "; ".join(faults), faults) from None
+
+
+def _folder() -> Path:
+    return workloads_dir() / "hardware" / "machines"
