@@ -2,7 +2,8 @@
 
 Written from the prose of isa/ndp.toml and from what ndpsim/compiler promises in words: a DIMM adds its rows in the
 order of its list, partial results meet as p0 + (p1 + (p2 + ...)), DIMMs without a row left out, and the GPU's comes
-last.
+last. `masks` are, per DIMM, one number for each of its rows: its bit b says whether the row works for sequence b. A
+DIMM with rows, but none for a sequence, still gives +0.
 """
 
 import numpy as np
@@ -11,13 +12,10 @@ from oracles.interpreter import F, softmax
 from oracles.layer import ACTIVATION, ROUNDING, UNDERFLOW, UNIT, canonical, dot, rounded, values
 
 
-def scaled_rows(shares, gpu):
-    """Add up (scale factors [n], rows [n, width]) of every DIMM; gpu: float32[width] or None."""
-    width = shares[0][1].shape[1]
+def scaled_rows(width, shares, gpu):
+    """Add up (scale factors [n], rows [n, width]) of every DIMM with a row; gpu: float32[width] or None."""
     total = None
     for a, rows in reversed(shares):
-        if not len(a):
-            continue
         y = np.zeros(width, F)
         for scale, row in zip(a, rows, strict=True):
             y = y + scale * row
@@ -32,13 +30,24 @@ def all_canonical(y):
     return np.where(np.isnan(y), canonical(F("nan")), y)
 
 
-def projection(weights, a, neurons, gpu, kind):
+def working(neurons, masks, b):
+    """Of every DIMM with a row: the rows that work for sequence b."""
+    if masks is None:
+        return [own for own in neurons if len(own)]
+    return [
+        np.array([n for n, mask in zip(own, bits, strict=True) if mask // 2**b % 2], int)
+        for own, bits in zip(neurons, masks, strict=True)
+        if len(own)
+    ]
+
+
+def projection(weights, a, neurons, gpu, kind, masks=None):
     """Return y float32[batch, width]; neurons: per DIMM the channels that it adds, in their order."""
-    wide, scales = values(weights, kind), values(a, kind)
-    return np.array([
-        scaled_rows([(scale[own], wide[own]) for own in neurons], None if gpu is None else gpu[b])
-        for b, scale in enumerate(scales)
-    ], F)  # fmt: skip
+    wide, y = values(weights, kind), []
+    for b, scale in enumerate(values(a, kind)):
+        shares = [(scale[own], wide[own]) for own in working(neurons, masks, b)]
+        y.append(scaled_rows(weights.shape[1], shares, None if gpu is None else gpu[b]))
+    return np.array(y, F)
 
 
 def partial_dots(row, x, cols):
@@ -50,14 +59,14 @@ def partial_dots(row, x, cols):
     return total
 
 
-def block(weights, x, neurons, gpu, cols, *, kind, activation, gated):
+def block(weights, x, neurons, gpu, cols, *, kind, activation, gated, masks=None):
     """Return y float32[batch, width] of a feed-forward block whose inputs come in tiles of `cols` columns."""
     wide = {name: values(w, kind) for name, w in weights.items()}
     act, y = ACTIVATION[activation], []
     with np.errstate(all="ignore"):
         for b, vector in enumerate(values(x, kind)):
             shares = []
-            for own in neurons:
+            for own in working(neurons, masks, b):
                 scales = []
                 for n in own:
                     h = canonical(act(partial_dots(wide["gate" if gated else "up"][n], vector, cols)))
@@ -65,7 +74,7 @@ def block(weights, x, neurons, gpu, cols, *, kind, activation, gated):
                         h = h * partial_dots(wide["up"][n], vector, cols)
                     scales.append(rounded(canonical(h), kind))
                 shares.append((scales, wide["down"][own]))
-            y.append(scaled_rows(shares, None if gpu is None else gpu[b]))
+            y.append(scaled_rows(x.shape[1], shares, None if gpu is None else gpu[b]))
     return np.array(y, F)
 
 
@@ -76,7 +85,8 @@ def attention(queries, keys, values_, context):
     with np.errstate(all="ignore"):
         for query in queries.astype(F):
             weights = softmax([dot(key, query) for key in wide_keys])
-            y.append(scaled_rows([([rounded(w, "f16") for w in weights], wide_values)], None))
+            scales = [rounded(w, "f16") for w in weights]
+            y.append(scaled_rows(values_.shape[1], [(scales, wide_values)], None))
     return np.array(y, F)
 
 
