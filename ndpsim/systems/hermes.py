@@ -60,9 +60,7 @@ class Hermes(SharedLayers):
         require_neurons(trace, job.shape)
         layout, dimms = NeuronLayout(trace.header.neurons), devices.dimms.dimms
         often = frequencies(layout, trace, job.prompt)
-        placement = PLACE[policy.placement.value](
-            placement_problem(devices.config, self.dimms, devices.gpu, often)
-        )
+        placement = PLACE[policy.placement.value](placement_problem(devices.config, self.dimms, devices.gpu, often))
         rule = policy.rule()
         self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, placement.resident, rule)
         rows = [self.dimms.rows[KINDS[group % 2]] for group in range(len(often))]

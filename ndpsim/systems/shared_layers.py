@@ -104,7 +104,7 @@ class SharedLayers(System):
     def _sparse(self, group: int, start: int, ready: int, gpu: bool) -> int:
         """Run the DIMMs' part of a group, and return when it is merged with the GPU's, which is there at `ready`."""
         kind = KINDS[group % 2]
-        span = self.dimms.sparse(kind, group // 2, self.share(group), start, gpu=gpu)
+        span = self.dimms.sparse(kind, group // 2, self.share(group).rows, start, gpu=gpu)
         end = span.after(ready) if gpu else span.end
         self.meter.work("dimms", GROUPS[group % 2], start, span.end, group // 2)
         return end

@@ -37,7 +37,8 @@ def test_a_model_has_its_own_values_before_those_of_its_family_and_of_the_preset
     paper = load_preset("paper")
     densities = {m: paper.parameters(2, m)["ffn"][0].density for m in ("llama2-70b", "opt-66b", "falcon-40b", "other")}
     assert densities == {"llama2-70b": 0.18, "opt-66b": 0.03, "falcon-40b": 0.05, "other": 0.2}
-    attention = {m: paper.parameters(2, m)["attention"][0].density for m in ("llama2-70b", "llama2", "llama2x")}
+    measured = load_preset("measured")
+    attention = {m: measured.parameters(2, m)["attention"][0].density for m in ("llama2-70b", "llama2", "llama2x")}
     assert attention == {"llama2-70b": 0.49, "llama2": 0.49, "llama2x": 0.47}
 
 
@@ -131,7 +132,7 @@ def test_all_faults_of_a_preset_file_are_told_at_once(tmp_path: Path):
     text = text.replace("density = { value = 0.2,", "densty = { value = 0.2,", 1).replace(
         "value = 256", "value = -1", 1
     )
-    path.write_text(text.replace('{ value = 0.5, source = "ours', '{ value = 1.5, source = "ours', 1))
+    path.write_text(text.replace('{ value = 0.2, source = "as for ffn', '{ value = 1.5, source = "as for ffn', 1))
     with pytest.raises(InputError) as caught:
         load_preset(str(path))
     sentence = str(caught.value)
