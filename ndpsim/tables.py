@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndpsim.errors import InputError
 
-
 T = TypeVar("T")
 
 

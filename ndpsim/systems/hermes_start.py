@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ndpsim.errors import InputError
 from ndpsim.gpu.model import GpuModel
 from ndpsim.isa import codes
-from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.config import MachineConfig
+from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.ndp_model import KINDS, NdpModel
 from ndpsim.systems.placement import Placement, PlacementProblem
 

@@ -1,4 +1,4 @@
-"""Which neurons of a token are computed, and which of them lie in GPU memory: what Hermes and its like predict and swap.
+"""Which neurons of a token are computed, and which lie in GPU memory: what Hermes and its like predict and swap.
 
 Each sequence of a batch has a predictor of its own. A neuron's heat is the mean of its states, rounded down; it is
 computed for the sequences whose predictor says so, and its weights are read once for all of them.

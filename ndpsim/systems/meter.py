@@ -3,9 +3,6 @@
 from collections import defaultdict
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 class Span(NamedTuple):
     """A device works at an operation of a layer (-1: of none) from start to end, in picoseconds."""

@@ -88,7 +88,7 @@ class System(ABC):
         """
         return {}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:  # noqa: B027 - nothing to take where there is no state
         """Take the state that `state` returned."""
 
     def pcie(self, link: str, size: int) -> int:

@@ -1,6 +1,7 @@
 """Hermes and Hermes-base as a whole, on a model small enough to run at once."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,8 @@ def test_no_device_does_two_things_at_a_time(traces):
     end = run(system)[-1]
     for device in ("gpu", "dimms", "dimm-link"):
         spans = sorted((one.start, one.end) for one in system.meter.spans if one.device == device)
-        assert spans and all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
-        assert 0 <= spans[0][0] and spans[-1][1] <= end
+        assert spans and all(before[1] <= after[0] for before, after in pairwise(spans))
+        assert spans[0][0] >= 0 and spans[-1][1] <= end
         assert system.meter.device_ps(device) == sum(stop - start for start, stop in spans)
 
 
