@@ -1,16 +1,19 @@
-"""The description of an NDP-DIMM: `workloads/hardware/dimms/*.toml`, every value with its unit and source."""
+"""The description of an NDP-DIMM: `workloads/hardware/dimms/*.toml`, every value with its unit and source.
+
+A file that is `like` a shipped DIMM holds what that one's holds, but for the fields that it gives itself.
+"""
 
 import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndpsim.data import workloads_dir
 from ndpsim.dram.address_map import AddressMap, parse_address_map
-from ndpsim.dram.standard import Standard, load_standard
+from ndpsim.dram.standard import Standard, load_standard, with_counts
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 
@@ -33,7 +36,11 @@ Quantity = Sourced[Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]]
 
 
 class Unit(BaseModel):
-    """The compute unit in the buffer chip."""
+    """The compute unit in the buffer chip.
+
+    loading: whether the MAC array takes bursts while it works on others, or loads and works in turn; reduction_cycles:
+    core cycles of the reduction tree, which count by themselves only then. See dram/STREAM_CONTROLLER.md.
+    """
 
     model_config = _STRICT
     core_ps: Count
@@ -41,6 +48,8 @@ class Unit(BaseModel):
     macs_per_cycle_16bit: Count
     macs_per_cycle_8bit: Count
     array_latency: Delay
+    loading: Sourced[Literal["overlapped", "alternating"]]
+    reduction_cycles: Delay
     return_queue: Sourced[Annotated[int, Field(ge=2, le=4096)]]
     activate_ahead: Sourced[Annotated[int, Field(ge=1, le=64)]]
 
@@ -112,6 +121,8 @@ _UNITS = {
     "unit.macs_per_cycle_16bit": "MAC/cycle",
     "unit.macs_per_cycle_8bit": "MAC/cycle",
     "unit.array_latency": "core cycle",
+    "unit.loading": "",
+    "unit.reduction_cycles": "core cycle",
     "unit.return_queue": "burst",
     "unit.activate_ahead": "train",
     "vector.lanes": "element/cycle",
@@ -182,16 +193,48 @@ def load_machine(dimm: str = "hermes", *, placement: str | None = None, dimms: i
     `placement` names one of its address maps (the first one if None) or spells an address map out.
     Raises InputError naming the file and every faulty field, or the names that are known.
     """
-    path = Path(dimm) if dimm.endswith(".toml") else workloads_dir() / "hardware" / "dimms" / f"{dimm}.toml"
+    where, content = dimm_content(dimm)
+    return machine_from(content, where, placement, dimms)
+
+
+def dimm_content(dimm: str) -> tuple[str, dict[str, Any]]:
+    """Return the file of a DIMM, by name or by path, and its whole content for `machine_from`. Raises InputError."""
+    path = Path(dimm) if dimm.endswith(".toml") else _shipped(dimm)
     if not path.is_file():
         raise InputError(f"DIMM '{dimm}': no such description; known are {', '.join(dimm_names())}, or a .toml file")
+    raw = _read(path)
+    if "like" in raw:
+        raw = _like(path, raw)
+    return str(path), raw
+
+
+def _shipped(name: str) -> Path:
+    return workloads_dir() / "hardware" / "dimms" / f"{name}.toml"
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # TOML or UTF-8 that does not parse
         raise InputError(f"{path}: not a TOML file: {error}") from None
-    return _machine(str(path), raw, placement, dimms)
+
+
+def _like(path: Path, raw: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file says together with the shipped DIMM that it is like; its name is its own."""
+    own = {key: value for key, value in raw.items() if key != "like"}
+    if raw["like"] not in dimm_names():
+        raise InputError(f"{path}: like: expected one of {', '.join(dimm_names())}, found {raw['like']!r}")
+    base = _read(_shipped(raw["like"]))
+    if "like" in base:
+        raise InputError(f"{path}: like: expected a DIMM that is described in full, found {raw['like']!r}")
+    dimm_config(str(_shipped(raw["like"])), base)  # so that a fault has the name of its file
+    del base["name"]
+    for key, value in own.items():
+        section = isinstance(value, dict) and isinstance(base.get(key), dict) and "value" not in base[key]
+        base[key] = base[key] | value if section else value
+    return base
 
 
 def machine_from_json(text: str, file: str) -> Machine:
@@ -203,20 +246,34 @@ def machine_from_json(text: str, file: str) -> Machine:
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{file}: machine: expected the description of a machine") from None
-    return _machine(file, raw, placement, dimms)
+    return machine_from(raw, file, placement, dimms)
 
 
-def _machine(file: str, raw: dict[str, Any], placement: str | None, dimms: int) -> Machine:
+def dimm_config(file: str, raw: dict[str, Any]) -> DimmConfig:
+    """Return the DIMM that the content of a file describes. Raises InputError naming `file` and every faulty field."""
     try:
         config = DimmConfig.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{file}: " + "; ".join(_fault(dict(one)) for one in error.errors())) from None
+        wrong = [_fault(dict(one)) for one in error.errors()]
+        raise InputError(f"{file}: " + "; ".join(wrong), wrong) from None
     if wrong := _unit_faults(config):
-        raise InputError(f"{file}: " + "; ".join(wrong))
+        raise InputError(f"{file}: " + "; ".join(wrong), wrong)
+    return config
+
+
+def machine_from(
+    content: dict[str, Any], file: str, placement: str | None, dimms: int, standard: Standard | None = None
+) -> Machine:
+    """Return the machine of DIMMs that the content of a file describes; `standard`: in place of the one that it names.
+
+    Raises InputError naming `file` and every faulty field.
+    """
+    config = dimm_config(file, content)
     if type(dimms) is not int or not 1 <= dimms <= 256:
         raise InputError(f"number of DIMMs: expected 1 to 256, found {dimms}")
     try:
-        standard = load_standard(config.dram.value, ranks=config.ranks.value if config.ranks else None)
+        ranks = config.ranks.value if config.ranks else None
+        standard = with_counts(standard or load_standard(config.dram.value), ranks)
     except InputError as error:
         raise InputError(f"{file}: dram: {error}") from None
     if standard.burst_bytes != codes.ATOM_BYTES:

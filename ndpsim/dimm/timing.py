@@ -12,7 +12,7 @@ from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import OP
 from ndpsim.dimm.energy import energy_figures, ndp_work
 from ndpsim.dimm.resolve import Resolved, resolve
-from ndpsim.dimm.timing_kernel import Clocks, Model, Times, run_all, vector_costs
+from ndpsim.dimm.timing_kernel import Clocks, Model, Times, holds, run_all, vector_costs
 from ndpsim.dram.log import FIELDS, CommandLog
 from ndpsim.dram.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log
 from ndpsim.dram.stream_timing import timing_of
@@ -187,6 +187,8 @@ def _model(machine: Machine) -> Model:
         array_latency=unit.array_latency.value * machine.core_ps,
         macs_16bit=unit.macs_per_cycle_16bit.value,
         macs_8bit=unit.macs_per_cycle_8bit.value,
+        pass_bursts=unit.return_queue.value if unit.loading.value == "alternating" else 0,
+        reduction=unit.reduction_cycles.value,
         lanes=config.vector.lanes.value,
         dividers=config.vector.dividers.value,
         vector_latency=config.vector.latency.value * machine.core_ps,
@@ -196,7 +198,7 @@ def _model(machine: Machine) -> Model:
         barrier_latency=config.barrier.latency_ps.value,
     )
     timing = timing_of(standard, unit.activate_ahead.value, unit.return_queue.value)
-    return Model(clocks, timing, machine.address_map.arrays(), vector_costs())
+    return Model(clocks, timing, machine.address_map.arrays(), holds(clocks), vector_costs())
 
 
 def _command_log(records: NDArray[np.int64], machine: Machine) -> CommandLog:

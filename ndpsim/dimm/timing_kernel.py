@@ -10,23 +10,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dimm.decode import BASE, BATCH, COLS, COUNT, FIRST, LENGTH, LISTED, OP, PEER, STRIDE, TYPE
+from ndpsim.dimm.decode import BASE, BATCH, COLS, COUNT, FIRST, LENGTH, LISTED, MASKS, OP, PEER, STRIDE, TYPE
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.rank_state import Log, RankState
-from ndpsim.dram.stream import Rows, run_stream
+from ndpsim.dram.stream import Array, Rows, run_stream
 from ndpsim.dram.stream_timing import Timing
 from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
 from ndpsim.jit import inlined, njit
 
 Ints = NDArray[np.int64]
+TRANSFER = len(codes.TYPE_BYTES)  # the row of `holds` behind those of the types
 
 
 class Clocks(NamedTuple):
     """The machine's parameters outside the ranks, as kernels take them; times in picoseconds.
 
     ranks: those with a unit, of all sub-channels. burst, read_latency, write_latency: DRAM clocks of a transfer over a
-    sub-channel, of which there are `subchannels`.
+    sub-channel, of which there are `subchannels`. pass_bursts: those of a rank that the MAC array loads before it
+    works, 0 where it does both at once. reduction: core cycles of the reduction tree behind the products of a pass.
     """
 
     ranks: int
@@ -38,6 +40,8 @@ class Clocks(NamedTuple):
     array_latency: int
     macs_16bit: int
     macs_8bit: int
+    pass_bursts: int
+    reduction: int
     lanes: int
     dividers: int
     vector_latency: int
@@ -48,11 +52,12 @@ class Clocks(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A machine as kernels take it; vector_costs is what `vector_costs` returns."""
+    """A machine as kernels take it; holds and vector_costs are what the functions of these names return."""
 
     clocks: Clocks
     timing: Timing
     map: MapArrays
+    holds: Ints
     vector_costs: Ints
 
 
@@ -74,21 +79,36 @@ def vector_costs() -> Ints:
     return costs
 
 
+def holds(c: Clocks) -> Ints:
+    """Return int64[17, 256] by type and sequences: picoseconds for which a rank's slice of the MAC array holds a burst.
+
+    With alternating loads, a pass. The row TRANSFER is that of the buffer port, for one burst: a core cycle.
+    """
+    sequences = np.arange(256)
+    table = np.zeros((TRANSFER + 1, 256), np.int64)
+    for code, size in enumerate(codes.TYPE_BYTES):
+        if size > 0:
+            values = codes.ATOM_BYTES // size * c.ranks  # a burst of each rank
+            rate = c.macs_8bit if code == codes.T_I8 else c.macs_16bit
+            if c.pass_bursts > 0:
+                table[code] = sequences * (-(-c.pass_bursts * values // rate) + c.reduction)
+            else:
+                table[code] = np.maximum(-(-sequences * values // rate), 1)
+    table[TRANSFER, 1] = 1
+    return table * c.core
+
+
 @njit
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
 @inlined
-def _service(c: Clocks, op: Ints) -> int:
-    """Picoseconds for which a rank's slice of the MAC array (or of the buffer port) holds one burst."""
-    if op[OP] == codes.OP_ST:
-        return 0
-    if op[OP] == codes.OP_LD:
-        return c.core
-    macs = codes.ATOM_BYTES // codes.TYPE_BYTES[op[TYPE]] * op[BATCH]
-    rate = c.macs_8bit if op[TYPE] == codes.T_I8 else c.macs_16bit
-    return max(_ceil(macs * c.ranks, rate), 1) * c.core
+def _array(m: Model, op: Ints) -> Array:
+    """Return what the MAC array does with the bursts of an instruction; loads and stores pass it by."""
+    if op[OP] == codes.OP_DOT or op[OP] == codes.OP_AXPY:
+        return Array(m.clocks.pass_bursts > 0, m.holds[op[TYPE]], op[BATCH])
+    return Array(False, m.holds[TRANSFER], 1 if op[OP] == codes.OP_LD else 0)
 
 
 @inlined
@@ -96,10 +116,10 @@ def _stream(m: Model, state: RankState, dimm: int, op: Ints, lists: NDArray[np.u
     """Run a matrix instruction on all ranks of a DIMM and return its end."""
     c, t = m.clocks, m.timing
     atoms = _ceil(op[COLS] * codes.TYPE_BYTES[op[TYPE]], codes.ATOM_BYTES)
-    rows = Rows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH])
+    works = op[OP] == codes.OP_DOT or op[OP] == codes.OP_AXPY
+    rows = Rows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH], op[MASKS] if works else -1)
     start = _ceil(now * t.ticks, t.tck)
-    service = _service(c, op)
-    end = run_stream(t, m.map, state, dimm, c.ranks, op[OP] == codes.OP_ST, rows, lists, start, service, log)
+    end = run_stream(t, m.map, state, dimm, c.ranks, op[OP] == codes.OP_ST, rows, lists, start, _array(m, op), log)
     return max(now, end) + c.array_latency
 
 

@@ -1,17 +1,22 @@
 """Where a row command finds room on the command bus of a rank, between bursts that follow a formula.
 
-The bursts of the last trains are kept as patterns: burst k of a train is issued at
+The bursts of the last trains are kept as patterns. Where loads and the work of the MAC array overlap, burst k of a
+train is issued at
 
-    max(first + k * pace, ceil((paced + k * service) / tCK) - latency)
+    max(first + k * pace, ceil((paced + k * step) / tCK) - latency)
 
-where the second term is the pace of the MAC array once it has fallen behind by the length of the return queue; it is
-absent where `paced` is NEVER. Trains follow one another, and so do the row commands of one kind: a search for room
-begins at the train at which the one before ended.
+where the second term is the pace of the MAC array, `step` ticks a burst, once it has fallen behind by the length of the
+return queue; it is absent where `paced` is NEVER. Where they alternate, in passes of some bursts, it is issued at
+
+    first + floor(k / passes) * step + (k mod passes) * pace
+
+Trains follow one another, and so do the row commands of one kind: a search for room begins at the train at which the
+one before ended.
 """
 
 from typing import Any, NamedTuple
 
-from ndpsim.dram.rank_state import FIRST, LAST, NEVER, PACED, PATTERN_SIZE, Places
+from ndpsim.dram.rank_state import FIRST, LAST, NEVER, PACED, PATTERN_SIZE, STEP, Places
 from ndpsim.jit import merged
 
 
@@ -19,38 +24,46 @@ class Beat(NamedTuple):
     """What all bursts of a stream have in common.
 
     clocks: of one on the command bus; latency: to the end of its data; near: the least from one to the next, and pace,
-    in a train; all in clocks. service: for which the MAC slice holds a burst, and tck, the clock period; in ticks.
+    in a train; all in clocks. tck: the clock period, in ticks. passes: bursts of a pass where loads and work alternate,
+    0 where they overlap.
     """
 
     clocks: int
     latency: int
     near: int
     pace: int
-    service: int
     tck: int
+    passes: int
 
 
 @merged
-def burst_cycle(first: int, paced: int, beat: Beat, k: int) -> int:
+def burst_cycle(first: int, paced: int, step: int, beat: Beat, k: int) -> int:
     """Cycle of burst k of a train."""
+    if beat.passes > 0:
+        return first + k // beat.passes * step + k % beat.passes * beat.pace
     cycle = first + k * beat.pace
     if k > 0 and paced > NEVER:
-        cycle = max(cycle, -(-(paced + k * beat.service) // beat.tck) - beat.latency)
+        cycle = max(cycle, -(-(paced + k * step) // beat.tck) - beat.latency)
     return cycle
 
 
 @merged
-def _first_from(first: int, paced: int, beat: Beat, begin: int) -> int:
+def _first_from(first: int, paced: int, step: int, beat: Beat, begin: int) -> int:
     """Cycle of the first burst of a train from `begin` on, which is not after its last."""
     if first >= begin:
         return first
+    power = beat.pace & (beat.pace - 1) == 0  # as it mostly is, and then there is nothing to divide
+    if beat.passes > 0:
+        inside = (begin - first) % step  # since the first burst of its pass
+        if inside > (beat.passes - 1) * beat.pace:
+            return begin + step - inside
+        return begin + (-inside & (beat.pace - 1) if power else -inside % beat.pace)
     if paced == NEVER:
-        power = beat.pace & (beat.pace - 1) == 0  # as it mostly is, and then there is nothing to divide
         return begin + ((first - begin) & (beat.pace - 1) if power else (first - begin) % beat.pace)
-    k = max(((begin + beat.latency - 1) * beat.tck - paced) // beat.service + 1, 1)
+    k = max(((begin + beat.latency - 1) * beat.tck - paced) // step + 1, 1)
     if paced <= (first + beat.latency - 1) * beat.tck:  # the MAC array has not fallen behind from the start
         k = min(k, -(-(begin - first) // beat.pace))
-    return burst_cycle(first, paced, beat, k)
+    return burst_cycle(first, paced, step, beat, k)
 
 
 @merged
@@ -68,14 +81,16 @@ def after_bursts(m: Any, at: Places, train: int, newest: int, beat: Beat, cycle:
             continue
         if m[pattern + FIRST] > end:
             break
-        burst = _first_from(m[pattern + FIRST], m[pattern + PACED], beat, begin)
+        burst = _first_from(m[pattern + FIRST], m[pattern + PACED], m[pattern + STEP], beat, begin)
         if roomy:
             cycle = burst + beat.clocks if burst <= end else cycle
             break
         if burst > end:
             break
-        if m[pattern + PACED] == NEVER and beat.pace < beat.clocks + clocks:
-            burst = m[pattern + LAST]  # the others leave no room
+        if m[pattern + PACED] == NEVER and beat.pace < beat.clocks + clocks:  # there is no room before the last one
+            if beat.passes > 0:
+                burst += (beat.passes - 1) * beat.pace - (burst - m[pattern + FIRST]) % m[pattern + STEP]
+            burst = min(burst, m[pattern + LAST]) if beat.passes > 0 else m[pattern + LAST]
         cycle = burst + beat.clocks
     return cycle, train
 

@@ -13,14 +13,14 @@ NEVER = -(1 << 60)  # a time so early that it binds nothing
 ACT, PRE, PREA, RD, WR, REF = (command_log.COMMANDS.index(name) for name in ("ACT", "PRE", "PREA", "RD", "WR", "REF"))
 # The first places in the record of a rank; six of them are its latest commands, in the order of stream_timing.COMMANDS
 LAST_ACT, LAST_PRE, LAST_PREA, LAST_READ, LAST_WRITE, LAST_REF = range(6)
-FREE, DUE, MAC_FREE, ACTS_SEEN = range(6, 10)
+FREE, DUE, MAC_FREE, PASS_FROM, SEQUENCES, ACTS_SEEN = range(6, 12)
 # Columns of RankState.counters
 N_ACT, N_PRE, N_PREA, N_RD, N_WR, N_REF, N_TRAINS = range(7)
 COUNTERS = ("ACT", "PRE", "PREA", "RD", "WR", "REF", "trains")
 # Places in the records of a bank, a bank group and a train; of a command, the latest is meant
 OPEN_ROW, BANK_ACT, BANK_PRE, BANK_READ, BANK_WRITE, BANK_SIZE = range(6)
 GROUP_ACT, GROUP_READ, GROUP_WRITE, GROUP_SIZE = range(4)
-FIRST, LAST, PACED, PATTERN_SIZE = range(4)
+FIRST, LAST, PACED, STEP, PATTERN_SIZE = range(5)
 LOG_COLUMNS = ("cycle", "command", "dimm", "rank", "bank_group", "bank", "row", "column")
 
 
@@ -43,7 +43,8 @@ class RankState(NamedTuple):
     """Everything that the engine remembers of its ranks; times in clocks.
 
     records int64[ranks, n]: the latest command of each kind; FREE, from when on all busses are free of commands; DUE,
-    the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; ACTS_SEEN; and what
+    the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; PASS_FROM, from when on a
+    pass may be loaded, where loads and work alternate; SEQUENCES, for which the last train worked; ACTS_SEEN; and what
     `places` says. OPEN_ROW of a closed bank is -1; what never happened was at NEVER. counters: int64[ranks, 7].
     """
 

@@ -46,11 +46,14 @@ from ndpsim.dram.rank_state import (
     NEVER,
     OPEN_ROW,
     PACED,
+    PASS_FROM,
     PATTERN_SIZE,
     PRE,
     PREA,
     RD,
     REF,
+    SEQUENCES,
+    STEP,
     WR,
     Log,
     RankState,
@@ -61,7 +64,10 @@ from ndpsim.jit import borrowing, inlined, merged, pointer_to
 
 
 class Rows(NamedTuple):
-    """The `length` matrix rows of one instruction: from lists[first] on (listed = 1), or first, first + 1, ..."""
+    """The `length` matrix rows of one instruction: from lists[first] on (listed = 1), or first, first + 1, ...
+
+    masks: where in `lists` the first row's mask of the sequences that it works for is, or -1: all of them, every row.
+    """
 
     base: int
     stride: int
@@ -69,6 +75,30 @@ class Rows(NamedTuple):
     listed: int
     first: int
     length: int
+    masks: int
+
+
+class Array(NamedTuple):
+    """How the MAC array takes the bursts of an instruction.
+
+    alternating: whether loads and work alternate, in passes. holds: int64[n], by number of sequences, the picoseconds
+    for which a rank's slice holds a burst, or a pass (0: it takes them at once, as writes). sequences: of the batch.
+    """
+
+    alternating: bool
+    holds: Any
+    sequences: int
+
+
+class Hold(NamedTuple):
+    """What the MAC array does with the bursts of a row: for how many sequences, and how long it holds each, in ticks.
+
+    Of passes: how long a whole one, and rest, the clocks from the last burst of one to the first of the next.
+    """
+
+    sequences: int
+    ticks: int
+    rest: int
 
 
 class Stream(NamedTuple):
@@ -119,7 +149,7 @@ def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> No
 
 
 @inlined
-def _train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, unit: int, local: int, bursts: int,
+def _train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, hold: Hold, unit: int, local: int, bursts: int,
            log: Log) -> None:  # fmt: skip
     """Run one train of `bursts` bursts from local address `local` on."""
     kind, beat, at = stream.kind, stream.beat, state.places
@@ -197,27 +227,38 @@ def _train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, unit: i
     m[ACTS_SEEN] = seen
 
     paced = NEVER
-    if beat.service > 0:
-        late = m[MAC_FREE] - (t.queue - 1) * beat.service - (first + kind.latency) * t.tck
+    step = hold.ticks
+    if beat.passes > 0:
+        first = max(first, m[PASS_FROM])
+        step = (beat.passes - 1) * beat.pace + max(beat.pace, hold.rest)
+        last = burst_cycle(first, paced, step, beat, bursts - 1)
+        m[PASS_FROM] = last + hold.rest
+        m[MAC_FREE] = (last + kind.latency) * t.tck + hold.ticks
+    elif step > 0:
+        room = m[MAC_FREE] - (t.queue - 1) * step if m[SEQUENCES] == hold.sequences else m[MAC_FREE]
+        late = room - (first + kind.latency) * t.tck
         if late > 0:
             first += -(-late // t.tck)
-    last = first + (bursts - 1) * beat.pace
-    if beat.service > 0:
-        finished = max((first + kind.latency) * t.tck, m[MAC_FREE]) + beat.service
-        if beat.service > beat.pace * t.tck:
-            paced = finished - t.queue * beat.service
-            last = burst_cycle(first, paced, beat, bursts - 1)
-        m[MAC_FREE] = max(finished + (bursts - 1) * beat.service, (last + kind.latency) * t.tck + beat.service)
+        last = first + (bursts - 1) * beat.pace
+        finished = max((first + kind.latency) * t.tck, m[MAC_FREE]) + step
+        if step > beat.pace * t.tck:
+            paced = finished - t.queue * step
+            last = burst_cycle(first, paced, step, beat, bursts - 1)
+        m[MAC_FREE] = max(finished + (bursts - 1) * step, (last + kind.latency) * t.tck + step)
+        m[SEQUENCES] = hold.sequences
+    else:
+        last = first + (bursts - 1) * beat.pace
     pattern = at.patterns + (train & at.trains_ring - 1) * PATTERN_SIZE
     m[pattern + FIRST] = first
     m[pattern + LAST] = last
     m[pattern + PACED] = paced
+    m[pattern + STEP] = step
 
     for k in range(bursts - touched, bursts):
         g = (group + k) & (t.bank_groups - 1) if stream.rotates else group
         b = at.banks + (g * t.banks + bank) * BANK_SIZE
         g = at.groups + g * GROUP_SIZE
-        cycle = burst_cycle(first, paced, beat, k) if k < bursts - 1 else last
+        cycle = burst_cycle(first, paced, step, beat, k) if k < bursts - 1 else last
         if kind.write:
             m[b + BANK_WRITE] = cycle
             m[g + GROUP_WRITE] = cycle
@@ -229,12 +270,12 @@ def _train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, unit: i
     counters[N_WR if kind.write else N_RD] += bursts
     counters[N_TRAINS] = train + 1
     if logging:
-        _log_bursts(t, amap, unit, stream, local, bursts, first, paced, bank, row, log)
+        _log_bursts(t, amap, unit, stream, local, bursts, first, paced, step, bank, row, log)
 
 
 @inlined
 def _log_bursts(t: Timing, amap: MapArrays, unit: int, stream: Stream, local: int, bursts: int, first: int, paced: int,
-                bank: int, row: int, log: Log) -> None:  # fmt: skip
+                step: int, bank: int, row: int, log: Log) -> None:  # fmt: skip
     for k in range(bursts):
         group = column = 0
         for i in range(amap.digits.shape[0]):
@@ -244,7 +285,7 @@ def _log_bursts(t: Timing, amap: MapArrays, unit: int, stream: Stream, local: in
                 group |= part
             elif digit[2] == COLUMN:
                 column |= part
-        cycle = burst_cycle(first, paced, stream.beat, k)
+        cycle = burst_cycle(first, paced, step, stream.beat, k)
         write_command(log, cycle, WR if stream.kind.write else RD, unit, stream.ranks, group, bank, row, column)
 
 
@@ -261,18 +302,36 @@ def _below(amap: MapArrays, rank: int, atom: int) -> int:
     return local
 
 
+@merged
+def _hold(t: Timing, kind: Kind, array: Array, sequences: int) -> Hold:
+    """What the MAC array does with the bursts of a row that works for some sequences."""
+    ticks = array.holds[sequences] * t.ticks
+    return Hold(sequences, ticks, kind.data - -ticks // t.tck)
+
+
+@merged
+def _ones(mask: int) -> int:
+    """Count the bits of a mask that are set."""
+    count = 0
+    while mask != 0:
+        mask &= mask - 1
+        count += 1
+    return count
+
+
 @borrowing
 def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: int, write: bool, rows: Rows, lists: Any,
-               start: int, service_ps: int, log: Log) -> int:  # fmt: skip
+               start: int, array: Array, log: Log) -> int:  # fmt: skip
     """Run an instruction on all ranks of a DIMM, and return when the last one is done, in picoseconds.
 
-    start in clocks, when no stream before is still at work; service_ps: picoseconds that the MAC slice needs for a
-    burst (0 for writes).
+    start in clocks, when no stream before is still at work.
     """
     kind = t.writes if write else t.reads
     rotates = amap.rotating == 1 and kind.near * t.bank_groups >= kind.far
     run = 1 if amap.rotating == 1 and not rotates else 1 << amap.run_bits
-    beat = Beat(kind.clocks, kind.latency, kind.near, kind.near if rotates else kind.far, service_ps * t.ticks, t.tck)
+    passes = t.queue if array.alternating else 0
+    beat = Beat(kind.clocks, kind.latency, kind.near, kind.near if rotates else kind.far, t.tck, passes)
+    hold = _hold(t, kind, array, array.sequences)
     digit = 0
     while digit < amap.digits.shape[0] and amap.digits[digit, 0] < amap.run_bits:
         digit += 1
@@ -282,6 +341,10 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: i
         row = int(lists[rows.first + i]) if rows.listed == 1 else rows.first + i
         atom = rows.base + row * rows.stride
         end = atom + rows.atoms
+        if rows.masks >= 0:
+            sequences = _ones(int(lists[rows.masks + i]))
+            if sequences != hold.sequences:
+                hold = _hold(t, kind, array, sequences)
         visits = ((end - 1) >> amap.rank_lo) - (atom >> amap.rank_lo) + 1 if by_blocks else ranks
         for visit in range(visits):
             if by_blocks:
@@ -295,7 +358,7 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: i
                 local, stop = _below(amap, rank, atom), _below(amap, rank, end)
             while local < stop:
                 bursts = min(stop - local, run - (local & run - 1))
-                _train(t, amap, state, stream, dimm * ranks + rank, local, bursts, log)
+                _train(t, amap, state, stream, hold, dimm * ranks + rank, local, bursts, log)
                 local += bursts
     done = start * t.tck
     for unit in range(dimm * ranks, (dimm + 1) * ranks):

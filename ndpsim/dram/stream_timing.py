@@ -30,13 +30,15 @@ PerCommand = tuple[int, int, int, int, int, int]
 class Kind(NamedTuple):
     """What holds for the bursts of one kind, RD or WR, of a stream; gaps in clocks, from first clock to first clock.
 
-    latency: from the command to the end of its data. near, far: gaps between bursts of the stream in different bank
-    groups and in the same. after_x: gaps from earlier commands, in the rank unless the name says otherwise.
+    latency: from the command to the end of its data, which take the last `data` clocks of it. near, far: gaps between
+    bursts of the stream in different bank groups and in the same. after_x: gaps from earlier commands, in the rank
+    unless the name says otherwise.
     """
 
     write: bool
     clocks: int
     latency: int
+    data: int
     near: int
     far: int
     after_act_in_bank: int
@@ -109,6 +111,7 @@ def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
             write=name == "WR",
             clocks=clocks[name],
             latency=latency + standard.timing["nBL"],
+            data=standard.timing["nBL"],
             near=near,
             far=max(near, get("bank_group", name, name)),
             after_act_in_bank=get("bank", "ACT", name),

@@ -111,6 +111,10 @@ COUNT_FAULT = "expected greater than or equal to 1, found"
          "unit.buffer_bytes.value: expected a multiple of 64, found 1000"),
         ("return_queue = { value = 16,", "return_queue = { value = 1,",
          "unit.return_queue.value: expected greater than or equal to 2, found 1"),
+        ('loading = { value = "overlapped",', 'loading = { value = "never",',
+         "unit.loading.value: expected 'overlapped' or 'alternating', found 'never'"),
+        ('reduction_cycles = { value = 11, unit = "core cycle"', 'reduction_cycles = { value = 11, unit = "ps"',
+         "unit.reduction_cycles.unit: expected core cycle, found ps"),
         ('name = "hermes"', "name = 3", "name: expected a valid string, found 3"),
         ('name = "hermes"', "", "name: expected a value, found none"),
         ('row = "row bank bank_group rank column" ', "row = 3 ", "address_maps.row: expected a valid string, found 3"),
@@ -120,6 +124,80 @@ COUNT_FAULT = "expected greater than or equal to 1, found"
 )  # fmt: skip
 def test_a_faulty_entry_is_refused_by_its_name(tmp_path, old, new, sentence):
     assert refusal(tmp_path, (old, new)) == sentence
+
+
+LIKE = """
+like = "hermes"
+name = "wide"
+[unit]
+macs_per_cycle_16bit = { value = 512, unit = "MAC/cycle", source = "a test" }
+[address_maps]
+row = "row bank_group bank rank column"
+"""
+
+
+def like_hermes(tmp_path, text):
+    path = tmp_path / "wide.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_description_like_another_holds_its_fields_but_for_those_it_gives_itself(tmp_path):
+    wide, hermes = load_machine(str(like_hermes(tmp_path, LIKE))), load_machine("hermes")
+    own = {
+        "name": "wide",
+        "unit": hermes.config.unit.model_copy(update={"macs_per_cycle_16bit": wide.config.unit.macs_per_cycle_16bit}),
+        "address_maps": hermes.config.address_maps | {"row": "row bank_group bank rank column"},
+    }
+    assert wide.config == hermes.config.model_copy(update=own)
+    assert wide.config.unit.macs_per_cycle_16bit.value == 512
+    assert wide.address_map == hermes.address_map  # the first map stays the default
+    assert machine_from_json(wide.to_json(), "p.ndp") == wide
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"hermes"', '"hermez"', "like: expected one of ddr5, hermes, hermes-alternating, found 'hermez'"),
+        ('"hermes"', '"../dimms/hermes"', "like: expected one of ddr5, hermes, hermes-alternating, found '../dimms/h"),
+        ('"hermes"', "3", "like: expected one of ddr5, hermes, hermes-alternating, found 3"),
+        ('"hermes"', '"hermes-alternating"',
+         "like: expected a DIMM that is described in full, found 'hermes-alternating'"),
+        ('name = "wide"', "", "name: expected a value, found none"),
+        ("value = 512", "value = 0", "unit.macs_per_cycle_16bit.value: expected greater than or equal to 1, found 0"),
+        ("value = 512, ", "", "unit.macs_per_cycle_16bit.value: expected a value, found none"),
+        ('"MAC/cycle"', '"MAC"', "unit.macs_per_cycle_16bit.unit: expected MAC/cycle, found MAC"),
+        ("[unit]", "[unity]", "unity: no such entry is known"),
+        ("[unit]", "unit = 3\n[vector]", "unit: expected "),
+        ("row bank_group bank rank column", "row bank rank column", "address_maps.row: address map 'row bank rank"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_a_description_like_another_names_its_own_file(tmp_path, old, new, sentence):
+    assert LIKE.count(old) == 1
+    path = like_hermes(tmp_path, LIKE.replace(old, new))
+    with pytest.raises(InputError) as error:
+        load_machine(str(path))
+    assert str(error.value).startswith(f"{path}: {sentence}")
+
+
+def test_a_fault_of_the_other_description_names_its_file(tmp_path, monkeypatch):
+    folder = tmp_path / "hardware" / "dimms"
+    folder.mkdir(parents=True)
+    (folder / "hermes.toml").write_text(SHIPPED.replace("[vector]", "[vektor]"), encoding="utf-8")
+    monkeypatch.setattr("ndpsim.dimm.config.workloads_dir", lambda: tmp_path)
+    with pytest.raises(InputError) as error:
+        load_machine(str(like_hermes(tmp_path, LIKE)))
+    assert str(error.value).startswith(f"{folder / 'hermes.toml'}: vector: expected a value, found none")
+
+
+def test_hermes_with_alternating_loads_is_hermes_in_all_else():
+    alternating, hermes = load_machine("hermes-alternating").config, load_machine("hermes").config
+    assert (hermes.unit.loading.value, alternating.unit.loading.value) == ("overlapped", "alternating")
+    assert hermes.unit.reduction_cycles == alternating.unit.reduction_cycles
+    unit = alternating.unit.model_copy(
+        update={"loading": hermes.unit.loading, "array_latency": hermes.unit.array_latency}
+    )
+    assert alternating.model_copy(update={"name": "hermes", "unit": unit}) == hermes
 
 
 def test_a_value_needs_its_source(tmp_path):

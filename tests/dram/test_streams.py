@@ -13,7 +13,7 @@ from ndpsim.dram.constraints import Row
 from ndpsim.dram.log import COMMANDS
 from ndpsim.dram.rank_state import LOG_COLUMNS, Log, new_state
 from ndpsim.dram.standard import load_standard, standard_names, with_overrides
-from ndpsim.dram.stream import Rows, run_stream
+from ndpsim.dram.stream import Array, Rows, run_stream
 from ndpsim.dram.stream_timing import gap, timing_of
 from ndpsim.errors import InputError
 
@@ -36,10 +36,10 @@ def commands(standard, *streams, text=BANK_MAP, ahead=4):
     stride = organization.columns * (organization.bank_groups if text == ROTATING_MAP else 1)
     start = 0
     for kind, bursts, places in streams:
-        rows = Rows(0, stride, bursts, 1, 0, len(places))
+        rows = Rows(0, stride, bursts, 1, 0, len(places), -1)
         lists = np.array(places, np.uint32)
-        service = 1000 if kind == "RD" else 0
-        end = run_stream(timing, amap, state, 0, 1, kind == "WR", rows, lists, start, service, log)
+        array = Array(False, np.array([0, 1000]), 1 if kind == "RD" else 0)
+        end = run_stream(timing, amap, state, 0, 1, kind == "WR", rows, lists, start, array, log)
         start = -(-end * timing.ticks // timing.tck)
     used = sorted(log.records[: log.used[0]].tolist())
     return [(cycle, COMMANDS[command], group, bank) for cycle, command, _, _, group, bank, *_ in used]

@@ -4,7 +4,8 @@ It asks in every clock what each bus may carry. Of the past it remembers only wh
 bank, bank group and rank.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
@@ -46,7 +47,8 @@ class Stream:
     trains: Sequence[Train]
     kind: Kind
     start: int
-    service_ps: int | Fraction
+    hold_ps: Mapping[int, int | Fraction]  # of a burst or, with alternating loads, of a pass, by sequences
+    alternating: bool
     taken_up: int = 0  # trains 0 .. taken_up - 1 have been taken up
     train: int = 0  # the column engine's train,
     burst: int = 0  # and its next burst there
@@ -103,15 +105,28 @@ class RankController:
         self.precharges: list[RowCommand] = []
         self.row_engine_from = 0  # the end of the last refresh
 
-    def run_stream(self, trains: Sequence[Train], kind: Kind, start_cycle: int, service_ps: int | Fraction = 0) -> int:
-        """Tick through the gap up to the stream and through the stream; return when it is done, in picoseconds."""
+    def run_stream(
+        self,
+        trains: Sequence[Train],
+        kind: Kind,
+        start_cycle: int,
+        service_ps: int | Fraction | Mapping[int, int] = 0,
+        alternating: bool = False,
+    ) -> int:
+        """Tick through the gap up to the stream and through the stream; return when it is done, in picoseconds.
+
+        service_ps: for which the MAC array holds a burst, or a pass if loads and work alternate; one number, or one for
+        each number of sequences.
+        """
         if start_cycle < max(self.now, self.bus_free[self._bus(kind)]):
             raise ValueError(f"a stream starts at {start_cycle}, but the rank is beyond that already")
-        if kind == "RD" and service_ps < self.tck:
-            raise ValueError(f"expected a service time of a clock or more, found {service_ps} ps")
+        hold_ps = service_ps if isinstance(service_ps, Mapping) else defaultdict(lambda: service_ps)
+        shortest = min((hold_ps[train.sequences] for train in trains), default=self.tck)
+        if kind == "RD" and shortest < self.tck:
+            raise ValueError(f"expected a service time of a clock or more, found {shortest} ps")
         if not trains:  # touches nothing
             return ceil(start_cycle * self.tck)
-        stream = Stream(trains, kind, start_cycle, service_ps)
+        stream = Stream(trains, kind, start_cycle, hold_ps, alternating)
         while self.now < start_cycle:
             self._tick(None)
         while not stream.issued:
@@ -230,10 +245,7 @@ class RankController:
         Infinite while its row commands are to come. The train has been taken up.
         """
         train, kind = stream.trains[stream.train], stream.kind
-        earliest = NEVER
-        if kind == "RD" and stream.finished_ps is not None:
-            room_from_ps = stream.finished_ps - (self.depth - 1) * stream.service_ps
-            earliest = ceil(room_from_ps / self.tck) - self.latency["RD"]
+        earliest = self._allowed_by_the_array(stream) if kind == "RD" else NEVER
         if stream.burst > 0:
             return max(earliest, stream.last_burst + train.pace)
         if any(command.train == stream.train for command in self.activates + self.precharges):
@@ -245,6 +257,21 @@ class RankController:
             earliest = max(earliest, allowed - k * train.pace)
         return earliest
 
+    def _allowed_by_the_array(self, stream: Stream) -> int:
+        """Return from when on the MAC array allows the next burst."""
+        if stream.finished_ps is None:
+            return NEVER
+        train = stream.trains[stream.train]
+        if stream.alternating:
+            if stream.burst % self.depth > 0:  # in the middle of a pass
+                return NEVER
+            data_begin = self.latency["RD"] - self.standard.timing["nBL"]
+            return ceil(stream.finished_ps / self.tck) - data_begin
+        room_from_ps = stream.finished_ps
+        if stream.burst > 0 or train.sequences == stream.trains[stream.train - 1].sequences:
+            room_from_ps -= (self.depth - 1) * stream.hold_ps[train.sequences]
+        return ceil(room_from_ps / self.tck) - self.latency["RD"]
+
     def _issue_burst(self, stream: Stream) -> None:
         """Issue the next burst of the train at work."""
         train, kind = stream.trains[stream.train], stream.kind
@@ -255,8 +282,8 @@ class RankController:
         stream.last_burst = self.now
         if kind == "RD":
             arrival_ps = (self.now + self.latency["RD"]) * self.tck
-            before_ps = arrival_ps if stream.finished_ps is None else stream.finished_ps
-            stream.finished_ps = max(arrival_ps, before_ps) + stream.service_ps
+            before_ps = arrival_ps if stream.finished_ps is None or stream.alternating else stream.finished_ps
+            stream.finished_ps = max(arrival_ps, before_ps) + stream.hold_ps[train.sequences]
         stream.burst += 1
         if stream.burst == len(train.bursts):
             stream.train, stream.burst = stream.train + 1, 0

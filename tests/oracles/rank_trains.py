@@ -37,10 +37,11 @@ class AddressMap:
 
 @dataclass(frozen=True)
 class Train:
-    """Bursts that the column engine issues `pace` clocks apart."""
+    """Bursts that the column engine issues `pace` clocks apart, and the sequences that their matrix row works for."""
 
     bursts: tuple[Location, ...]
     pace: int
+    sequences: int = 1
 
     @property
     def row(self) -> int:
@@ -134,8 +135,12 @@ def trains_of(
     standard: Standard,
     kind: Kind,
     rank: int,
+    sequences: Sequence[int] | None = None,
 ) -> list[Train]:
-    """Cut the atoms of the matrix rows (first atom, number of atoms) that lie in `rank` into trains of one kind."""
+    """Cut the atoms of the matrix rows (first atom, number of atoms) that lie in `rank` into trains of one kind.
+
+    sequences: of each row, 1 if not given.
+    """
     groups = organization["bank_groups"]
     local_bits = [name for name, _ in address_map.bits if name != "rank"]
     lowest = local_bits[len(local_bits) - (groups.bit_length() - 1) :]
@@ -153,16 +158,16 @@ def trains_of(
         return (before.row, bank_of(before)) == (after.row, bank_of(after))
 
     trains = []
-    for first_atom, n_atoms in rows:
+    for (first_atom, n_atoms), worked_for in zip(rows, sequences or [1] * len(rows), strict=True):
         run: list[Location] = []
         for atom in range(first_atom, first_atom + n_atoms):
             location = locate(atom, address_map)
             if location.rank != rank:
                 continue
             if run and not continues(run[-1], location):
-                trains.append(Train(tuple(run), pace))
+                trains.append(Train(tuple(run), pace, worked_for))
                 run = []
             run.append(location)
         if run:
-            trains.append(Train(tuple(run), pace))
+            trains.append(Train(tuple(run), pace, worked_for))
     return trains

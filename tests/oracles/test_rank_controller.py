@@ -292,7 +292,7 @@ def test_a_window_of_two_prepares_two_trains_at_the_start():
     ]  # fmt: skip
 
 
-# The return queue
+# The return queue of overlapped loads
 
 
 def test_a_full_return_queue_holds_bursts_back():
@@ -331,6 +331,59 @@ def test_the_queue_is_empty_at_the_start_of_a_stream():
 def test_writes_do_not_use_the_return_queue():
     r = rank(depth=2)
     assert r.run_stream([train(0, 0, 0, n=4)], "WR", 0, 1000 * TCK) == (48 + 16 + 4) * TCK
+
+
+def one_bank(n, sequences, row=0):
+    """A train in one bank whose matrix row works for some sequences."""
+    return Train(train(0, 0, row, n).bursts, 8, sequences)
+
+
+def test_a_train_for_another_number_of_sequences_waits_until_the_queue_is_empty():
+    r = rank(depth=16)
+    # S = 10 and 20: f = 62 and 72, 92; the third burst may arrive at 72, and the fourth has room at once.
+    trains = [one_bank(2, 1), one_bank(2, 2)]
+    assert r.run_stream(trains, "RD", 0, {1: 10 * TCK, 2: 20 * TCK}) == (44 + 28 + 2 * 20) * TCK
+    assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "44 RD 0.0", "52 RD 0.0"]
+    r = rank(depth=16)
+    r.run_stream(trains, "RD", 0, {1: 10 * TCK, 2: 10 * TCK})  # the number counts, not the time
+    assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "44 RD 0.0", "52 RD 0.0"]
+    r = rank(depth=16)
+    r.run_stream([one_bank(2, 2), one_bank(2, 2)], "RD", 0, {2: 10 * TCK})
+    assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "40 RD 0.0", "48 RD 0.0"]
+
+
+# Alternating loads
+
+
+def test_a_pass_is_loaded_when_the_array_is_through_with_the_one_before():
+    r = rank(depth=2)
+    # The second burst arrives at 60, the array is through at 90; data begin 24 after the command.
+    assert r.run_stream([train(0, 0, 0, n=5)], "RD", 0, 30 * TCK, alternating=True) == (108 + 28 + 30) * TCK
+    assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "66 RD 0.0", "74 RD 0.0", "108 RD 0.0"]
+
+
+def test_data_of_a_pass_begin_in_the_first_clock_in_which_they_may():
+    r = rank(depth=2)
+    r.run_stream([train(0, 0, 0, n=3)], "RD", 0, 30 * TCK + 1, alternating=True)
+    assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "67 RD 0.0"]
+
+
+def test_a_pass_ends_with_its_train_and_takes_as_long_as_a_full_one():
+    r = rank(depth=4)
+    # P = 30 and 60 clocks: data of the second train begin at 24 + 28 + 30, those of the third at 58 + 28 + 60.
+    trains = [one_bank(1, 1), one_bank(1, 2), one_bank(3, 1)]
+    assert r.run_stream(trains, "RD", 0, {1: 30 * TCK, 2: 60 * TCK}, alternating=True) == (138 + 28 + 30) * TCK
+    assert commands(r)[1:] == ["24 RD 0.0", "58 RD 0.0", "122 RD 0.0", "130 RD 0.0", "138 RD 0.0"]
+
+
+def test_bursts_of_passes_are_paced_where_the_array_is_faster():
+    r = rank(depth=2)
+    # 4 + 2 clocks from the last burst of a pass to the first of the next one are less than tCCD_L.
+    r.run_stream([train(0, 0, 0, n=4)], "RD", 0, 2 * TCK, alternating=True)
+    assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "40 RD 0.0", "48 RD 0.0"]
+
+
+# Precharges behind bursts
 
 
 def test_a_precharge_waits_for_all_bursts_to_its_bank_of_earlier_trains():

@@ -16,7 +16,7 @@ from ndpsim.dram.checker import check
 from ndpsim.dram.log import COMMANDS, CommandLog
 from ndpsim.dram.rank_state import LOG_COLUMNS, Log, new_state
 from ndpsim.dram.standard import load_standard, with_overrides
-from ndpsim.dram.stream import Rows, run_stream
+from ndpsim.dram.stream import Array, Rows, run_stream
 from ndpsim.dram.stream_timing import timing_of
 
 ORGANIZATIONS = [
@@ -43,6 +43,9 @@ MAPS = [
 ROTATING = [text for text in MAPS if text.endswith("bank_group")]
 
 
+SEQUENCES = st.sampled_from([1, 1, 2, 3, 32])
+
+
 @st.composite
 def often_refreshed(draw):
     """A preset with timings of all kinds that is refreshed often, or never."""
@@ -62,7 +65,9 @@ def runs(draw, standards_drawn):
     stride = draw(st.integers(row_atoms, row_atoms + 3))
     count = (atoms - row_atoms) // stride + 1
     streams = draw(st.lists(st.fixed_dictionaries({
-        "rows": st.lists(st.integers(0, count - 1), max_size=12),
+        "rows": st.lists(st.tuples(st.integers(0, count - 1), SEQUENCES), max_size=12),
+        "masked": st.booleans(),
+        "alternating": st.booleans(),
         "write": st.booleans(),
         "gap": st.sampled_from([0, 1, 7, 400, 1000]),
         "service": st.builds(
@@ -84,6 +89,17 @@ def runs(draw, standards_drawn):
     }
 
 
+def hold_ps(stream):
+    """Picoseconds for which the MAC array holds a burst or a pass, by sequences: more of them take longer."""
+    more = [0] if stream["write"] else [stream["service"] * (3 + sequences) // 4 for sequences in range(33)]
+    return np.array(more, np.int64)
+
+
+def array_of(stream):
+    """The MAC array of a stream that is not masked, or is."""
+    return Array(stream["alternating"] and not stream["write"], hold_ps(stream), 0 if stream["write"] else 1)
+
+
 def fast_run(run, capacity=100_000):
     """Run the engine on all ranks of a DIMM; return its commands in order, the end of each stream, and its state."""
     standard, organization = run["standard"], run["standard"].organization
@@ -95,11 +111,14 @@ def fast_run(run, capacity=100_000):
     ends = []
     now = 0
     for stream in run["streams"]:
-        lists = np.array(stream["rows"], np.uint32)
-        rows = Rows(run["base"], run["stride"], run["row_atoms"], 1, 0, len(lists))
-        service = 0 if stream["write"] else stream["service"]
+        count = len(stream["rows"])
+        masks = [(1 << sequences) - 1 for _, sequences in stream["rows"]]
+        lists = np.array([row for row, _ in stream["rows"]] + masks, np.uint32)
+        masked = stream["masked"] and not stream["write"]
+        rows = Rows(run["base"], run["stride"], run["row_atoms"], 1, 0, count, count if masked else -1)
         start = ceil(now / standard.tck_ps) + stream["gap"]
-        now = run_stream(timing, amap, state, 0, organization.ranks, stream["write"], rows, lists, start, service, log)
+        array = array_of(stream)
+        now = run_stream(timing, amap, state, 0, organization.ranks, stream["write"], rows, lists, start, array, log)
         ends.append(now)
     used = records[: log.used[0]]
     return used[np.argsort(used[:, 0], kind="stable")], ends, state
@@ -114,11 +133,15 @@ def slow_run(run):
     ends = []
     now = 0
     for stream in run["streams"]:
-        rows = [(run["base"] + r * run["stride"], run["row_atoms"]) for r in stream["rows"]]
+        rows = [(run["base"] + r * run["stride"], run["row_atoms"]) for r, _ in stream["rows"]]
+        masked = stream["masked"] and not stream["write"]
+        sequences = [sequences if masked else array_of(stream).sequences for _, sequences in stream["rows"]]
+        hold = dict(enumerate(hold_ps(stream).tolist()))
+        alternating = stream["alternating"] and not stream["write"]
         kind = "WR" if stream["write"] else "RD"
         start = ceil(now / standard.tck_ps) + stream["gap"]
-        trains = [trains_of(rows, amap, organization, standard, kind, rank) for rank in ranks]
-        now = max(controllers[rank].run_stream(trains[rank], kind, start, stream["service"]) for rank in ranks)
+        trains = [trains_of(rows, amap, organization, standard, kind, rank, sequences) for rank in ranks]
+        now = max(controllers[rank].run_stream(trains[rank], kind, start, hold, alternating) for rank in ranks)
         ends.append(now)
     return [(rank, command) for rank in ranks for command in controllers[rank].log], ends
 
@@ -162,6 +185,14 @@ def test_without_a_log_the_engine_does_the_same(run):
         np.testing.assert_array_equal(one, other)
 
 
+def unmasked(rows, write=False, gap=0, service=1000, alternating=False):
+    """A stream of rows that all work for one sequence."""
+    return {
+        "rows": [(row, 1) for row in rows], "masked": False, "write": write, "gap": gap, "service": service,
+        "alternating": alternating,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("text", MAPS[:3])
 @pytest.mark.parametrize("name", ["DDR4-3200AA", "DDR5-4800B", "HBM3-6400"])
 def test_the_engine_agrees_with_the_reference_on_rows_of_a_real_layer(name, text):
@@ -170,9 +201,10 @@ def test_the_engine_agrees_with_the_reference_on_rows_of_a_real_layer(name, text
         "standard": standard, "organization": standard.organization.model_dump(), "map": text,
         "ahead": 4, "queue": 16, "base": 77, "row_atoms": 33, "stride": 40,
         "streams": [
-            {"rows": list(range(0, 900, 7)), "write": False, "gap": 3, "service": 4000},
-            {"rows": list(range(5, 500, 11)), "write": True, "gap": 0, "service": 4000},
-            {"rows": list(range(0, 900, 5)), "write": False, "gap": 9000, "service": 1000},
+            unmasked(range(0, 900, 7), gap=3, service=4000),
+            unmasked(range(5, 500, 11), write=True),
+            unmasked(range(0, 900, 5), gap=9000, service=1000),
+            unmasked(range(0, 900, 7), gap=3, service=27000, alternating=True),
         ],
         "first_due": 3120,
     })  # fmt: skip
@@ -190,7 +222,7 @@ def test_the_engine_agrees_with_the_reference_on_random_rows_as_long_as_those_of
         "standard": standard, "organization": standard.organization.model_dump(), "map": ROTATING[0],
         "ahead": 4, "queue": 16, "base": 0, "row_atoms": 160, "stride": 160,
         "streams": [
-            {"rows": np.flatnonzero(rng.random(240) < 0.1).tolist(), "write": write, "gap": 5, "service": service}
+            unmasked(np.flatnonzero(rng.random(240) < 0.1).tolist(), write=write, gap=5, service=service)
             for write in (False, True, False)
         ],
         "first_due": 1700,
