@@ -64,7 +64,9 @@ class HotNeurons:
         if len(pairs) == 1:
             self._heat = self.predictors[0].states
         else:
-            self._heat = np.mean([p.states for p in self.predictors], axis=0, dtype=np.float32).astype(np.uint8)
+            self._heat = (np.sum([p.states for p in self.predictors], axis=0, dtype=np.uint16) // len(pairs)).astype(
+                np.uint8
+            )
         self._hot = self.layout.mask(self._heat > self.rule.hot)
 
     def swap(self, layer: int, most_bytes: int) -> Swaps:

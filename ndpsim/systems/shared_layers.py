@@ -30,7 +30,7 @@ GROUPS: Final = ("qkv", "ffn")
 
 
 class Share(NamedTuple):
-    """What the DIMMs compute of a group: rows uint32[n] of each DIMM, and bits for the sequences of each row (or all)."""
+    """What the DIMMs compute of a group: rows uint32[n] of each DIMM, and bits of sequences for each (or all)."""
 
     rows: list[NDArray[np.uint32]]
     masks: list[NDArray[np.uint32]] | None = None
