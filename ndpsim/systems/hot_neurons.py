@@ -46,7 +46,7 @@ class HotNeurons:
         self.residency = Residency(layout, header.layer, neuron_bytes, layout.mask(layout.spread(resident)))
         self.quality = PredictionQuality(layout)
         self._hot = layout.mask(np.zeros(layout.slots, np.bool_))
-        self._heat = np.zeros(layout.slots, np.uint8)
+        self._heat: NDArray[np.uint8] = np.zeros(layout.slots, np.uint8)
         self.active = self.computed = np.zeros((header.sequences, layout.words), np.uint64)
 
     @property
