@@ -1,8 +1,17 @@
 """The two ways in which ndpsim says no: unreadable input, and a program or log that is wrong."""
 
+from collections.abc import Iterable
+
 
 class InputError(Exception):
-    """Input that cannot be used: one sentence naming the file, the field, what was found and what is allowed."""
+    """Input that cannot be used: one sentence naming the file, the field, what was found and what is allowed.
+
+    faults: where a file has several, the sentence of each without the file, which begins with the field.
+    """
+
+    def __init__(self, text: str, faults: Iterable[str] = ()) -> None:
+        super().__init__(text)
+        self.faults = tuple(faults)
 
 
 class ProgramError(Exception):

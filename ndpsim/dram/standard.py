@@ -10,12 +10,12 @@ from fractions import Fraction
 from functools import cached_property
 from math import ceil, floor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ndpsim.dram.constraints import Constraint, Row, expand, names_in, value_of
 from ndpsim.dram.currents import DeviceCurrents, DeviceEnergies, nearest_currents
 from ndpsim.dram.standard_file import MAX_CLOCKS, PowerOfTwo, RefreshKind, RefreshRow, Rounding, TimingValue
-from ndpsim.dram.standard_presets import PresetEntry, presets_of, shipped_presets
+from ndpsim.dram.standard_presets import PresetEntry, presets_from, presets_of, shipped_presets
 from ndpsim.errors import InputError
 from ndpsim.tables import Table
 
@@ -134,12 +134,16 @@ def load_standard(name: str, ranks: int | None = None, channels: int | None = No
 
     `ranks` of a channel and `channels` replace those of the preset.
     """
+    return with_counts(_build(_find(name)), ranks, channels)
+
+
+def with_counts(standard: Standard, ranks: int | None = None, channels: int | None = None) -> Standard:
+    """Return the standard with another number of ranks of a channel, or of channels."""
     counts = {"ranks": ranks, "channels": channels}
     chosen = {key: value for key, value in counts.items() if value is not None}
     for key, value in chosen.items():
         if type(value) is not int or not 1 <= value <= MAX_CLOCKS or value & (value - 1):
             raise InputError(f"{key}: expected a power of two, found {value!r}")
-    standard = _build(_find(name))
     return replace(standard, organization=standard.organization.model_copy(update=chosen))
 
 
@@ -172,6 +176,55 @@ def _find(name: str) -> PresetEntry:
         found = repr(preset) if colon else "none"
         raise InputError(f"{file}: preset: expected {file}:NAME with one of {', '.join(short)}, found {found}")
     return presets[preset]
+
+
+def standard_content(name: str) -> dict[str, Any]:
+    """Return one preset as a file of its own: no other device, speed and preset, and all its timings in [timing].
+
+    Numbers are int and float, so that JSON can hold it. Raises InputError as `load_standard` does.
+    """
+    entry = _find(name)
+    device, speed = entry.file.device[entry.preset.device], entry.file.speed[entry.preset.speed]
+    timing = entry.file.timing | device.timing | speed.timing | entry.preset.timing
+    bursts = {key: timing.pop(key) for key in ("nBL",) if key in timing}  # of a preset alone, see `faults_of_names`
+    own = entry.name in entry.file.preset
+    whole = entry.file.model_copy(
+        update={
+            "timing": timing,
+            "default_device": entry.preset.device,
+            "device": {entry.preset.device: device.model_copy(update={"timing": {}})},
+            "speed": {entry.preset.speed: speed.model_copy(update={"timing": {}})},
+            "preset": {entry.name: entry.preset.model_copy(update={"timing": bursts})} if own else {},
+        }
+    )
+    content: dict[str, Any] = _plain(whole.model_dump(exclude_none=True))
+    rate = Fraction(speed.data_rate_mtps)
+    content["speed"][entry.preset.speed]["data_rate_mtps"] = rate.numerator if rate.denominator == 1 else str(rate)
+    return content
+
+
+def standard_from(content: dict[str, Any], name: str, where: str) -> Standard:
+    """Return the standard that `standard_content` has written for a name. Raises InputError with all faults."""
+    presets = presets_from(_exact(content), Path(where))
+    return _build(presets.get(name.rpartition(".toml:")[2], next(iter(presets.values()))))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with floats for decimals."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _exact(value: Any) -> Any:
+    """Return a value with the decimals that its floats are written as."""
+    if isinstance(value, dict):
+        return {key: _exact(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_exact(entry) for entry in value]
+    return Decimal(repr(value)) if isinstance(value, float) else value
 
 
 def _short(presets: Mapping[str, PresetEntry]) -> list[str]:

@@ -39,7 +39,11 @@ def shipped_presets() -> dict[str, PresetEntry]:
 
 def presets_of(path: Path) -> dict[str, PresetEntry]:
     """Return the presets that a file adds by name; an InputError lists every fault of the file, one on a line."""
-    content = read_toml(path, Decimal)
+    return presets_from(read_toml(path, Decimal), path)
+
+
+def presets_from(content: dict[str, Any], path: Path) -> dict[str, PresetEntry]:
+    """Return the presets that the content of a file adds by name. Raises InputError as `presets_of` does."""
     base = _base(path, content["extends"]) if "extends" in content else {}
     whole, faults = _extended(base, content) if base else (content, [])
     try:
@@ -48,7 +52,7 @@ def presets_of(path: Path) -> dict[str, PresetEntry]:
         faults += faults_of_form(error)
     faults += faults_of_names(whole)
     if faults:
-        raise InputError("\n".join(f"{path}: {fault}" for fault in faults))
+        raise InputError("\n".join(f"{path}: {fault}" for fault in faults), faults)
     return {entry.name: entry for entry in _entries(path, file) if not _is_of(base, entry)}
 
 

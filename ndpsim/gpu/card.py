@@ -103,14 +103,19 @@ def load_card(name: str) -> Card:
 
 def read_card(path: Path) -> Card:
     """Read a card file. Raises InputError with all faults."""
-    content, faults = read_toml(path), []
+    return card_from(read_toml(path), str(path))
+
+
+def card_from(content: Mapping[str, Any], where: str) -> Card:
+    """Return the card that the content of a card file describes. Raises InputError with all faults after `where`."""
+    faults = []
     try:
         card = Card.model_validate(content)
     except ValidationError as error:
         faults = faults_of_form(error)
     faults += _impossible(content)
     if faults:
-        raise InputError(f"{path}: " + "; ".join(faults))
+        raise InputError(f"{where}: " + "; ".join(faults), faults)
     return card
 
 

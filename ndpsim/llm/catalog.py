@@ -1,6 +1,7 @@
 """The models that ship with ndpsim, by name: shapes, and those that come with weights and can be run."""
 
 from pathlib import Path
+from typing import Any
 
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
@@ -34,13 +35,19 @@ def load_shape(name: str) -> ModelShape:
     Raises:
         InputError: there is no such model (the known names are listed), or its file is not as it must be (all faults).
     """
+    where, content = shape_content(name)
+    return shape_from(content, where)
+
+
+def shape_content(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the file of a model's shape, and its content for `shape_from`. Raises InputError as `load_shape` does."""
     shipped = _folder() / name
     for folder in (shipped, Path(name)):
         if name and (folder / "model.toml").is_file():
-            return read_card(folder / "model.toml").shape
+            return str(folder / "model.toml"), read_card(folder / "model.toml").shape.model_dump(mode="json")
     path = Path(name) if name.endswith(".toml") else shipped.with_name(f"{shipped.name}.toml")
     if name.endswith(".toml") or name in shape_names():
-        return shape_from(read_toml(path), str(path))
+        return str(path), read_toml(path)
     raise InputError(f"model '{name}': expected one of {', '.join(shape_names())}, or a model file (.toml)")
 
 

@@ -179,7 +179,7 @@ def shape_from(content: Mapping[str, Any], where: str) -> ModelShape:
         faults = faults_of_form(error)
     faults += faults_of_sizes(content)
     if faults:
-        raise InputError("\n".join(f"{where}: {fault}" for fault in faults))
+        raise InputError("\n".join(f"{where}: {fault}" for fault in faults), faults)
     return shape
 
 

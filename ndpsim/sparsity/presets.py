@@ -89,13 +89,11 @@ class Preset(Table):
         Raises:
             InputError: a change that is not possible, or a parameter without a value; all of them.
         """
-        own = sorted((name for name in self.models if f"{model}-".startswith(f"{name}-")), key=len)
         asked, faults = _changes(changes or {})
         found: dict[str, list[GroupParameters]] = {}
         for kind in KINDS:
-            values: dict[str, Value] = {}
-            for table in (getattr(self, kind), *(getattr(self.models[name], kind) for name in own), asked[kind]):
-                _replace(values, table)
+            values = self._values(kind, model)
+            _replace(values, asked[kind])
             columns = {}
             for name, value in values.items():
                 try:
@@ -112,6 +110,18 @@ class Preset(Table):
         if faults:
             raise InputError("; ".join(faults))
         return found
+
+    def for_model(self, model: str) -> "Preset":
+        """Return the preset with what it has for one model, by its name, in the place of what it has for all."""
+        tables = {kind: KindValues(**self._values(kind, model)) for kind in KINDS}
+        return self.model_copy(update={**tables, "models": {}})
+
+    def _values(self, kind: str, model: str) -> dict[str, Value]:
+        own = sorted((name for name in self.models if f"{model}-".startswith(f"{name}-")), key=len)
+        values: dict[str, Value] = {}
+        for table in (getattr(self, kind), *(getattr(self.models[name], kind) for name in own)):
+            _replace(values, table)
+        return values
 
     def _over_depth(self, name: str, value: Value, layers: int) -> list[float]:
         numbers: float | Sequence[float]
@@ -140,10 +150,16 @@ def load_preset(name: str) -> Preset:
     path = Path(name) if name.endswith(".toml") else workloads_dir() / "sparsity" / f"{name}.toml"
     if not name.endswith(".toml") and name not in preset_names():
         raise InputError(f"preset '{name}': expected one of {', '.join(preset_names())}, or a .toml file")
+    return preset_from(read_toml(path), str(path))
+
+
+def preset_from(content: Mapping[str, Any], where: str) -> Preset:
+    """Return the preset that the content of a file describes. Raises InputError with all faults after `where`."""
     try:
-        return Preset.model_validate(read_toml(path))
+        return Preset.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: " + "; ".join(faults_of_form(error))) from None
+        faults = faults_of_form(error)
+        raise InputError(f"{where}: " + "; ".join(faults), faults) from None
 
 
 def read_changes(pairs: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""A run: a system on a machine, from a setup, token by token."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.dimm.config import machine_from
+from ndpsim.dram.standard import standard_from
+from ndpsim.errors import InputError
+from ndpsim.gpu.card import card_from
+from ndpsim.gpu.families import FAMILIES
+from ndpsim.gpu.model import GpuModel
+from ndpsim.llm.shape import shape_from
+from ndpsim.machine.config import config_from
+from ndpsim.sparsity.trace import ActivationTrace
+from ndpsim.systems.catalog import load_system, plugin_errors
+from ndpsim.systems.record import record
+from ndpsim.systems.setup import Setup
+from ndpsim.systems.setup_files import policy_from
+from ndpsim.systems.system import Devices, Job
+from ndpsim.systems.traces import generated_trace, recorded_trace
+
+
+def devices_of(setup: Setup) -> Devices:
+    """Return the machine of a setup. Raises InputError."""
+    config = config_from(setup.machine, "machine")
+    name = setup.dimm["dram"]["value"]
+    standard = standard_from(setup.dram, name, "dram")
+    dimms = machine_from(setup.dimm, "dimm", config.dimm.placement.value, config.dimm.count.value, standard)
+    tables = {
+        family.name: np.array([setup.efficiencies[family.name][one.name] for one in family.parameters])
+        for family in FAMILIES
+    }
+    return Devices(config, GpuModel(card_from(setup.card, "gpu"), tables), dimms)
+
+
+class Run:
+    """A run that goes on token by token.
+
+    prompt_ps: time of the prompt, None until it is done; token_ps: of each output token so far, all in picoseconds.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        """Get ready: place the model. Raises InputError if something does not fit."""
+        self.setup = setup
+        self.plugin = Path(setup.plugin.path) if setup.plugin else None
+        for file in (setup.plugin, setup.trace):
+            if file is not None:
+                file.require_same()
+        self.devices = devices_of(setup)
+        shape = shape_from(setup.model, "model")
+        chosen = load_system(setup.system)
+        policy = policy_from(chosen, setup.policy, "policy")
+        self.job = Job(shape, setup.batch, setup.prompt, setup.output, self._activations)
+        with plugin_errors(self.plugin):
+            self.system = chosen(self.job, self.devices, policy)
+        self.prompt_ps: int | None = None
+        self.token_ps: list[int] = []
+
+    @property
+    def now_ps(self) -> int:
+        """Simulated time so far."""
+        return (self.prompt_ps or 0) + sum(self.token_ps)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all tokens are done."""
+        return len(self.token_ps) == self.setup.output
+
+    def advance(self, tokens: int | None = None, tell: Callable[[int], None] | None = None) -> None:
+        """Go on to the end, or for some tokens more (the prompt comes before the first).
+
+        tell: hears how many tokens are done, after each.
+        """
+        with plugin_errors(self.plugin):
+            if self.prompt_ps is None:
+                self.prompt_ps = self._checked("prompt", self.system.prompt(), 0)
+            now, done = self.now_ps, len(self.token_ps)
+            last = self.setup.output if tokens is None else min(self.setup.output, done + tokens)
+            for number in range(done, last):
+                end = self._checked(f"token {number}", self.system.token(number, now), now)
+                self.token_ps.append(end - now)
+                now = end
+                if tell is not None:
+                    tell(number + 1)
+
+    def record(self) -> dict[str, Any]:
+        """Return all figures, times in seconds. Raises InputError before the first token."""
+        if not self.token_ps:
+            raise InputError("run: expected at least one output token, found none")
+        with plugin_errors(self.plugin):
+            return record(self)
+
+    def _checked(self, what: str, end: Any, begin: int) -> int:
+        if not isinstance(end, int | np.integer) or end < begin:
+            raise InputError(
+                f"system {self.system.name}: {what}: expected an end in picoseconds, not before {begin}, found {end!r}"
+            )
+        return int(end)
+
+    def _activations(self) -> tuple[ActivationTrace, Sequence[NDArray[np.int32]]]:
+        setup = self.setup
+        if setup.trace is not None:
+            return recorded_trace(Path(setup.trace.path), self.job.shape, setup.batch, setup.prompt, setup.output)
+        return generated_trace(self.job.shape, setup.preset, setup.prompt, setup.output, setup.batch, setup.seed)
