@@ -38,5 +38,5 @@ def test_the_cache_counts_as_the_weights_do():
     shape = load_shape("llama2-7b")
     size = shape.weight_bytes() + 20 * shape.kv_bytes_per_token()
     system(GpuOnly, shape, policy={"memory_share": (size + 10) / 24e9})
-    with pytest.raises(InputError, match="13.5 GB of weights"):
+    with pytest.raises(InputError, match=r"13\.5 GB of weights"):
         system(GpuOnly, shape, policy={"memory_share": (size - 10) / 24e9})
