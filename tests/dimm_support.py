@@ -17,7 +17,7 @@ def to_program(dimms):
         programs.append(DimmProgram(words_to_array(dimm.words), np.array(dimm.lists, np.uint32), regions))
         memory = [np.frombuffer(bytes(m), np.uint8).copy() for m in dimm.memory]
         states.append(DimmState(memory, np.frombuffer(bytes(dimm.buffer), np.uint8).copy(), bytes(dimm.host_in)))
-    return Program("{}", tuple(programs)), states
+    return Program.of("{}", tuple(programs)), states
 
 
 def assert_same_state(states, dimms):

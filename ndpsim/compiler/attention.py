@@ -8,17 +8,19 @@ width and rotary embedding are done by the host, in the queries and keys that it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.compiler.merge import Words, aligned, assemble
+from ndpsim.compiler.merge import END, Words, aligned, assemble
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.encoding import encoder, words_to_array
-from ndpsim.isa.program import Program, Region
+from ndpsim.isa.program import Joined, Program, Region
 from ndpsim.isa.spec import isa
 
 _mat, _range, _st, _dot, _axpy = (encoder(name) for name in ("mat", "range", "st", "dot", "axpy"))
@@ -78,22 +80,44 @@ class CacheShape:
         """Bursts of 64 bytes that the key and the value of one token occupy."""
         return 2 * self.row_atoms
 
+    @property
+    def pair_atoms(self) -> int:
+        """Bursts of 64 bytes that the keys and values of one sequence and KV head occupy."""
+        return self.capacity * self.token_atoms
+
 
 @dataclass(frozen=True)
 class CachePlacement:
     """A KV cache placed on the DIMMs of a machine.
 
     The key and the value of a token adjoin, those of the next token follow: keys alone would keep short contexts in few
-    ranks. pairs: per DIMM int64[k, 2], sequence and KV head of each pair that it owns; bases: per DIMM int64[k], the
-    first atom of its keys; end: the first atom behind the cache, the same on every DIMM.
+    ranks. first_atom: where the share of every DIMM begins; end: the first atom behind the cache, the same on every
+    DIMM.
     """
 
     shape: CacheShape
     name: str
-    pairs: tuple[NDArray[np.int64], ...]
-    bases: tuple[NDArray[np.int64], ...]
+    dimms: int
     regions: tuple[tuple[Region, ...], ...]
+    first_atom: int
     end: int
+
+    @property
+    def pairs(self) -> tuple[NDArray[np.int64], ...]:
+        """Sequence and KV head of each pair that a DIMM owns, int64[k, 2] for each."""
+        return _pairs(self.shape, self.dimms)
+
+    @property
+    def bases(self) -> tuple[NDArray[np.int64], ...]:
+        """The first atom of the keys of each pair that a DIMM owns, int64[k] for each."""
+        return tuple(self.first_atom + self.shape.pair_atoms * np.arange(len(own)) for own in self.pairs)
+
+
+@lru_cache(maxsize=1 << 6)
+def _pairs(shape: CacheShape, dimms: int) -> tuple[NDArray[np.int64], ...]:
+    """Deal the pairs of a sequence and a KV head out in turn."""
+    number = np.arange(shape.sequences * shape.kv_heads)
+    return tuple(np.stack(np.divmod(number[dimm::dimms], shape.kv_heads), axis=1) for dimm in range(dimms))
 
 
 def place_cache(shape: CacheShape, machine: Machine, *, first_atom: int = 0, name: str = "cache") -> CachePlacement:
@@ -101,22 +125,15 @@ def place_cache(shape: CacheShape, machine: Machine, *, first_atom: int = 0, nam
 
     Raises InputError if a DIMM is too small.
     """
-    number = np.arange(shape.sequences * shape.kv_heads)
-    atoms = shape.capacity * shape.token_atoms
-    pairs, bases, regions, end = [], [], [], first_atom
-    for dimm in range(machine.dimms):
-        own = number[dimm :: machine.dimms]
-        pairs.append(np.stack(np.divmod(own, shape.kv_heads), axis=1))
-        bases.append(first_atom + atoms * np.arange(len(own)))
-        total = atoms * len(own)
-        regions.append((Region(name, first_atom, total, writable=True),) if total else ())
-        end = max(end, first_atom + total)
+    totals = [shape.pair_atoms * len(own) for own in _pairs(shape, machine.dimms)]
+    regions = tuple((Region(name, first_atom, total, writable=True),) if total else () for total in totals)
+    end = first_atom + max(totals)
     if end > machine.atoms:
         raise InputError(
             f"{name}: needs {end * codes.ATOM_BYTES} bytes of a DIMM that has {machine.atoms * codes.ATOM_BYTES}; "
             f"use more DIMMs"
         )
-    return CachePlacement(shape, name, tuple(pairs), tuple(bases), tuple(regions), end)
+    return CachePlacement(shape, name, machine.dimms, regions, first_atom, end)
 
 
 def cache_image(
@@ -147,29 +164,19 @@ class Attention:
         """Lay out the buffer. Raises InputError if the scores of a full cache do not fit."""
         self.machine, self.placement = machine, placement
         self._machine_json = machine.to_json()
-        shape = placement.shape
-        values = shape.group * shape.capacity
-        self._value = shape.row_bytes
-        self._queries = 2 * shape.row_bytes
-        self._y = self._queries + shape.group * shape.row_bytes
-        self._scores = self._y + 4 * shape.group * shape.head_width
-        self._narrow = self._scores + 4 * values
-        need = self._narrow + aligned(_SIZE * values)
+        self._nothing = Joined.of([np.empty(0, np.uint32)] * machine.dimms)
+        shape, need = placement.shape, _Buffer.of(placement.shape).end
         if need > machine.buffer_bytes:
             raise InputError(
                 f"{placement.name}: capacity: {shape.group} query heads over {shape.capacity} tokens need {need} bytes "
                 f"of a buffer that has {machine.buffer_bytes}; use a smaller capacity"
             )
-        self._kept = self._encoded(np.concatenate(placement.bases))
-        self._sequence = np.concatenate(placement.pairs)[:, 0]
-        self._starts = np.cumsum([0, *map(len, placement.pairs)])
 
     def compile(self, contexts: NDArray[np.integer]) -> Program:
         """Compile one token of every sequence. Raises InputError if a context does not fit the cache."""
-        words, cuts = self._words(self._checked(contexts)[self._sequence])
-        streams = [[words[begin:end]] for begin, end in pairwise(cuts)]
-        nothing = [np.empty(0, np.uint32)] * len(streams)
-        return assemble(self._machine_json, streams, nothing, self.placement.regions)
+        placement = self.placement
+        streams = _streams(placement.shape, placement.dimms, self._checked(contexts).tobytes())
+        return assemble(self._machine_json, streams, self._nothing, placement.regions, placement.first_atom)
 
     def host_input(
         self,
@@ -210,43 +217,69 @@ class Attention:
         pairs = self.placement.pairs[dimm]
         return pairs[lengths[pairs[:, 0]] > 0]
 
-    def _words(self, lengths: NDArray[np.uint64]) -> tuple[Words, list[int]]:
-        """Fill in the contexts of all pairs; return the words of all DIMMs, and where those of each begin."""
-        runs = lengths > 0
-        words, own = self._kept[runs], lengths[runs]
-        first, count = isa().fields["first"], isa().fields["count"]
-        words[:, _LAST_ROW, first.lo // 64] |= (own - np.uint64(1)) << np.uint64(first.lo % 64)
-        own <<= np.uint64(count.lo % 64)
-        words[:, (_ALL_ROWS, _SOFTMAX), count.lo // 64] |= own[:, None]
-        words[:, _CVT, count.lo // 64] |= own * np.uint64(self.placement.shape.group)
-        before = np.concatenate([[0], np.cumsum(runs)])[self._starts]
-        return words.reshape(-1, 2), (words.shape[1] * before).tolist()
 
-    def _encoded(self, bases: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Encode the instructions of every pair, uint64[pairs, instructions, 2], with contexts of 0."""
-        shape = self.placement.shape
-        group, y_count = shape.group, shape.group * shape.head_width
-        words = [
-            0,
-            0,
-            _range(0, 0, 1),
-            _range(1, 0, 0),
-            _hin(0, (2 + group) * shape.row_bytes),
-            _st(0, 0, 0),
-            _st(1, 0, self._value),
-            _dot(0, 1, self._queries, self._scores, group),
-            _softmax(self._scores, self._scores, 0, group),
-            _cvt(_F32, _F16, self._scores, self._narrow, 0),
-            _fill(self._y, 0, y_count),
-            _axpy(1, 1, self._narrow, self._y, group),
-            _hout(self._y, 4 * y_count),
-        ]
-        kept = np.tile(words_to_array(words), (len(bases), 1, 1))
-        size = (shape.capacity, shape.head_width, shape.token_atoms)
-        for m in range(2):
-            mats = [_mat(_F16, m, base + m * shape.row_atoms, *size) for base in bases.tolist()]
-            kept[:, _KEYS + m] = words_to_array(mats)
-        return kept
+class _Buffer(NamedTuple):
+    """Where the operands of a pair begin in the buffer: the new key, at 0, and value, queries, results, scores in FP32
+    and narrowed, and what is behind them."""
+
+    value: int
+    queries: int
+    y: int
+    scores: int
+    narrow: int
+    end: int
+
+    @classmethod
+    def of(cls, shape: CacheShape) -> "_Buffer":
+        values = shape.group * shape.capacity
+        queries = 2 * shape.row_bytes
+        y = queries + shape.group * shape.row_bytes
+        scores = y + 4 * shape.group * shape.head_width
+        narrow = scores + 4 * values
+        return cls(shape.row_bytes, queries, y, scores, narrow, narrow + aligned(_SIZE * values))
+
+
+@lru_cache(maxsize=1 << 3)  # the layers of a token have the same ones
+def _streams(shape: CacheShape, dimms: int, contexts: bytes) -> list[Words]:
+    """Return what each DIMM runs for a cache from atom 0 on; contexts: the bytes of uint64[sequences]."""
+    kept, pairs = _encoded(shape, dimms), _pairs(shape, dimms)
+    lengths = np.frombuffer(contexts, np.uint64)[np.concatenate(pairs)[:, 0]]
+    runs = lengths > 0
+    words, own = kept[runs], lengths[runs]
+    first, count = isa().fields["first"], isa().fields["count"]
+    words[:, _LAST_ROW, first.lo // 64] |= (own - np.uint64(1)) << np.uint64(first.lo % 64)
+    own <<= np.uint64(count.lo % 64)
+    words[:, (_ALL_ROWS, _SOFTMAX), count.lo // 64] |= own[:, None]
+    words[:, _CVT, count.lo // 64] |= own * np.uint64(shape.group)
+    before = np.cumsum([0, *runs])[np.cumsum([0, *map(len, pairs)])].tolist()
+    return [np.concatenate([words[begin:end].reshape(-1, 2), END]) for begin, end in pairwise(before)]
+
+
+@lru_cache(maxsize=1 << 6)
+def _encoded(shape: CacheShape, dimms: int) -> Words:
+    """Encode the instructions of every pair, uint64[pairs, instructions, 2], with contexts of 0."""
+    group, y_count, at = shape.group, shape.group * shape.head_width, _Buffer.of(shape)
+    words = [
+        0,
+        0,
+        _range(0, 0, 1),
+        _range(1, 0, 0),
+        _hin(0, (2 + group) * shape.row_bytes),
+        _st(0, 0, 0),
+        _st(1, 0, at.value),
+        _dot(0, 1, at.queries, at.scores, group),
+        _softmax(at.scores, at.scores, 0, group),
+        _cvt(_F32, _F16, at.scores, at.narrow, 0),
+        _fill(at.y, 0, y_count),
+        _axpy(1, 1, at.narrow, at.y, group),
+        _hout(at.y, 4 * y_count),
+    ]
+    bases = [shape.pair_atoms * place for own in _pairs(shape, dimms) for place in range(len(own))]
+    kept = np.tile(words_to_array(words), (len(bases), 1, 1))
+    size = (shape.capacity, shape.head_width, shape.token_atoms)
+    for m in range(2):
+        kept[:, _KEYS + m] = words_to_array([_mat(_F16, m, base + m * shape.row_atoms, *size) for base in bases])
+    return kept
 
 
 _KEYS, _LAST_ROW, _ALL_ROWS, _SOFTMAX, _CVT = 0, 2, 3, 8, 9

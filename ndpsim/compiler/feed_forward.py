@@ -10,10 +10,21 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.compiler.merge import Share, Words, aligned, assemble, checked_batch, checked_shares, last_of, merge
+from ndpsim.compiler.merge import (
+    END,
+    Share,
+    Shares,
+    Words,
+    aligned,
+    assemble,
+    checked_batch,
+    checked_shares,
+    last_of,
+    merge,
+)
 from ndpsim.compiler.placement import Placement
 from ndpsim.compiler.row_sum import matrices, padded, row_sum, sum_input, sum_result
-from ndpsim.compiler.tiles import BlockPlan, cut, grained, plan_block
+from ndpsim.compiler.tiles import KEPT, BlockPlan, cut, grained, plan_block
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
@@ -41,17 +52,20 @@ class FeedForward:
             raise InputError(f"{placement.name}: expected a block with an activation, found a single matrix")
         self.machine, self.placement = machine, placement
         self._machine_json = machine.to_json()
+        self._held = placement.held.tolist()
 
-    def compile(self, shares: Sequence[NDArray[np.integer]], batch: int = 1, *, gpu: bool = False) -> Program:
+    def compile(self, shares: Shares, batch: int = 1, *, gpu: bool = False) -> Program:
         """Compile one token of each of `batch` sequences.
 
         gpu: whether a partial result of the GPU is added. Raises InputError if a DIMM lacks a row, or if the buffer is
         too small for the values of all neurons of a DIMM.
         """
-        rows = checked_shares(self.placement, shares)
-        plan, last = self.plan(rows, batch, gpu), last_of(rows)
-        streams = [self._stream(dimm, len(own), last, plan, gpu) for dimm, own in enumerate(rows)]
-        return assemble(self._machine_json, streams, rows, self.placement.regions)
+        placement, rows = self.placement, checked_shares(self.placement, shares)
+        counts = rows.lengths()
+        plan, last = self._plan(max(counts), batch, gpu), last_of(counts)
+        parts = enumerate(zip(self._held, counts, strict=True))
+        streams = [_stream(plan, held, dimm, count, last, gpu) for dimm, (held, count) in parts]
+        return assemble(self._machine_json, streams, rows, placement.regions, placement.first_atom)
 
     def host_input(
         self, x: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None
@@ -77,28 +91,34 @@ class FeedForward:
 
     def plan(self, shares: Sequence[Share], batch: int, gpu: bool) -> BlockPlan:
         """Return the tiles in which a token is computed."""
-        machine = self.machine
-        held = max(map(len, self.placement.neurons))
-        most = grained(max(map(len, shares)), held)
+        return self._plan(max(map(len, shares)), batch, gpu)
+
+    def _plan(self, rows: int, batch: int, gpu: bool) -> BlockPlan:
+        machine, most = self.machine, grained(rows, max(self._held))
         merged = gpu or machine.dimms > 1
         return plan_block(self.placement.shape, checked_batch(batch), most, machine.buffer_bytes, merged)
 
-    def _stream(self, dimm: int, rows: int, last: int, plan: BlockPlan, gpu: bool) -> list[Words]:
-        if dimm > last:
-            return []
-        sums, shape = plan.sums, self.placement.shape
-        bases, held, stride = self.placement.bases[dimm], len(self.placement.neurons[dimm]), shape.row_atoms
-        registers = bases if plan.fused else bases[:-1]
-        parts = []
-        for t, (first, count) in enumerate(cut(rows, sums.tile)):
-            narrow = sums.a + t * sums.step
-            for columns in plan.columns:
-                if t == 0 or columns[1] < sums.width:
-                    parts += [matrices(sums.type, registers, held, columns, stride), _brought(plan, columns[1])]
-                parts.append(_neurons(plan, shape.activation or "", shape.gated, first, count, columns, narrow))
-        if plan.fused:
-            return [*parts, merge(dimm, rows > 0, last, sums.y, sums.incoming, sums.batch * sums.width, gpu)]
-        return parts + row_sum(sums, bases[-1], held, stride, dimm, rows, last, gpu)
+
+@lru_cache(maxsize=KEPT)
+def _stream(plan: BlockPlan, held: int, dimm: int, rows: int, last: int, gpu: bool) -> Words:
+    """Return what a DIMM runs that computes `rows` of the `held` neurons that it stores from atom 0 on."""
+    if dimm > last:
+        return END
+    sums, shape = plan.sums, plan.shape
+    offsets = shape.offsets(held)
+    registers = offsets if plan.fused else offsets[:-1]
+    parts = []
+    for t, (first, count) in enumerate(cut(rows, sums.tile)):
+        narrow = sums.a + t * sums.step
+        for columns in plan.columns:
+            if t == 0 or columns[1] < sums.width:
+                parts += [matrices(sums.type, registers, held, columns, sums.stride), _brought(plan, columns[1])]
+            parts.append(_neurons(plan, first, count, columns, narrow))
+    if plan.fused:
+        parts.append(merge(dimm, rows > 0, last, sums.y, sums.incoming, sums.batch * sums.width, gpu))
+    else:
+        parts += row_sum(sums, offsets[-1], held, dimm, rows, last, gpu)
+    return np.concatenate([*parts, END])
 
 
 @lru_cache(maxsize=1 << 14)
@@ -110,15 +130,13 @@ def _brought(plan: BlockPlan, cols: int) -> Words:
 
 
 @lru_cache(maxsize=1 << 14)
-def _neurons(
-    plan: BlockPlan, activation: str, gated: bool, first: int, count: int, columns: tuple[int, int], narrow: int
-) -> Words:
+def _neurons(plan: BlockPlan, first: int, count: int, columns: tuple[int, int], narrow: int) -> Words:
     """Multiply a tile of neurons with a tile of the inputs, and add that to what the columns before gave.
 
     The last columns are followed by the activation, and by the scale factors at `narrow`, which if fused are used at
     once.
     """
-    sums, batch = plan.sums, plan.sums.batch
+    sums, batch, gated, activation = plan.sums, plan.sums.batch, plan.shape.gated, plan.shape.activation or ""
     values, more, whole = batch * count, columns[0] > 0, sum(columns) == sums.width
     words = [_list(0, first, count)]
     for m, at in enumerate((plan.gate, plan.up) if gated else (plan.up,)):

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.compiler.merge import Share, Words, aligned, assemble, checked_batch, checked_shares
+from ndpsim.compiler.merge import END, Share, Shares, Words, aligned, assemble, checked_batch, checked_shares
 from ndpsim.compiler.placement import Placement
 from ndpsim.compiler.row_sum import matrices, padded
 from ndpsim.compiler.tiles import cut, too_small
@@ -37,15 +37,15 @@ class Matrix:
         self.machine, self.placement = machine, placement
         self._machine_json = machine.to_json()
 
-    def compile(self, shares: Sequence[NDArray[np.integer]], batch: int = 1) -> Program:
+    def compile(self, shares: Shares, batch: int = 1) -> Program:
         """Compile one token of each of `batch` sequences.
 
         Raises InputError if a DIMM lacks a row, or if the buffer is too small for the inputs and one row's results.
         """
-        rows = checked_shares(self.placement, shares)
+        placement, rows = self.placement, checked_shares(self.placement, shares)
         tile = self._tile(batch)
-        streams = [self._stream(dimm, len(own), batch, tile) for dimm, own in enumerate(rows)]
-        return assemble(self._machine_json, streams, rows, self.placement.regions)
+        streams = [self._stream(dimm, count, batch, tile) for dimm, count in enumerate(rows.lengths())]
+        return assemble(self._machine_json, streams, rows, placement.regions, placement.first_atom)
 
     def host_input(self, x: NDArray[np.generic], shares: Sequence[Share]) -> list[bytes]:
         """Return what the host sends to each DIMM; x: [batch, width] in the stored type."""
@@ -72,14 +72,15 @@ class Matrix:
             raise too_small(batch, self.machine.buffer_bytes)
         return tile
 
-    def _stream(self, dimm: int, rows: int, batch: int, tile: int) -> list[Words]:
+    def _stream(self, dimm: int, rows: int, batch: int, tile: int) -> Words:
         if rows == 0:
-            return []
+            return END
         placement, shape = self.placement, self.placement.shape
         kind, held = isa().types[shape.type].code, len(placement.neurons[dimm])
         x_bytes = aligned(batch * shape.row_bytes)
-        parts = [matrices(kind, placement.bases[dimm], held, (0, shape.width), shape.row_atoms), _inputs(x_bytes)]
-        return parts + [_products(first, count, batch, x_bytes) for first, count in cut(rows, tile)]
+        parts = [matrices(kind, (0,), held, (0, shape.width), shape.row_atoms), _inputs(x_bytes)]
+        parts += [_products(first, count, batch, x_bytes) for first, count in cut(rows, tile)]
+        return np.concatenate([*parts, END])
 
 
 @lru_cache(maxsize=1 << 10)

@@ -6,7 +6,7 @@ at DIMM 0 when the chain has ended, y + g, and y is returned to the host. The ch
 overlap. Without any partial result of a DIMM, y is +0 before g is added.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from ndpsim.compiler.placement import Placement
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
-from ndpsim.isa.encoding import encoder, words_to_array
-from ndpsim.isa.program import DimmProgram, Program, Region
+from ndpsim.isa.encoding import encoder, relocate, words_to_array
+from ndpsim.isa.program import Joined, Program, Region
 from ndpsim.isa.spec import isa
+from ndpsim.jit import njit
 
 MERGE_PIECE = 1024  # elements: 4 KiB take 164 ns on a 25 GB/s link, three times its latency
 
@@ -25,6 +26,8 @@ Words = NDArray[np.uint64]
 """Encoded instructions, uint64[n, 2]."""
 Share = NDArray[np.uint32]
 """Rows of one DIMM that a token needs, in the order in which they are computed, uint32[n]."""
+Shares = Sequence[NDArray[np.integer]] | Joined
+"""Rows of all DIMMs: one array for each of them, or, which saves time, joined uint32[n]."""
 
 _fill, _add, _hin, _hout = (encoder(name) for name in ("fill", "add", "hin", "hout"))
 _send, _recv, _end = (encoder(name) for name in ("send", "recv", "end"))
@@ -68,9 +71,9 @@ def merge(dimm: int, works: bool, last: int, y: int, incoming: int, count: int, 
     return words_to_array(words)
 
 
-def last_of(shares: Sequence[Share]) -> int:
-    """Return the last DIMM with a share, 0 if none has one."""
-    return max((dimm for dimm, rows in enumerate(shares) if len(rows)), default=0)
+def last_of(counts: Sequence[int]) -> int:
+    """Return the last DIMM with rows to compute, 0 if none has any."""
+    return max((dimm for dimm, rows in enumerate(counts) if rows), default=0)
 
 
 def shares_of(placement: Placement, active: NDArray[np.integer]) -> list[Share]:
@@ -98,15 +101,31 @@ def shares_of(placement: Placement, active: NDArray[np.integer]) -> list[Share]:
     return [rows[begin:end] - start for begin, end, start in zip(cuts, cuts[1:], starts.tolist(), strict=False)]
 
 
-def checked_shares(placement: Placement, shares: Sequence[NDArray[np.integer]]) -> list[Share]:
-    """Return the shares as uint32; raise InputError if they are not one for each DIMM, or name a row it lacks."""
-    if len(shares) != len(placement.neurons):
-        raise InputError(f"{placement.name}: expected rows of {len(placement.neurons)} DIMMs, found {len(shares)}")
-    for dimm, (rows, held) in enumerate(zip(shares, placement.neurons, strict=True)):
-        kind = rows.dtype.kind
-        if len(rows) and (kind not in "iu" or rows.max() >= len(held) or (kind == "i" and rows.min() < 0)):
-            raise InputError(f"{placement.name}: DIMM {dimm}: expected rows from 0 to {len(held) - 1}, found others")
-    return [rows.astype(np.uint32, copy=False) for rows in shares]
+def checked_shares(placement: Placement, shares: Shares) -> Joined:
+    """Return the shares joined, uint32; raise InputError if they are not one for each DIMM, or name a row it lacks."""
+    dimms, found = len(placement.held), len(shares.starts) - 1 if isinstance(shares, Joined) else len(shares)
+    if found != dimms:
+        raise InputError(f"{placement.name}: expected rows of {dimms} DIMMs, found {found}")
+    if not isinstance(shares, Joined):
+        # fractions become a row that no DIMM has
+        integers = [rows if rows.dtype.kind in "iu" else np.full(len(rows), -1) for rows in shares]
+        shares = Joined.of([rows.astype(np.int64) for rows in integers])
+    dimm = _without_a_row(shares.values, shares.starts, placement.held)
+    if dimm >= 0:
+        held = placement.held[dimm]
+        raise InputError(f"{placement.name}: DIMM {dimm}: expected rows from 0 to {held - 1}, found others")
+    return Joined(shares.values.astype(np.uint32, copy=False), shares.starts)
+
+
+@njit
+def _without_a_row(rows: NDArray[np.integer], starts: NDArray[np.int64], held: NDArray[np.int64]) -> int:
+    """Return the first DIMM that lacks a row of its share, or -1."""
+    for dimm in range(len(held)):
+        for at in range(starts[dimm], starts[dimm + 1]):
+            row = np.int64(rows[at])
+            if row < 0 or row >= held[dimm]:
+                return dimm
+    return -1
 
 
 def checked_batch(batch: int) -> int:
@@ -118,11 +137,9 @@ def checked_batch(batch: int) -> int:
 
 
 def assemble(
-    machine: str,
-    streams: Iterable[Sequence[Words]],
-    lists: Iterable[Share],
-    regions: Sequence[tuple[Region, ...]],
+    machine: str, streams: Sequence[Words], lists: Joined, regions: tuple[tuple[Region, ...], ...], first_atom: int
 ) -> Program:
-    """Join the parts of every DIMM's stream into a program; each ends here."""
-    parts = zip(streams, lists, regions, strict=True)
-    return Program(machine, tuple(DimmProgram(np.concatenate([*words, END]), rows, own) for words, rows, own in parts))
+    """Join the streams of all DIMMs, encoded for matrices from atom 0 on, into a program for those at `first_atom`."""
+    words = Joined.of(streams)
+    relocate(words.values, first_atom)
+    return Program(machine, words, lists, regions)

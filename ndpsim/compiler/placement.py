@@ -71,6 +71,10 @@ class LayerShape:
         """Bursts of 64 bytes that one row occupies."""
         return -(-self.row_bytes // isa().atom_bytes)
 
+    def offsets(self, rows: int) -> tuple[int, ...]:
+        """Where each matrix begins behind the first one, in atoms, if `rows` neurons are stored."""
+        return tuple(m * rows * self.row_atoms for m in range(len(self.matrices)))
+
     @property
     def neuron_bytes(self) -> int:
         """Bytes read from DRAM for one neuron: whole bursts of all its rows."""
@@ -103,8 +107,8 @@ class Placement:
     """A layer placed on the DIMMs of a machine.
 
     owner, local: int32[neurons], the DIMM of a neuron and its row there; neurons: per DIMM the neurons that it
-    holds, ascending; bases: per DIMM the first atom of each matrix; end: the first atom behind the layer, the same
-    on every DIMM.
+    holds, ascending; held: int64[DIMMs], how many; bases: per DIMM the first atom of each matrix; first_atom: where the
+    share of every DIMM begins; end: the first atom behind the layer, the same on every DIMM.
     """
 
     shape: LayerShape
@@ -112,8 +116,10 @@ class Placement:
     owner: NDArray[np.int32]
     local: NDArray[np.int32]
     neurons: tuple[NDArray[np.int32], ...]
+    held: NDArray[np.int64]
     bases: tuple[tuple[int, ...], ...]
     regions: tuple[tuple[Region, ...], ...]
+    first_atom: int
     end: int
 
     @cached_property
@@ -156,7 +162,7 @@ def place(
     for held in neurons:
         local[held] = np.arange(len(held))
         atoms = len(held) * shape.row_atoms
-        bases.append(tuple(first_atom + i * atoms for i in range(len(shape.matrices))))
+        bases.append(tuple(first_atom + offset for offset in shape.offsets(len(held))))
         total = atoms * len(shape.matrices)
         regions.append((Region(name, first_atom, total),) if total else ())
         end = max(end, first_atom + total)
@@ -165,7 +171,10 @@ def place(
             f"{name}: needs {end * isa().atom_bytes} bytes of a DIMM that has "
             f"{machine.atoms * isa().atom_bytes}; use more DIMMs"
         )
-    return Placement(shape, name, owner, local, neurons, tuple(bases), tuple(regions), end)
+    counts = np.array([len(held) for held in neurons], np.int64)
+    return Placement(
+        shape, name, owner, local, neurons, counts, tuple(bases), tuple(regions), first_atom=first_atom, end=end
+    )
 
 
 def _checked_owner(chosen: Any, neurons: int, dimms: int) -> NDArray[np.int32]:

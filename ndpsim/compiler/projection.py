@@ -6,14 +6,15 @@ holds.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.compiler.merge import Share, Words, aligned, assemble, checked_batch, checked_shares, last_of
+from ndpsim.compiler.merge import END, Share, Shares, Words, aligned, assemble, checked_batch, checked_shares, last_of
 from ndpsim.compiler.placement import Placement
 from ndpsim.compiler.row_sum import padded, row_sum, sum_input, sum_result
-from ndpsim.compiler.tiles import SumPlan, grained, plan_sum
+from ndpsim.compiler.tiles import KEPT, SumPlan, grained, plan_sum
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
@@ -36,17 +37,20 @@ class Projection:
             raise InputError(f"{placement.name}: expected a single matrix of f16 or bf16 for a projection")
         self.machine, self.placement = machine, placement
         self._machine_json = machine.to_json()
+        self._held = placement.held.tolist()
 
-    def compile(self, shares: Sequence[NDArray[np.integer]], batch: int = 1, *, gpu: bool = False) -> Program:
+    def compile(self, shares: Shares, batch: int = 1, *, gpu: bool = False) -> Program:
         """Compile one token of each of `batch` sequences.
 
         gpu: whether a partial result of the GPU is added. Raises InputError if a DIMM lacks a row, or if the buffer is
         too small for the batch.
         """
-        rows = checked_shares(self.placement, shares)
-        plan, last = self.plan(rows, batch, gpu), last_of(rows)
-        streams = [self._stream(dimm, len(own), last, plan, gpu) for dimm, own in enumerate(rows)]
-        return assemble(self._machine_json, streams, rows, self.placement.regions)
+        placement, rows = self.placement, checked_shares(self.placement, shares)
+        counts = rows.lengths()
+        plan, last = self._plan(max(counts), batch, gpu), last_of(counts)
+        parts = enumerate(zip(self._held, counts, strict=True))
+        streams = [_stream(plan, held, dimm, count, last, gpu) for dimm, (held, count) in parts]
+        return assemble(self._machine_json, streams, rows, placement.regions, placement.first_atom)
 
     def host_input(
         self, a: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None
@@ -73,19 +77,20 @@ class Projection:
 
     def plan(self, shares: Sequence[Share], batch: int, gpu: bool) -> SumPlan:
         """Return the tiles in which a token is computed."""
-        shape, machine = self.placement.shape, self.machine
-        held = max(map(len, self.placement.neurons))
-        most = grained(max(map(len, shares)), held)
+        return self._plan(max(map(len, shares)), batch, gpu)
+
+    def _plan(self, rows: int, batch: int, gpu: bool) -> SumPlan:
+        shape, machine, most = self.placement.shape, self.machine, grained(rows, max(self._held))
         merged = gpu or machine.dimms > 1
         return plan_sum(shape.width, shape.type, checked_batch(batch), most, machine.buffer_bytes, merged)
 
-    def _stream(self, dimm: int, rows: int, last: int, plan: SumPlan, gpu: bool) -> list[Words]:
-        if dimm > last:
-            return []
-        placement = self.placement
-        held, (base, *_) = len(placement.neurons[dimm]), placement.bases[dimm]
-        sums = row_sum(plan, base, held, placement.shape.row_atoms, dimm, rows, last, gpu)
-        if rows == 0 or plan.step == 0:
-            return sums
-        size = aligned(plan.batch * rows * codes.TYPE_BYTES[plan.type])
-        return [words_to_array([_hin(plan.a, size)]), *sums]
+
+@lru_cache(maxsize=KEPT)
+def _stream(plan: SumPlan, held: int, dimm: int, rows: int, last: int, gpu: bool) -> Words:
+    """Return what a DIMM runs that adds `rows` of the `held` rows that it stores from atom 0 on."""
+    if dimm > last:
+        return END
+    parts = row_sum(plan, 0, held, dimm, rows, last, gpu)
+    if rows and plan.step:
+        parts.insert(0, words_to_array([_hin(plan.a, aligned(plan.batch * rows * codes.TYPE_BYTES[plan.type]))]))
+    return np.concatenate([*parts, END])

@@ -18,12 +18,12 @@ from ndpsim.isa.encoding import encoder, words_to_array
 _mat, _list, _axpy, _fill, _hin = (encoder(name) for name in ("mat", "list", "axpy", "fill", "hin"))
 
 
-@lru_cache(maxsize=1 << 16)
-def matrices(type_: int, bases: tuple[int, ...], rows: int, columns: tuple[int, int], stride: int) -> Words:
-    """Set matrix registers from m0 on to some columns (first and number) of matrices that begin at `bases`."""
+@lru_cache(maxsize=1 << 14)
+def matrices(type_: int, offsets: tuple[int, ...], rows: int, columns: tuple[int, int], stride: int) -> Words:
+    """Set matrix registers from m0 on to some columns (first and number) of matrices that begin at `offsets`."""
     first, cols = columns
     offset = first * codes.TYPE_BYTES[type_] // codes.ATOM_BYTES
-    return words_to_array([_mat(type_, m, base + offset, rows, cols, stride) for m, base in enumerate(bases)])
+    return words_to_array([_mat(type_, m, at + offset, rows, cols, stride) for m, at in enumerate(offsets)])
 
 
 @lru_cache(maxsize=1 << 14)
@@ -38,18 +38,16 @@ def _added(plan: SumPlan, cols: int, rows: int) -> Words:
     return words_to_array(words)
 
 
-def row_sum(
-    plan: SumPlan, base: int, held: int, stride: int, dimm: int, rows: int, last: int, gpu: bool
-) -> list[Words]:
+def row_sum(plan: SumPlan, base: int, held: int, dimm: int, rows: int, last: int, gpu: bool) -> list[Words]:
     """Return one DIMM's part of the sum; its scale factors are in the buffer, unless the plan has no place for all.
 
-    base, held, stride: of the matrix in this DIMM, in atoms, rows and atoms; rows: how many it adds, the first ones of
+    base, held: of the matrix in this DIMM, its first atom and its rows; rows: how many it adds, the first ones of
     its list section; last, gpu: as for `merge`.
     """
     parts = []
     for first, cols in plan.columns:
         if rows:
-            parts += [matrices(plan.type, (base,), held, (first, cols), stride), _added(plan, cols, rows)]
+            parts += [matrices(plan.type, (base,), held, (first, cols), plan.stride), _added(plan, cols, rows)]
         parts.append(merge(dimm, rows > 0, last, plan.y, plan.incoming, plan.batch * cols, gpu))
     return parts
 

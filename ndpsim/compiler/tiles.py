@@ -23,6 +23,9 @@ from ndpsim.isa.spec import isa
 
 GRAIN = 64
 """Plans are made for numbers of rows rounded up to this, so that tokens share plans and what is encoded for them."""
+KEPT = 1 << 15
+"""Streams that are kept for the tokens and layers to come: a model has some, of a kilobyte each, for every number of
+rows that a DIMM may have to compute."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,11 @@ class SumPlan:
     incoming: int
 
     @property
+    def stride(self) -> int:
+        """Atoms from row to row."""
+        return -(-self.width * codes.TYPE_BYTES[self.type] // codes.ATOM_BYTES)
+
+    @property
     def columns(self) -> list[tuple[int, int]]:
         """First column and number of columns of each tile."""
         return cut(self.width, self.cols)
@@ -52,12 +60,13 @@ class SumPlan:
 
 @dataclass(frozen=True, eq=False)
 class BlockPlan:
-    """Tiles of a feed-forward block: inputs in tiles of `cols` columns, and the sum of its second half.
+    """Tiles of a feed-forward block of some shape: inputs in tiles of `cols` columns, and the sum of its second half.
 
     x, gate, up, part: buffer addresses of the inputs, of the FP32 values of a tile of neurons, and of their part from
     one tile of columns; fused: see above.
     """
 
+    shape: LayerShape
     cols: int
     x: int
     gate: int
@@ -163,7 +172,7 @@ def _fused(shape: LayerShape, batch: int, buffer_bytes: int, merged: bool) -> Bl
     y = up + wide + aligned(size * batch * tile)
     kind = isa().types[shape.type].code
     sums = SumPlan(shape.width, batch, kind, shape.width, tile, up + wide, 0, y, y + y_bytes)
-    return BlockPlan(shape.width, 0, x_bytes, up, 0, True, sums)
+    return BlockPlan(shape, shape.width, 0, x_bytes, up, 0, True, sums)
 
 
 def _split(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merged: bool) -> BlockPlan | None:
@@ -195,5 +204,5 @@ def _split(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merged: 
             up = gate + (inputs - 1) * wide
             step = aligned(batch * tile * size)
             sums = SumPlan(shape.width, batch, kind, results[1], tile, 0, step, x, x + 4 * batch * results[1])
-            best = streams, BlockPlan(cols, x, gate, up, up + wide, False, sums)
+            best = streams, BlockPlan(shape, cols, x, gate, up, up + wide, False, sums)
     return best[1] if best else None

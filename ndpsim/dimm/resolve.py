@@ -6,6 +6,7 @@ executor and the timing kernel share.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ from ndpsim.errors import ProgramError
 from ndpsim.isa import codes
 from ndpsim.isa.assembly import disassemble_word
 from ndpsim.isa.encoding import array_to_words
-from ndpsim.isa.program import DimmProgram, Program
+from ndpsim.isa.program import Program, Region
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
@@ -105,17 +106,14 @@ class Resolved:
 
 def resolve(program: Program, buffer_bytes: int, host_bytes: list[int] | None = None) -> Resolved:
     """Check a program for DIMMs with `buffer_bytes` of buffer; `host_bytes` holds the length of each host stream in."""
-    dimms = program.dimms
-    ops = decode_fields(np.concatenate([dimm.words for dimm in dimms]))
-    starts = np.cumsum([0] + [len(dimm.words) for dimm in dimms])
-    list_starts = np.cumsum([0] + [len(dimm.lists) for dimm in dimms])
-    lists = np.concatenate([dimm.lists for dimm in dimms])
+    (words, starts), (lists, list_starts) = program.words, program.lists
+    ops = decode_fields(words)
     order = np.empty(len(ops), np.int64)
     result = np.zeros(4, np.int64)  # instructions run, trap code, DIMM, index
-    host = np.array(host_bytes or [UNLIMITED] * len(dimms), np.int64)
-    tables = _Tables(lists, list_starts, *_regions(dimms), host)
+    host = np.array(host_bytes or [UNLIMITED] * len(program.regions), np.int64)
+    tables = _Tables(lists, list_starts, *_regions(program.regions), host)
     _resolve(ops, starts, tables, buffer_bytes, order, result)
-    ran, code, dimm, index = (int(x) for x in result)
+    ran, code, dimm, index = result.tolist()
     return Resolved(ops, starts, order[:ran], lists, _trap(program, code, dimm, index) if code else None)
 
 
@@ -125,13 +123,10 @@ def _trap(program: Program, code: int, dimm: int, index: int) -> Trap:
     return Trap(dimm, index, isa().trap_name(code), text)
 
 
-def _regions(dimms: tuple[DimmProgram, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    starts = np.cumsum([0] + [len(dimm.regions) for dimm in dimms])
-    table = [
-        (r.base * codes.ATOM_BYTES, (r.base + r.atoms) * codes.ATOM_BYTES, int(r.writable))
-        for d in dimms
-        for r in d.regions
-    ]
+@lru_cache(maxsize=1 << 12)  # the programs of a layer have the same ones
+def _regions(regions: tuple[tuple[Region, ...], ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    starts = np.cumsum([0] + [len(own) for own in regions])
+    table = [(r.base * codes.ATOM_BYTES, r.end * codes.ATOM_BYTES, int(r.writable)) for own in regions for r in own]
     return starts, np.array(table, np.int64).reshape(-1, 3)
 
 

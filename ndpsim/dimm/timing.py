@@ -12,7 +12,7 @@ from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import OP
 from ndpsim.dimm.energy import energy_figures, ndp_work
 from ndpsim.dimm.resolve import Resolved, resolve
-from ndpsim.dimm.timing_kernel import Clocks, Model, Times, holds, run_all, vector_costs
+from ndpsim.dimm.timing_kernel import Clocks, Ints, Model, Times, holds, run_all, vector_costs
 from ndpsim.dram.log import FIELDS, CommandLog
 from ndpsim.dram.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log
 from ndpsim.dram.stream_timing import timing_of
@@ -20,6 +20,7 @@ from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
+from ndpsim.jit import njit
 
 IS_STREAM = np.zeros(256, np.bool_)
 """By opcode: whether an instruction moves rows of a matrix."""
@@ -83,8 +84,7 @@ class RunTime:
 
     def stream_ps_by_dimm(self) -> NDArray[np.int64]:
         """Return for each DIMM the time in its stream instructions, int64[DIMMs]."""
-        took = np.where(self._stream_spans(), self.spans[:, 1] - self.spans[:, 0], 0)
-        return np.array([part.sum() for part in np.split(took, self.resolved.starts[1:-1])], np.int64)
+        return np.asarray(_stream_ps(self.resolved.ops, self.resolved.starts, self.spans, IS_STREAM))
 
     def summary(self) -> dict[str, object]:
         """Return the figures that a report prints: times in seconds, bytes, command counts, joules."""
@@ -104,6 +104,16 @@ class RunTime:
         }
 
 
+@njit
+def _stream_ps(ops: Ints, starts: Ints, spans: Ints, is_stream: NDArray[np.bool_]) -> Ints:
+    took = np.zeros(len(starts) - 1, np.int64)
+    for dimm in range(len(took)):
+        for at in range(starts[dimm], starts[dimm + 1]):
+            if is_stream[ops[at, OP]]:  # one that never ran has two equal ends
+                took[dimm] += spans[at, 1] - spans[at, 0]
+    return took
+
+
 def time_program(program: Program, machine: Machine, *, log: bool = False) -> RunTime:
     """Time a program on an idle machine, without its data.
 
@@ -115,7 +125,7 @@ def time_program(program: Program, machine: Machine, *, log: bool = False) -> Ru
 
 def require_fit(program: Program, machine: Machine) -> None:
     """Raise InputError if a region reaches beyond the DIMM."""
-    for region in (region for dimm in program.dimms for region in dimm.regions):
+    for region in (region for own in program.regions for region in own):
         if region.end > machine.atoms:
             raise InputError(
                 f"region {region.name}: expected an end within the {machine.atoms} atoms of a DIMM, found {region.end}"
@@ -142,10 +152,9 @@ class Timer:
         With `log`, it is run twice: once to count its commands, once to write them. Raises InputError if the program is
         for another number of DIMMs, or for larger ones.
         """
-        if len(program.dimms) != self.machine.dimms:
-            raise InputError(
-                f"program: expected {self.machine.dimms} DIMMs as in its machine, found {len(program.dimms)}"
-            )
+        found = len(program.regions)
+        if found != self.machine.dimms:
+            raise InputError(f"program: expected {self.machine.dimms} DIMMs as in its machine, found {found}")
         require_fit(program, self.machine)
         before = self._state.counters.copy()
         records = np.empty((0, len(LOG_COLUMNS)), np.int64)
@@ -166,7 +175,7 @@ class Timer:
         )
 
     def _advance(self, program: Program, resolved: Resolved, state: RankState, log: Log) -> Times:
-        uploads = np.array([dimm.upload_bytes for dimm in program.dimms], np.int64)
+        uploads = program.upload_bytes()
         spans = np.full((len(resolved.ops), 2), -1, np.int64)
         times = Times(uploads, np.zeros_like(uploads), np.zeros_like(uploads), spans)
         run_all(resolved.ops, resolved.starts, resolved.lists, self._model, state, self.now_ps, times, log)

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
+from ndpsim.isa import codes
 from ndpsim.isa.spec import Instruction, isa
+from ndpsim.jit import njit
 
 _LOW_HALF = (1 << 64) - 1
 
@@ -74,6 +76,27 @@ def words_to_array(words: list[int]) -> NDArray[np.uint64]:
 def array_to_words(words: NDArray[np.uint64]) -> list[int]:
     """Unpack uint64[n, 2] into 128-bit integers."""
     return [int(low) | int(high) << 64 for low, high in words.tolist()]
+
+
+def relocate(words: NDArray[np.uint64], atoms: int) -> None:
+    """Add to the base of every `mat`, in place: a program encoded for matrices at atom 0 then finds them at `atoms`.
+
+    words: uint64[n, 2]. Raises InputError if a base becomes too large for its field.
+    """
+    base = isa().fields["base"]
+    if not _relocate(words, np.uint64(atoms), np.uint64(base.lo), np.uint64((1 << base.width) - 1)):
+        raise InputError(f"mat: base: expected 0 to {(1 << base.width) - 1}, found a matrix behind that")
+
+
+@njit
+def _relocate(words: NDArray[np.uint64], atoms: np.uint64, lo: np.uint64, most: np.uint64) -> bool:
+    for i in range(words.shape[0]):
+        low = words[i, 0]
+        if low & np.uint64(0xFF) == np.uint64(codes.OP_MAT):
+            if ((low >> lo) & most) + atoms > most:
+                return False
+            words[i, 0] = low + (atoms << lo)
+    return True
 
 
 def decode(word: int) -> tuple[Instruction, dict[str, int]] | None:

@@ -8,9 +8,12 @@ import hashlib
 import json
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +28,31 @@ _DIGEST_BYTES = 32
 _NAME = re.compile(r"[\w.-]+")
 
 
-@dataclass(frozen=True)
-class Region:
+class Joined(NamedTuple):
+    """Arrays of all DIMMs, one behind the other: those of DIMM d are values[starts[d] : starts[d + 1]].
+
+    starts: int64[DIMMs + 1].
+    """
+
+    values: NDArray[Any]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, parts: Sequence[NDArray[Any]]) -> "Joined":
+        """Join one array for each DIMM."""
+        starts = np.array(list(accumulate(map(len, parts), initial=0)), np.int64)
+        return cls(np.concatenate(parts), starts)
+
+    def parts(self) -> list[NDArray[Any]]:
+        """Return the array of each DIMM."""
+        return [self.values[begin:end] for begin, end in pairwise(self.starts.tolist())]
+
+    def lengths(self) -> list[int]:
+        """Return the length of the array of each DIMM."""
+        return [end - begin for begin, end in pairwise(self.starts.tolist())]
+
+
+class Region(NamedTuple):
     """A piece of one DIMM's DRAM that its program may touch; base and size in atoms of 64 bytes."""
 
     name: str
@@ -50,16 +76,7 @@ class DimmProgram:
 
     def __post_init__(self) -> None:
         """Refuse regions that overlap, lie below 0, or have a name that assembly could not hold."""
-        reached, before = 0, "the start of the memory"
-        for region in sorted(self.regions, key=lambda r: (r.base, r.atoms)):
-            if not _NAME.fullmatch(region.name):
-                raise InputError(f"region: expected a name of letters, digits, '_', '.' and '-', found '{region.name}'")
-            if region.base < reached or region.atoms < 0:
-                raise InputError(
-                    f"region {region.name}: expected it behind {before}, from atom {reached} on, "
-                    f"found {region.atoms} atoms from {region.base} on"
-                )
-            reached, before = region.end, f"region {region.name}"
+        _check_regions(self.regions)
 
     @property
     def upload_bytes(self) -> int:
@@ -67,12 +84,52 @@ class DimmProgram:
         return self.words.nbytes + self.lists.nbytes
 
 
+@lru_cache(maxsize=1 << 12)  # the programs of a layer have the same ones
+def _check_regions(regions: tuple[Region, ...]) -> None:
+    reached, before = 0, "the start of the memory"
+    for region in sorted(regions, key=lambda r: (r.base, r.atoms)):
+        if not _NAME.fullmatch(region.name):
+            raise InputError(f"region: expected a name of letters, digits, '_', '.' and '-', found '{region.name}'")
+        if region.base < reached or region.atoms < 0:
+            raise InputError(
+                f"region {region.name}: expected it behind {before}, from atom {reached} on, "
+                f"found {region.atoms} atoms from {region.base} on"
+            )
+        reached, before = region.end, f"region {region.name}"
+
+
 @dataclass(frozen=True)
 class Program:
-    """Streams for all DIMMs, and the machine that they were compiled for (as `Machine.to_json` writes it)."""
+    """Streams for all DIMMs, and the machine that they were compiled for (as `Machine.to_json` writes it).
+
+    words, lists: those of `DimmProgram`, of all DIMMs; regions: the regions of each DIMM.
+    """
 
     machine: str
-    dimms: tuple[DimmProgram, ...]
+    words: Joined
+    lists: Joined
+    regions: tuple[tuple[Region, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what `DimmProgram` refuses."""
+        for own in self.regions:
+            _check_regions(own)
+
+    @classmethod
+    def of(cls, machine: str, dimms: Sequence[DimmProgram]) -> "Program":
+        """Join the programs of all DIMMs, of which there is at least one."""
+        words, lists = Joined.of([dimm.words for dimm in dimms]), Joined.of([dimm.lists for dimm in dimms])
+        return cls(machine, words, lists, tuple(dimm.regions for dimm in dimms))
+
+    @cached_property
+    def dimms(self) -> tuple[DimmProgram, ...]:
+        """What each DIMM runs."""
+        return tuple(map(DimmProgram, self.words.parts(), self.lists.parts(), self.regions))
+
+    def upload_bytes(self) -> NDArray[np.int64]:
+        """Return the bytes that the host sends to each DIMM before it can start, int64[DIMMs]."""
+        before = 16 * self.words.starts + 4 * self.lists.starts
+        return before[1:] - before[:-1]
 
 
 def to_bytes(program: Program) -> bytes:
@@ -127,7 +184,7 @@ def _read_sections(header: dict[str, Any], body: bytes, at: int) -> Program:
         raise ValueError("no DIMM has a program")
     if at != len(body):
         raise ValueError(f"{len(body) - at} bytes are left over")
-    return Program(str(header["machine"]), tuple(dimms))
+    return Program.of(str(header["machine"]), dimms)
 
 
 def write_program(path: str | Path, program: Program) -> None:

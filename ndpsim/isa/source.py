@@ -79,7 +79,7 @@ def read_source(text: str, machine: str, file: str) -> Program:
 
 
 def _program(machine: str, parts: list[_Part]) -> Program:
-    return Program(
+    return Program.of(
         machine,
         tuple(DimmProgram(words_to_array(p.words), np.array(p.lists, np.uint32), tuple(p.regions)) for p in parts),
     )

@@ -92,7 +92,7 @@ class NdpDimms:
         for buffer in self._buffers:
             buffer[:] = 0
         execute_resolved(resolved, states)
-        self._add(self._timer.run(program, resolved, log=self._log), sum(d.upload_bytes for d in program.dimms))
+        self._add(self._timer.run(program, resolved, log=self._log), int(program.upload_bytes().sum()))
         return compiler.result([bytes(state.host_out) for state in states], active, len(x))
 
     def take_totals(self) -> Totals:

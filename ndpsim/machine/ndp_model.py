@@ -4,7 +4,7 @@ Attention neurons are the input channels of the Q, K and V projection, feed-forw
 Every DIMM has some rows more than its share, so that neurons can move between DIMMs; a row is the place of a neuron.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -13,19 +13,22 @@ from numpy.typing import NDArray
 
 from ndpsim.compiler.attention import Attention, CacheShape, place_cache
 from ndpsim.compiler.feed_forward import FeedForward
+from ndpsim.compiler.merge import Shares
 from ndpsim.compiler.placement import LayerShape, place
 from ndpsim.compiler.projection import Projection
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import OP
 from ndpsim.dimm.energy import NdpWork, ndp_work
 from ndpsim.dimm.resolve import resolve
-from ndpsim.dimm.timing import IS_STREAM, RunTime, Timer
+from ndpsim.dimm.timing import IS_STREAM, Timer
+from ndpsim.dimm.timing_kernel import Ints
 from ndpsim.dram.rank_state import COUNTERS, N_RD, N_WR
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
-from ndpsim.isa.program import Program
+from ndpsim.isa.program import Joined, Program
 from ndpsim.jit import njit
 from ndpsim.llm.shape import ModelShape
+from ndpsim.sparsity.bits import lowest_bit
 
 Kind = Literal["attention", "ffn"]
 KINDS: Final[tuple[Kind, ...]] = ("attention", "ffn")
@@ -123,7 +126,7 @@ class NdpModel:
         bursts = self.counters[:, :, [N_RD, N_WR]].sum((1, 2))
         return np.asarray(bursts * codes.ATOM_BYTES, np.int64)
 
-    def sparse(self, kind: Kind, layer: int, shares: Sequence[NDArray[np.uint32]], start: int, *, gpu: bool) -> Span:
+    def sparse(self, kind: Kind, layer: int, shares: Shares, start: int, *, gpu: bool) -> Span:
         """Time the projection or the feed-forward block of a layer on the rows of each DIMM."""
         compilers: Any = self.projections if kind == "attention" else self.blocks
         return self._run(compilers[layer].compile(shares, self.sequences, gpu=gpu), start, gpu)
@@ -139,38 +142,51 @@ class NdpModel:
         self.work += ndp_work(resolved)
         self.counters += run.counters
         self.stream_ps += run.stream_ps_by_dimm()
-        return Span(run.start_ps, run.start_ps + run.total_ps, _partial(run) if gpu else run.start_ps + run.total_ps)
+        end = run.start_ps + run.total_ps
+        partial = int(_partial(resolved.ops, resolved.starts[1], run.spans, IS_STREAM)) if gpu else end
+        return Span(run.start_ps, end, partial)
 
 
-def _partial(run: RunTime) -> int:
-    """Return when DIMM 0 is ready to take the GPU's partial result: it adds it last, tile by tile; the last tile."""
-    codes_of_0 = run.resolved.ops[: run.resolved.starts[1], OP]
-    others = IS_STREAM[codes_of_0] | (codes_of_0 == codes.OP_RECV)
-    brought = np.flatnonzero(codes_of_0 == codes.OP_HIN)
-    first = brought[np.searchsorted(brought, len(others) - np.argmax(others[::-1]) if others.any() else 0)]
-    return int(run.spans[first, 0])
+@njit
+def _partial(ops: Ints, end: int, spans: Ints, is_stream: NDArray[np.bool_]) -> int:
+    """Return when DIMM 0 is ready to take the GPU's partial result: it adds it last, tile by tile; the last tile.
+
+    That is its first `hin` behind everything that it does with its own rows and with what comes from other DIMMs; ops,
+    spans: instructions that run, and from when to when, those of DIMM 0 up to `end`.
+    """
+    first = end
+    for at in range(end - 1, -1, -1):
+        code = ops[at, OP]
+        if code == codes.OP_HIN:
+            first = at
+        elif is_stream[code] or code == codes.OP_RECV:
+            break
+    return spans[first, 0]
 
 
 @njit
 def deal(mask: Any, dimm: Any, row: Any, dimms: Any) -> Any:
     """Deal the set bits of a mask, uint64[words], to DIMMs.
 
-    Returns the rows, uint32[n], DIMM after DIMM, and where those of each begin, int64[dimms + 1].
+    Returns the rows joined, uint32[n]; neurons keep their order on each DIMM.
 
-    dimm: uint8[neurons], row: uint32[neurons]. Neurons keep their order on each DIMM.
+    dimm: uint8[neurons], row: uint32[neurons].
     """
-    neurons = len(dimm)
     starts = np.zeros(dimms + 1, dtype=np.int64)
-    for n in range(neurons):
-        if (mask[n >> 6] >> np.uint64(n & 63)) & np.uint64(1):
-            starts[dimm[n] + 1] += 1
+    for w in range(len(mask)):
+        word = mask[w]
+        while word:
+            starts[dimm[64 * w + lowest_bit(word)] + 1] += 1
+            word &= word - np.uint64(1)
     for d in range(dimms):
         starts[d + 1] += starts[d]
     at = starts[:-1].copy()
     rows = np.empty(starts[dimms], dtype=np.uint32)
-    for n in range(neurons):
-        if (mask[n >> 6] >> np.uint64(n & 63)) & np.uint64(1):
-            d = dimm[n]
-            rows[at[d]] = row[n]
-            at[d] += 1
-    return rows, starts
+    for w in range(len(mask)):
+        word = mask[w]
+        while word:
+            n = 64 * w + lowest_bit(word)
+            rows[at[dimm[n]]] = row[n]
+            at[dimm[n]] += 1
+            word &= word - np.uint64(1)
+    return Joined(rows, starts)

@@ -30,7 +30,7 @@ LISTS = [9, 1, 3, 2, 3, 1, 0xFFFFFFFF, 0x80000001, 0x7FFFFFFF, 0xAAAAAAAA, 0xFFF
 
 def program(*texts):
     """A program with one assembly text a DIMM; `;` stands between instructions."""
-    return Program("{}", tuple(
+    return Program.of("{}", tuple(
         DimmProgram(words_to_array(assemble(text.replace(";", "\n"))), np.array(LISTS, np.uint32), (REGION,))
         for text in texts
     ))  # fmt: skip

@@ -26,7 +26,7 @@ REGION = Region("r", 0, 1 << 20, writable=True)
 
 def program(*texts, lists=()):
     """A program with one assembly text a DIMM; `;` stands between instructions."""
-    return Program("{}", tuple(
+    return Program.of("{}", tuple(
         DimmProgram(words_to_array(assemble(text.replace(";", "\n"))), np.array(lists, np.uint32), (REGION,))
         for text in texts
     ))  # fmt: skip

@@ -33,8 +33,8 @@ def dimm_programs(draw):
     return DimmProgram(words, lists, tuple(draw(st.permutations(regions))[: draw(st.integers(0, 3))]))
 
 
-PROGRAMS = st.builds(Program, st.text(), st.lists(dimm_programs(), min_size=1, max_size=4).map(tuple))
-SMALL = Program("{}", (
+PROGRAMS = st.builds(Program.of, st.text(), st.lists(dimm_programs(), min_size=1, max_size=4))
+SMALL = Program.of("{}", (
     DimmProgram(np.array([[0x11, 7], [1, 0]], np.uint64), np.array([5, 6], np.uint32), (Region("w", 3, 4, True),)),
     DimmProgram(np.array([[1, 0]], np.uint64), np.array([], np.uint32), ()),
 ))  # fmt: skip
