@@ -64,9 +64,8 @@ class HotNeurons:
         if len(pairs) == 1:
             self._heat = self.predictors[0].states
         else:
-            self._heat = (np.sum([p.states for p in self.predictors], axis=0, dtype=np.uint16) // len(pairs)).astype(
-                np.uint8
-            )
+            total = np.sum([p.states for p in self.predictors], axis=0, dtype=np.uint16)
+            self._heat = np.floor_divide(total, len(pairs)).astype(np.uint8)
         self._hot = self.layout.mask(self._heat > self.rule.hot)
 
     def swap(self, layer: int, most_bytes: int) -> Swaps:
