@@ -25,6 +25,7 @@ COMMANDS = {
     "dram": ("host_memory", "Time a trace of memory requests on a DRAM standard."),
     "check": ("check", "Check a DRAM command log against a standard."),
     "gpu": ("gpu", "Time kernels on graphics cards; fit and validate cards."),
+    "reproduce": ("reproduce", "Run a paper's evaluation and print its figures beside the simulated ones."),
     "study": ("study", "Run a study: loaded latency, other simulators' figures, a serving run."),
     "trace": ("trace", "Describe, generate or capture activation traces."),
     "list": ("listing", "List what ships with ndpsim."),

@@ -4,11 +4,14 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
+
+_WIDTH = 160
+"""Most columns of text in a table where the terminal does not say how many it has, or fewer."""
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object to stdout, and nothing else there."
@@ -41,6 +44,24 @@ def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     for name, value in rows:
         table.add_row(name, value)
     Console().print(table)
+
+
+def print_columns(title: str, heads: str, rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
+    """Print a table below its title; heads: of the columns, with | between them.
+
+    All columns are right-aligned but the first, those without a head, and those of the heads `left`.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    click.echo(title)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for number, head in enumerate(heads.split("|")):
+        is_left = number == 0 or not head or head in left
+        table.add_column(head, justify="left" if is_left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=max(Console().width, _WIDTH)).print(table)
 
 
 @contextmanager

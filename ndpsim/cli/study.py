@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ndpsim.cli.show import json_option, percent, print_json, print_table, progress
+from ndpsim.cli.sensitivity import hermes_sensitivity_command
+from ndpsim.cli.show import json_option, percent, print_columns, print_json, print_table, progress
 from ndpsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
     from ndpsim.studies.loaded_latency import Curve
     from ndpsim.studies.saturation import SaturationComparison
 
-_WIDTH = 100
 MAX_ENGINE_US = 1e6
 
 
 @click.group("study")
 def study_command() -> None:
     """Run a study that ships with ndpsim, defined in workloads/studies/."""
+
+
+study_command.add_command(hermes_sensitivity_command)
 
 
 @study_command.command("loaded-latency")
@@ -135,7 +138,8 @@ def _print_curve(curve: "Curve") -> None:
         ]
         for point in curve.points
     ]
-    _print(f"{title}; the peak is {curve.peak_gb_per_s:.2f} GB/s", "load|offered GB/s|delivered|mean ns|p99 ns", rows)
+    title = f"{title}; the peak is {curve.peak_gb_per_s:.2f} GB/s"
+    print_columns(title, "load|offered GB/s|delivered|mean ns|p99 ns", rows)
 
 
 def _print_comparisons(compared: "list[Comparison]") -> None:
@@ -154,7 +158,8 @@ def _print_comparisons(compared: "list[Comparison]") -> None:
             for one in compared
             if one.run.tool == tool
         ]
-        _print(f"{tool}: total Mcycles and mean read latency in clocks", "|trace|theirs|ours|ratio|latency|ours|", rows)
+        title = f"{tool}: total Mcycles and mean read latency in clocks"
+        print_columns(title, "|trace|theirs|ours|ratio|latency|ours|", rows, left=("trace",))
         for why in dict.fromkeys(one.why for one in compared if one.run.tool == tool and one.why):
             traces = dict.fromkeys(one.trace for one in compared if one.run.tool == tool and one.why == why)
             click.echo(f"  {', '.join(traces)}: {why}.")
@@ -174,7 +179,7 @@ def _print_saturation(compared: "list[SaturationComparison]") -> None:
         ]
         for one in compared
     ]
-    _print("Random requests, without load and saturated", "|theirs ns|ours|theirs GB/s|ours|ratio|", rows)
+    print_columns("Random requests, without load and saturated", "|theirs ns|ours|theirs GB/s|ours|ratio|", rows)
     for one in compared:
         click.echo(f"  {one.published.ranks} rank(s): {one.published.why}.")
     click.echo()
@@ -182,16 +187,3 @@ def _print_saturation(compared: "list[SaturationComparison]") -> None:
 
 def _number(value: Any, scale: float, digits: int) -> str:
     return "-" if value is None else f"{value * scale:.{digits}f}"
-
-
-def _print(title: str, heads: str, rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    click.echo(title)
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for number, head in enumerate(heads.split("|")):
-        table.add_column(head, justify="left" if number == 0 or not head or head == "trace" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=max(Console().width, _WIDTH)).print(table)

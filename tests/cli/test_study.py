@@ -114,4 +114,4 @@ def test_a_ratio_that_has_drifted_is_exit_code_1(capsys, small_reference):
 def test_studies_have_help(capsys):
     code, out, _ = run(capsys, "study", "--help")
     assert code == 0 and all(name in out for name in study.study_command.commands)
-    assert study.study_command.commands.keys() == {"loaded-latency", "dram-reference", "serving"}
+    assert study.study_command.commands.keys() == {"loaded-latency", "dram-reference", "serving", "hermes"}
