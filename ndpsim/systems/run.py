@@ -104,5 +104,6 @@ class Run:
     def _activations(self) -> tuple[ActivationTrace, Sequence[NDArray[np.int32]]]:
         setup = self.setup
         if setup.trace is not None:
-            return recorded_trace(Path(setup.trace.path), self.job.shape, setup.batch, setup.prompt, setup.output)
+            path, digest = Path(setup.trace.path), setup.trace.sha256
+            return recorded_trace(path, digest, self.job.shape, setup.batch, setup.prompt, setup.output)
         return generated_trace(self.job.shape, setup.preset, setup.prompt, setup.output, setup.batch, setup.seed)

@@ -1,6 +1,11 @@
 """The activation trace of a run, and which neurons foretell which in it: generated for a model, or read from a file."""
 
+import hashlib
+import json
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +14,13 @@ from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
 from ndpsim.llm.shape import ModelShape
+from ndpsim.machine.ndp_model import KINDS
 from ndpsim.sparsity.generator import ActivationGenerator, NeuronShape
-from ndpsim.sparsity.parents import correlation_table
+from ndpsim.sparsity.parents import PARENTS, correlation_table
 from ndpsim.sparsity.presets import preset_from
 from ndpsim.sparsity.trace import ActivationTrace
+from ndpsim.sparsity.trace_format import TraceHeader, row_bytes
+from ndpsim.systems.cache import cached
 
 Parents = list[NDArray[np.int32]]
 
@@ -20,7 +28,7 @@ Parents = list[NDArray[np.int32]]
 def generated_trace(
     shape: ModelShape, preset: Mapping[str, Any], prompt: int, output: int, sequences: int, seed: int
 ) -> tuple[ActivationTrace, Parents]:
-    """Generate the trace of a model; the parents are those that the generator gave each neuron.
+    """Generate the trace of a model, or take it from the cache; the parents are those that the generator gave.
 
     preset: content of a preset's file. Raises InputError if its values do not go together.
     """
@@ -33,15 +41,89 @@ def generated_trace(
         model=shape.name,
         source=f"preset {chosen.name}",
     )
-    trace = generator.trace(prompt + output, sequences, prompt_tokens=prompt)
-    return trace, [generator.partners(group) for group in range(trace.header.groups)]
+    header = generator.header(sequences, prompt)
+    asked = [shape.name, shape.layers, shape.hidden, shape.ffn, preset, prompt, output, sequences, seed]
+    key = json.dumps(["generated", *asked, _makers()], sort_keys=True)
+
+    def make() -> NDArray[np.uint8]:
+        trace = generator.trace(prompt + output, sequences, prompt_tokens=prompt)
+        return np.concatenate([trace.packed(group, 0, trace.tokens) for group in range(header.groups)], axis=2)
+
+    ends = np.cumsum([row_bytes(neurons) for neurons in header.neurons])
+    rows = cached(key, "uint8", (prompt + output, sequences, int(ends[-1])), make)
+    trace = ActivationTrace(header, np.split(rows, ends[:-1], axis=2))
+    return trace, [generator.partners(group) for group in range(header.groups)]
 
 
 def recorded_trace(
-    path: Path, shape: ModelShape, sequences: int, prompt: int, output: int
+    path: Path, digest: str, shape: ModelShape, sequences: int, prompt: int, output: int
 ) -> tuple[ActivationTrace, Parents]:
-    """Read a trace; its parents are the strongest correlations in its prompt."""
-    trace = ActivationTrace.read(path)
-    if trace.header.prompt_tokens < 1:
-        raise InputError(f"{path}: expected a trace with a prompt as profile, found none")
-    return trace, correlation_table(trace, 0, trace.header.prompt_tokens)
+    """Read the part of a trace that a run uses; the parents are the strongest correlations in its prompt.
+
+    The run's prompt ends where that of the trace does, or lies behind the trace's beginning if that has a shorter one
+    or none. Where a trace has no groups for attention, all input channels of attention are always active.
+
+    digest: the SHA-256 of the file. Raises InputError if the trace is of another model, or too short.
+    """
+    with ActivationTrace.read(path) as trace:
+        found = _part_of(trace, path, shape, sequences, prompt, output)
+    header = found.header
+    neurons = np.cumsum(header.neurons)
+    key = json.dumps(["parents", digest, sequences, prompt, output, header.neurons, _makers()])
+    table = cached(
+        key, "int32", (int(neurons[-1]), PARENTS), lambda: np.concatenate(correlation_table(found, 0, prompt))
+    )
+    return found, np.split(table, neurons[:-1])
+
+
+def _part_of(
+    trace: ActivationTrace, path: Path, shape: ModelShape, sequences: int, prompt: int, output: int
+) -> ActivationTrace:
+    header = trace.header
+    begin = max(header.prompt_tokens - prompt, 0)
+    end = begin + prompt + output
+    if trace.tokens < end:
+        behind = f" behind token {begin}, where its prompt's last {prompt} tokens begin" if begin else ""
+        raise InputError(f"{path}: expected {prompt} + {output} tokens{behind}, found {trace.tokens - begin}")
+    if header.sequences < sequences:
+        raise InputError(f"{path}: expected {sequences} sequences, found {header.sequences}")
+    widths = {"attention": shape.hidden, "ffn": shape.ffn}
+    wanted = [(layer, kind, widths[kind]) for layer in range(shape.layers) for kind in KINDS]
+    places = list(zip(header.layer, header.kind, header.neurons, strict=True))
+    has_attention = "attention" in header.kind
+    if places != (wanted if has_attention else wanted[1::2]):
+        raise InputError(
+            f"{path}: expected the ffn groups of {shape.name}, {shape.layers} layers of {shape.ffn} neurons, and "
+            f"attention groups of {shape.hidden} or none, found {header.groups} groups of {header.model}"
+        )
+    rows = [trace.packed(group, begin, end)[:, :sequences] for group in range(header.groups)]
+    preceding = header.preceding
+    if not has_attention:
+        always = np.packbits(np.ones((1, 1, shape.hidden), np.uint8), axis=2, bitorder="little")
+        full = np.broadcast_to(always, (end - begin, sequences, always.shape[2]))
+        rows = [one for ffn in rows for one in (full, ffn)]
+        places_before = [(2 * layer - 2, 2 * before + 1) for layer, before in enumerate(preceding)]
+        preceding = tuple(max(one, -1) for pair in places_before for one in pair)
+    part = TraceHeader(
+        model=header.model,
+        neurons=tuple(width for _, _, width in wanted),
+        rule=header.rule,
+        source=header.source,
+        seed=header.seed,
+        layer=tuple(layer for layer, _, _ in wanted),
+        kind=tuple(kind for _, kind, _ in wanted),
+        preceding=preceding,
+        sequences=sequences,
+        prompt_tokens=prompt,
+    )
+    return ActivationTrace(part, rows)
+
+
+@cache
+def _makers() -> str:
+    """Return a digest of the code that makes traces, and the versions of what it computes with."""
+    digest = hashlib.sha256()
+    for path in sorted(files("ndpsim.sparsity").iterdir(), key=lambda one: one.name):
+        if path.name.endswith(".py"):
+            digest.update(path.read_bytes())
+    return " ".join([digest.hexdigest(), *(f"{name} {version(name)}" for name in ("numpy", "numba"))])
