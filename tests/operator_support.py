@@ -1,6 +1,7 @@
 """Compiled operators: machines, data and execution that their tests share."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 from ndpsim.dimm.config import load_machine
 from ndpsim.dimm.executor import DimmState, execute_resolved
@@ -27,6 +28,20 @@ def numbers(rng, kind, *shape):
     """Draw Gaussian numbers, float16 or the uint16 bits of BF16."""
     drawn = rng.standard_normal(shape).astype(np.float32)
     return drawn.astype(np.float16) if kind == "f16" else (drawn.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def masks_of(shares, batch):
+    """Draw masks beside rows: of any sequences, of a single one each, or of all."""
+
+    def masks(seed, kind):
+        rng = np.random.default_rng(seed)
+        if kind == "any":
+            return [rng.integers(1, 1 << batch, len(rows)).astype(np.uint32) for rows in shares]
+        if kind == "one":
+            return [np.uint32(1) << rng.integers(0, batch, len(rows)).astype(np.uint32) for rows in shares]
+        return [np.full(len(rows), (1 << batch) - 1, np.uint32) for rows in shares]
+
+    return st.builds(masks, st.integers(0, 1 << 32), st.sampled_from(["any", "one", "all"]))
 
 
 def streams(program):

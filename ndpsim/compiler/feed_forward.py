@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.compiler.masks import list_sections, listed
 from ndpsim.compiler.merge import (
     END,
     Share,
@@ -32,8 +33,8 @@ from ndpsim.isa.encoding import encoder, words_to_array
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
 
-_list, _dot, _axpy, _fill, _mul, _cvt, _add, _hin = (
-    encoder(name) for name in ("list", "dot", "axpy", "fill", "mul", "cvt", "add", "hin")
+_dot, _axpy, _fill, _mul, _cvt, _add, _hin = (
+    encoder(name) for name in ("dot", "axpy", "fill", "mul", "cvt", "add", "hin")
 )
 _ACTIVATION = {name: encoder(name) for name in ("relu", "silu", "gelu")}
 _F32 = isa().types["f32"].code
@@ -43,7 +44,8 @@ class FeedForward:
     """Compiles tokens of a feed-forward block whose neurons are placed on DIMMs.
 
     Rows come as one array for each DIMM, uint32[n], numbers of its stored neurons in the order in which they are
-    added; for a batch they are the union over its sequences. `shares_of` deals active neurons out.
+    added; for a batch they are the union over its sequences, and masks beside them say which sequences need each.
+    `shares_of` deals active neurons out.
     """
 
     def __init__(self, machine: Machine, placement: Placement) -> None:
@@ -54,18 +56,20 @@ class FeedForward:
         self._machine_json = machine.to_json()
         self._held = placement.held.tolist()
 
-    def compile(self, shares: Shares, batch: int = 1, *, gpu: bool = False) -> Program:
+    def compile(self, shares: Shares, batch: int = 1, *, gpu: bool = False, masks: Shares | None = None) -> Program:
         """Compile one token of each of `batch` sequences.
 
-        gpu: whether a partial result of the GPU is added. Raises InputError if a DIMM lacks a row, or if the buffer is
-        too small for the values of all neurons of a DIMM.
+        gpu: whether a partial result of the GPU is added; masks: beside each row a number, uint32, whose bit s says
+        whether sequence s needs it (without them, all do). Raises InputError if a DIMM lacks a row, if the buffer is
+        too small for the values of all neurons of a DIMM, or as `list_sections` does.
         """
         placement, rows = self.placement, checked_shares(self.placement, shares)
         counts = rows.lengths()
-        plan, last = self._plan(max(counts), batch, gpu), last_of(counts)
+        plan, last, masked = self._plan(max(counts), batch, gpu), last_of(counts), masks is not None
         parts = enumerate(zip(self._held, counts, strict=True))
-        streams = [_stream(plan, held, dimm, count, last, gpu) for dimm, (held, count) in parts]
-        return assemble(self._machine_json, streams, rows, placement.regions, placement.first_atom)
+        streams = [_stream(plan, held, dimm, count, last, gpu, masked) for dimm, (held, count) in parts]
+        lists = list_sections(placement.name, rows, masks, batch)
+        return assemble(self._machine_json, streams, lists, placement.regions, placement.first_atom)
 
     def host_input(
         self, x: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None
@@ -100,7 +104,7 @@ class FeedForward:
 
 
 @lru_cache(maxsize=KEPT)
-def _stream(plan: BlockPlan, held: int, dimm: int, rows: int, last: int, gpu: bool) -> Words:
+def _stream(plan: BlockPlan, held: int, dimm: int, rows: int, last: int, gpu: bool, masked: bool) -> Words:
     """Return what a DIMM runs that computes `rows` of the `held` neurons that it stores from atom 0 on."""
     if dimm > last:
         return END
@@ -109,15 +113,15 @@ def _stream(plan: BlockPlan, held: int, dimm: int, rows: int, last: int, gpu: bo
     registers = offsets if plan.fused else offsets[:-1]
     parts = []
     for t, (first, count) in enumerate(cut(rows, sums.tile)):
-        narrow = sums.a + t * sums.step
+        narrow, masks = sums.a + t * sums.step, rows + first if masked else None
         for columns in plan.columns:
             if t == 0 or columns[1] < sums.width:
                 parts += [matrices(sums.type, registers, held, columns, sums.stride), _brought(plan, columns[1])]
-            parts.append(_neurons(plan, first, count, columns, narrow))
+            parts.append(_neurons(plan, first, count, masks, columns, narrow))
     if plan.fused:
         parts.append(merge(dimm, rows > 0, last, sums.y, sums.incoming, sums.batch * sums.width, gpu))
     else:
-        parts += row_sum(sums, offsets[-1], held, dimm, rows, last, gpu)
+        parts += row_sum(sums, offsets[-1], held, dimm, rows, last, gpu, masked)
     return np.concatenate([*parts, END])
 
 
@@ -130,7 +134,9 @@ def _brought(plan: BlockPlan, cols: int) -> Words:
 
 
 @lru_cache(maxsize=1 << 14)
-def _neurons(plan: BlockPlan, first: int, count: int, columns: tuple[int, int], narrow: int) -> Words:
+def _neurons(
+    plan: BlockPlan, first: int, count: int, masks: int | None, columns: tuple[int, int], narrow: int
+) -> Words:
     """Multiply a tile of neurons with a tile of the inputs, and add that to what the columns before gave.
 
     The last columns are followed by the activation, and by the scale factors at `narrow`, which if fused are used at
@@ -138,7 +144,7 @@ def _neurons(plan: BlockPlan, first: int, count: int, columns: tuple[int, int], 
     """
     sums, batch, gated, activation = plan.sums, plan.sums.batch, plan.shape.gated, plan.shape.activation or ""
     values, more, whole = batch * count, columns[0] > 0, sum(columns) == sums.width
-    words = [_list(0, first, count)]
+    words = listed(first, count, masks)
     for m, at in enumerate((plan.gate, plan.up) if gated else (plan.up,)):
         words.append(_dot(m, 0, plan.x, plan.part if more else at, batch))
         if more:

@@ -101,20 +101,25 @@ def shares_of(placement: Placement, active: NDArray[np.integer]) -> list[Share]:
     return [rows[begin:end] - start for begin, end, start in zip(cuts, cuts[1:], starts.tolist(), strict=False)]
 
 
+def joined(shares: Shares) -> Joined:
+    """Join what there is for the rows of each DIMM, unless it is; fractions become -1, which is never allowed."""
+    if isinstance(shares, Joined):
+        return shares
+    integers = [part if part.dtype.kind in "iu" else np.full(len(part), -1) for part in shares]
+    return Joined.of([part.astype(np.int64) for part in integers])
+
+
 def checked_shares(placement: Placement, shares: Shares) -> Joined:
     """Return the shares joined, uint32; raise InputError if they are not one for each DIMM, or name a row it lacks."""
     dimms, found = len(placement.held), len(shares.starts) - 1 if isinstance(shares, Joined) else len(shares)
     if found != dimms:
         raise InputError(f"{placement.name}: expected rows of {dimms} DIMMs, found {found}")
-    if not isinstance(shares, Joined):
-        # fractions become a row that no DIMM has
-        integers = [rows if rows.dtype.kind in "iu" else np.full(len(rows), -1) for rows in shares]
-        shares = Joined.of([rows.astype(np.int64) for rows in integers])
-    dimm = _without_a_row(shares.values, shares.starts, placement.held)
+    rows = joined(shares)
+    dimm = _without_a_row(rows.values, rows.starts, placement.held)
     if dimm >= 0:
         held = placement.held[dimm]
         raise InputError(f"{placement.name}: DIMM {dimm}: expected rows from 0 to {held - 1}, found others")
-    return Joined(shares.values.astype(np.uint32, copy=False), shares.starts)
+    return Joined(rows.values.astype(np.uint32, copy=False), rows.starts)
 
 
 @njit

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.compiler.masks import list_sections
 from ndpsim.compiler.merge import END, Share, Shares, Words, aligned, assemble, checked_batch, checked_shares, last_of
 from ndpsim.compiler.placement import Placement
 from ndpsim.compiler.row_sum import padded, row_sum, sum_input, sum_result
@@ -28,7 +29,8 @@ class Projection:
     """Compiles tokens of a projection whose rows are placed on DIMMs.
 
     Rows come as one array for each DIMM, uint32[n], numbers of its stored rows in the order in which they are added;
-    for a batch they are the union over its sequences. `shares_of` deals active channels out.
+    for a batch they are the union over its sequences, and masks beside them say which sequences need each.
+    `shares_of` deals active channels out.
     """
 
     def __init__(self, machine: Machine, placement: Placement) -> None:
@@ -39,18 +41,20 @@ class Projection:
         self._machine_json = machine.to_json()
         self._held = placement.held.tolist()
 
-    def compile(self, shares: Shares, batch: int = 1, *, gpu: bool = False) -> Program:
+    def compile(self, shares: Shares, batch: int = 1, *, gpu: bool = False, masks: Shares | None = None) -> Program:
         """Compile one token of each of `batch` sequences.
 
-        gpu: whether a partial result of the GPU is added. Raises InputError if a DIMM lacks a row, or if the buffer is
-        too small for the batch.
+        gpu: whether a partial result of the GPU is added; masks: beside each row a number, uint32, whose bit s says
+        whether sequence s needs it (without them, all do). Raises InputError if a DIMM lacks a row, if the buffer is
+        too small for the batch, or as `list_sections` does.
         """
         placement, rows = self.placement, checked_shares(self.placement, shares)
         counts = rows.lengths()
-        plan, last = self._plan(max(counts), batch, gpu), last_of(counts)
+        plan, last, masked = self._plan(max(counts), batch, gpu), last_of(counts), masks is not None
         parts = enumerate(zip(self._held, counts, strict=True))
-        streams = [_stream(plan, held, dimm, count, last, gpu) for dimm, (held, count) in parts]
-        return assemble(self._machine_json, streams, rows, placement.regions, placement.first_atom)
+        streams = [_stream(plan, held, dimm, count, last, gpu, masked) for dimm, (held, count) in parts]
+        lists = list_sections(placement.name, rows, masks, batch)
+        return assemble(self._machine_json, streams, lists, placement.regions, placement.first_atom)
 
     def host_input(
         self, a: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None
@@ -86,11 +90,11 @@ class Projection:
 
 
 @lru_cache(maxsize=KEPT)
-def _stream(plan: SumPlan, held: int, dimm: int, rows: int, last: int, gpu: bool) -> Words:
+def _stream(plan: SumPlan, held: int, dimm: int, rows: int, last: int, gpu: bool, masked: bool) -> Words:
     """Return what a DIMM runs that adds `rows` of the `held` rows that it stores from atom 0 on."""
     if dimm > last:
         return END
-    parts = row_sum(plan, 0, held, dimm, rows, last, gpu)
+    parts = row_sum(plan, 0, held, dimm, rows, last, gpu, masked)
     if rows and plan.step:
         parts.insert(0, words_to_array([_hin(plan.a, aligned(plan.batch * rows * codes.TYPE_BYTES[plan.type]))]))
     return np.concatenate([*parts, END])

@@ -10,12 +10,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.compiler.masks import listed
 from ndpsim.compiler.merge import Words, aligned, merge
 from ndpsim.compiler.tiles import SumPlan, cut
 from ndpsim.isa import codes
 from ndpsim.isa.encoding import encoder, words_to_array
 
-_mat, _list, _axpy, _fill, _hin = (encoder(name) for name in ("mat", "list", "axpy", "fill", "hin"))
+_mat, _axpy, _fill, _hin = (encoder(name) for name in ("mat", "axpy", "fill", "hin"))
 
 
 @lru_cache(maxsize=1 << 14)
@@ -27,27 +28,29 @@ def matrices(type_: int, offsets: tuple[int, ...], rows: int, columns: tuple[int
 
 
 @lru_cache(maxsize=1 << 14)
-def _added(plan: SumPlan, cols: int, rows: int) -> Words:
+def _added(plan: SumPlan, cols: int, rows: int, masked: bool) -> Words:
     """Add `rows` scaled rows of m0 into a tile of columns."""
     words = [_fill(plan.y, 0, plan.batch * cols)]
     for t, (first, count) in enumerate(cut(rows, plan.tile)):
         a = plan.a + t * plan.step
         if plan.step == 0:
             words.append(_hin(a, aligned(plan.batch * count * codes.TYPE_BYTES[plan.type])))
-        words += [_list(0, first, count), _axpy(0, 0, a, plan.y, plan.batch)]
+        words += [*listed(first, count, rows + first if masked else None), _axpy(0, 0, a, plan.y, plan.batch)]
     return words_to_array(words)
 
 
-def row_sum(plan: SumPlan, base: int, held: int, dimm: int, rows: int, last: int, gpu: bool) -> list[Words]:
+def row_sum(
+    plan: SumPlan, base: int, held: int, dimm: int, rows: int, last: int, gpu: bool, masked: bool
+) -> list[Words]:
     """Return one DIMM's part of the sum; its scale factors are in the buffer, unless the plan has no place for all.
 
     base, held: of the matrix in this DIMM, its first atom and its rows; rows: how many it adds, the first ones of
-    its list section; last, gpu: as for `merge`.
+    its list section; last, gpu: as for `merge`; masked: whether masks follow them there.
     """
     parts = []
     for first, cols in plan.columns:
         if rows:
-            parts += [matrices(plan.type, (base,), held, (first, cols), plan.stride), _added(plan, cols, rows)]
+            parts += [matrices(plan.type, (base,), held, (first, cols), plan.stride), _added(plan, cols, rows, masked)]
         parts.append(merge(dimm, rows > 0, last, plan.y, plan.incoming, plan.batch * cols, gpu))
     return parts
 

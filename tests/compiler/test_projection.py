@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operator_support import assert_reads, executed, machine, numbers, same_bits, streams
+from operator_support import assert_reads, executed, machine, masks_of, numbers, same_bits, streams
 from oracles import decode_step as oracle
 
 from ndpsim.compiler.merge import shares_of
@@ -34,16 +34,22 @@ def tokens(draw):
     unit = machine(dimms, buffer_bytes, str(rng.choice(["interleaved", "row", "striped"])))
     placement = place(shape, unit, first_atom=int(rng.integers(0, 1000)))
     active = np.flatnonzero(rng.random(shape.neurons) < density)
+    shares = shares_of(placement, rng.permutation(active))
     return SimpleNamespace(
         shape=shape, batch=batch, machine=unit, projection=Projection(unit, placement), placement=placement,
-        shares=shares_of(placement, rng.permutation(active)), active=active,
+        shares=shares, active=active,
         weights=numbers(rng, shape.type, shape.neurons, shape.width), a=numbers(rng, shape.type, batch, shape.neurons),
         gpu=rng.standard_normal((batch, shape.width)).astype(np.float32) if with_gpu else None,
+        masks=draw(st.just(None) | masks_of(shares, batch)),
     )  # fmt: skip
 
 
+def compiled(case):
+    return case.projection.compile(case.shares, case.batch, gpu=case.gpu is not None, masks=case.masks)
+
+
 def result_of(case):
-    program = case.projection.compile(case.shares, case.batch, gpu=case.gpu is not None)
+    program = compiled(case)
     images = memory_image(case.placement, {"up": case.weights})
     host_input = case.projection.host_input(case.a, case.shares, case.gpu)
     host_out = executed(program, case.machine, images, host_input)
@@ -57,21 +63,23 @@ def channels(case):
 @settings(max_examples=100, deadline=None)
 @given(tokens())
 def test_a_projection_gives_what_the_oracle_gives_bit_for_bit(case):
-    expected = oracle.projection(case.weights, case.a, channels(case), case.gpu, case.shape.type)
+    expected = oracle.projection(case.weights, case.a, channels(case), case.gpu, case.shape.type, case.masks)
     assert same_bits(result_of(case), expected)
 
 
 @settings(max_examples=60, deadline=None)
 @given(tokens())
 def test_a_projection_lies_within_the_stated_bound_of_the_exact_result(case):
-    exact, bound = oracle.projection_and_bound(case.weights, case.a, channels(case), case.gpu, case.shape.type)
+    exact, bound = oracle.projection_and_bound(
+        case.weights, case.a, channels(case), case.gpu, case.shape.type, case.masks
+    )
     assert (np.abs(result_of(case) - exact) <= bound).all()
 
 
 @settings(max_examples=60, deadline=None)
 @given(tokens())
 def test_every_weight_is_read_once_and_not_faster_than_it_can_be(case):
-    run = time_program(case.projection.compile(case.shares, case.batch, gpu=case.gpu is not None), case.machine)
+    run = time_program(compiled(case), case.machine)
     assert_reads(run, [len(rows) * case.shape.row_atoms * 64 for rows in case.shares])
     assert not run.counters[:, :, N_WR].any()
 

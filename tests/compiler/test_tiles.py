@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operator_support import assert_reads, executed, machine, numbers, same_bits, streams
+from operator_support import assert_reads, executed, machine, masks_of, numbers, same_bits, streams
 from oracles import decode_step as oracle
 
 from ndpsim.compiler.feed_forward import FeedForward
@@ -40,17 +40,23 @@ def tokens(draw, relu=False):
     unit = machine(dimms, buffer_bytes, str(rng.choice(["interleaved", "row", "striped"])))
     active = np.flatnonzero(rng.random(shape.neurons) < density)
     placement = place(shape, unit, first_atom=int(rng.integers(0, 1000)))
+    shares = shares_of(placement, rng.permutation(active))
     return SimpleNamespace(
         shape=shape, batch=batch, machine=unit, block=FeedForward(unit, placement), placement=placement,
-        shares=shares_of(placement, rng.permutation(active)), active=active,
+        shares=shares, active=active,
         weights={name: numbers(rng, shape.type, shape.neurons, shape.width) for name in shape.matrices},
         x=numbers(rng, shape.type, batch, shape.width),
         gpu=rng.standard_normal((batch, shape.width)).astype(np.float32) if with_gpu else None,
+        masks=draw(st.just(None) | masks_of(shares, batch)),
     )  # fmt: skip
 
 
+def compiled(case):
+    return case.block.compile(case.shares, case.batch, gpu=case.gpu is not None, masks=case.masks)
+
+
 def result_of(case):
-    program = case.block.compile(case.shares, case.batch, gpu=case.gpu is not None)
+    program = compiled(case)
     host_input = case.block.host_input(case.x, case.shares, case.gpu)
     host_out = executed(program, case.machine, memory_image(case.placement, case.weights), host_input)
     return case.block.result(host_out, case.shares, case.batch, gpu=case.gpu is not None)
@@ -69,7 +75,7 @@ def neurons(case):
 def test_a_block_gives_what_the_oracle_gives_bit_for_bit(case):
     expected = oracle.block(
         case.weights, case.x, neurons(case), case.gpu, plan_of(case).cols,
-        kind=case.shape.type, activation=case.shape.activation, gated=case.shape.gated,
+        kind=case.shape.type, activation=case.shape.activation, gated=case.shape.gated, masks=case.masks,
     )  # fmt: skip
     assert same_bits(result_of(case), expected)
 
@@ -93,7 +99,7 @@ def test_each_order_and_every_kind_of_tile_gives_what_the_oracle_gives(
     placement = place(shape, unit)
     case = SimpleNamespace(
         shape=shape, batch=2, machine=unit, block=FeedForward(unit, placement), placement=placement,
-        shares=shares_of(placement, np.arange(neurons_)), x=numbers(rng, "f16", 2, width), gpu=None,
+        shares=shares_of(placement, np.arange(neurons_)), x=numbers(rng, "f16", 2, width), gpu=None, masks=None,
         weights={name: numbers(rng, "f16", neurons_, width) for name in shape.matrices},
     )  # fmt: skip
     plan = plan_of(case)
@@ -109,7 +115,7 @@ def test_each_order_and_every_kind_of_tile_gives_what_the_oracle_gives(
 @given(tokens(relu=True))
 def test_a_relu_block_lies_within_the_stated_bound_of_the_exact_result(case):
     exact, bound = oracle.block_and_bound(
-        case.weights, case.x, neurons(case), case.gpu, plan_of(case).cols, case.shape.type
+        case.weights, case.x, neurons(case), case.gpu, plan_of(case).cols, case.shape.type, case.masks
     )
     assert (np.abs(result_of(case) - exact) <= bound).all()
 
@@ -117,7 +123,7 @@ def test_a_relu_block_lies_within_the_stated_bound_of_the_exact_result(case):
 @settings(max_examples=60, deadline=None)
 @given(tokens())
 def test_every_weight_is_read_once_and_not_faster_than_it_can_be(case):
-    run = time_program(case.block.compile(case.shares, case.batch, gpu=case.gpu is not None), case.machine)
+    run = time_program(compiled(case), case.machine)
     assert_reads(run, [len(rows) * case.shape.neuron_bytes for rows in case.shares])
     assert not run.counters[:, :, N_WR].any()
 

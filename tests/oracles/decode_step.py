@@ -90,7 +90,14 @@ def attention(queries, keys, values_, context):
     return np.array(y, F)
 
 
-def projection_and_bound(weights, a, neurons, gpu, kind):
+def shown(masks, batch):
+    """1 where a row works for a sequence, else 0, [batch, rows] (or one number for all); rows of all DIMMs joined."""
+    if masks is None:
+        return np.float64(1)
+    return np.array([[mask // 2**b % 2 for own in masks for mask in own] for b in range(batch)], np.float64)
+
+
+def projection_and_bound(weights, a, neurons, gpu, kind, masks=None):
     """Return the exact y and how far from it the stated bounds allow y to be.
 
     N scaled rows and the sum over D DIMMs and the GPU add (N + 1 + D) u (sum |a w| + |g|), u = 2^-24, to first order; a
@@ -98,13 +105,13 @@ def projection_and_bound(weights, a, neurons, gpu, kind):
     """
     rows = np.concatenate([np.asarray(own, int) for own in neurons])
     w, scales = (values(part, kind).astype(np.float64) for part in (weights, a))
-    w, scales = w[rows], scales[:, rows]
+    w, scales = w[rows], scales[:, rows] * shown(masks, len(a))
     added = np.zeros((len(a), weights.shape[1])) if gpu is None else gpu.astype(np.float64)
     reach = np.abs(scales) @ np.abs(w) + np.abs(added)
     return scales @ w + added, 1.01 * (len(rows) + 1 + len(neurons)) * UNIT * reach
 
 
-def block_and_bound(weights, x, neurons, gpu, cols, kind):
+def block_and_bound(weights, x, neurons, gpu, cols, kind, masks=None):
     """The same of a ReLU block without a gate, whose dot products come in tiles of `cols` columns.
 
     A dot product of n elements in T tiles is off by at most (ceil(n / 128) + 8 + T) u sum |w x|: each tile has no more
@@ -118,6 +125,7 @@ def block_and_bound(weights, x, neurons, gpu, cols, kind):
     off = (-(-width // 128) + 8 + tiles) * UNIT * (np.abs(vectors) @ np.abs(up).T)
     a = np.maximum(vectors @ up.T, 0)
     off = off + ROUNDING[kind] * (a + off) + UNDERFLOW[kind]
+    a, off = a * shown(masks, len(x)), off * shown(masks, len(x))
     added = np.zeros(vectors.shape) if gpu is None else gpu.astype(np.float64)
     reach = (a + off) @ np.abs(down) + np.abs(added)
     return a @ down + added, 1.01 * (off @ np.abs(down) + (len(rows) + 1 + len(neurons)) * UNIT * reach)
