@@ -63,7 +63,8 @@ def hermes_sensitivity_command(
 def _print(definition: "Sensitivity", found: "list[Effect]") -> None:
     click.echo(
         f"{definition.system}: tokens/s, and those by tokens/s of the machine that ships. "
-        f"Each run simulates the prompt and the first {definition.tokens} of {definition.output} output tokens; the mean of them stands for all.\n"
+        f"Each run simulates the prompt and the first {definition.tokens} of {definition.output} output tokens; "
+        "the mean of them stands for all.\n"
     )
     for sweep in definition.sweeps:
         own = [one for one in found if one.sweep == sweep.name]

@@ -172,9 +172,14 @@ def _faults(found: Published) -> Iterator[str]:
         for field, name in (("from", step.of), ("to", step.to)):
             if name not in known:
                 yield f"ablation.steps.{number}.{field}: expected one of {', '.join(known)}, found {name!r}"
-    rates = found.rates()
+    printed = {
+        RateKey(system, bars.model, batch)
+        for bars in found.bars
+        for system in bars.tokens_per_s
+        for batch in bars.batches
+    }
     for number, reading in enumerate(found.readings):
         for key in reading.places():
-            if key not in rates:
+            if key not in printed:
                 whose = ", ".join(map(str, key))
                 yield f"readings.{number}: expected published tokens/s to compare with, found none of {whose}"

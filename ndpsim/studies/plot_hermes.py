@@ -41,7 +41,7 @@ def plot_hermes(found: Reproduction, folder: Path) -> None:
     batches = {model: sorted({key.batch for key in rates if key.model == model}) for model in models}
     swept = [model for model in models if len(batches[model]) > 1]
     figure = Figure(figsize=(11, 3.4 * len(swept)), layout="constrained")
-    for panel, model in zip(figure.subplots(len(swept), squeeze=False)[:, 0], swept, strict=True):
+    for panel, model in zip(figure.subplots(len(swept) or 1, squeeze=False)[:, 0], swept, strict=False):
         own = {(f"batch {key.batch}", key.system): pair for key, pair in rates.items() if key.model == model}
         _bars(panel, [f"batch {batch}" for batch in batches[model]], systems, own)
         panel.set_title(model)
