@@ -3,7 +3,9 @@
 `timing_kernel` does the work; this is its front, and what a run tells about itself.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,6 +175,17 @@ class Timer:
         return RunTime(
             self.machine, resolved, start, total, times.finish, times.upload, times.spans, counters, commands_log
         )
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the clocks of all ranks as arrays; with `restore` another timer of such a machine goes on from them."""
+        ranks = {name: value.copy() for name, value in self._state._asdict().items() if isinstance(value, np.ndarray)}
+        return {"now_ps": np.array([self.now_ps]), **ranks}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take what `state` returned."""
+        self.now_ps = int(state["now_ps"][0])
+        for name in state.keys() - {"now_ps"}:
+            getattr(self._state, name)[:] = state[name]
 
     def _advance(self, program: Program, resolved: Resolved, state: RankState, log: Log) -> Times:
         uploads = program.upload_bytes()
