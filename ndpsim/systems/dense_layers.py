@@ -12,6 +12,9 @@ from ndpsim.machine.dense_step import LAYER, StepTimes, dense_step
 from ndpsim.systems.system import Devices, Job, System
 from ndpsim.tables import Table
 
+Part = tuple[str, str, int]
+"""A device, an operation and its picoseconds."""
+
 
 class DenseLayers(System):
     """A system that computes whole layers on the card.
@@ -69,3 +72,13 @@ class DenseLayers(System):
         self.meter.work(device, operation, now, now + time, layer)
         self.meter.spend(operation, time)
         return now + time
+
+    def beside(self, parts: Sequence[Part], copy_ps: int, now: int, layer: int = -1) -> int:
+        """Compute parts one after the other while weights come over PCIe, and return when both have ended."""
+        computed = now
+        for device, operation, time in parts:
+            computed = self.critical(device, operation, computed, time, layer)
+        self.meter.work("pcie", self._phase or "weights", now, now + copy_ps, layer)
+        end = max(computed, now + copy_ps)
+        self.meter.spend(self._phase or "weights", end - computed)
+        return end

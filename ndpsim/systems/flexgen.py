@@ -13,7 +13,7 @@ from ndpsim.errors import InputError
 from ndpsim.llm.step import Step
 from ndpsim.machine.cpu import cpu_picoseconds
 from ndpsim.machine.dense_step import StepTimes
-from ndpsim.systems.dense_layers import DenseLayers
+from ndpsim.systems.dense_layers import DenseLayers, Part
 from ndpsim.systems.flexgen_search import Pass, Problem, search
 from ndpsim.systems.host_weights import Sizes
 from ndpsim.systems.system import Devices, Job
@@ -123,21 +123,14 @@ class FlexGen(DenseLayers):
         arriving = replace(outer, weights=0 if ends else sizes.embedding, hidden=0)
         return self._stage([("gpu", "head", times.head)], arriving, now)
 
-    def _stage(self, parts: list[tuple[str, str, int]], beside: Pass, now: int, layer: int = -1) -> int:
+    def _stage(self, parts: list[Part], arriving: Pass, now: int, layer: int = -1) -> int:
         """Compute parts one after the other and copy what goes on beside them; return when both have ended."""
-        computed = now
-        for device, part, time in parts:
-            computed = self.critical(device, part, computed, time, layer)
-        lanes = beside.lanes(self.shares, self.rate)
+        lanes = arriving.lanes(self.shares, self.rate)
         for direction, time in (("h2d", lanes.h2d), ("d2h", lanes.d2h)):
             self.meter.move(direction, round(time * self.rate))
         longest = max(lanes.h2d, lanes.d2h)
         setup = self.devices.config.pcie.us.value * 1e-6 if longest else 0
-        copied = now + int((longest + setup) * 1e12)
-        self.meter.work("pcie", self._phase or "weights", now, copied, layer)
-        end = max(copied, computed)
-        self.meter.spend(self._phase or "weights", end - computed)
-        return end
+        return self.beside(parts, int((longest + setup) * 1e12), now, layer)
 
     def figures(self) -> dict[str, Any]:
         """Return the policy that was found."""
