@@ -94,8 +94,8 @@ class Predictor:
         self._need = self.rule.least_states()
         self._level = np.minimum(self.rule.weight * np.arange(PARENTS + 1), MOST).astype(np.uint8)
         self._fired = np.zeros(layout.slots + kernel.EXTRA, dtype=np.uint8)
-        self._parents = np.full((PARENTS, layout.slots), layout.slots + kernel.NO_PARENT, dtype=np.uint32)
-        self._parents[0] += kernel.ALONE
+        self._parents = np.full((layout.slots, PARENTS), layout.slots + kernel.NO_PARENT, dtype=np.uint32)
+        self._parents[:, 0] += kernel.ALONE
         groups, found = len(layout.neurons), (len(parents), len(preceding))
         if found != (groups, groups):
             raise InputError(f"parents, preceding: expected one for each of {groups} groups, found {found}")
@@ -115,8 +115,8 @@ class Predictor:
             # none is behind: of a neuron's two places the first tells whether it has parents
             first, second = np.sort(table, axis=1).T[::-1].astype(np.int64)
             base, slots = int(layout.first[before]), layout.of(group)
-            self._parents[0, slots] = np.where(first < 0, layout.slots + kernel.ALONE, base + first)
-            self._parents[1, slots] = np.where(second < 0, layout.slots + kernel.NO_PARENT, base + second)
+            self._parents[slots, 0] = np.where(first < 0, layout.slots + kernel.ALONE, base + first)
+            self._parents[slots, 1] = np.where(second < 0, layout.slots + kernel.NO_PARENT, base + second)
 
     def twin(self) -> "Predictor":
         """Return a predictor with the same parents, and states of its own."""

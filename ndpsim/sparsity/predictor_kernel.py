@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ndpsim.jit import njit
+from ndpsim.sparsity.bits import lowest_bit
 
 NO_PARENT = 0
 """Offset of a slot behind the last one that never fires."""
@@ -31,18 +32,25 @@ def predict(fired: Any, parents: Any, need: Any, level: Any, by_state: Any, stat
 
     Args:
         fired: uint8[slots + EXTRA] from `unpack`.
-        parents: uint32[2, slots], the slots of each neuron's two parents in ``fired``.
+        parents: uint32[slots, 2], the slots of each neuron's two parents in ``fired``.
         need: uint8[4], the least state that is active by the number of active parents; the last, without parents.
         level: uint8[3], the state that stands for so many active parents where the state is not counted.
         by_state: whether states are counted; otherwise those of neurons with parents become their level.
         states: uint8[slots].
         predicted: to fill in, uint64[words].
     """
+    least = need.min()
     for w in range(len(predicted)):
+        asked = np.uint64(0) if by_state else ~np.uint64(0)
+        if by_state:  # most states are too low whatever the parents do, which then need not be fetched
+            for b in range(64):
+                asked |= np.uint64(states[64 * w + b] >= least) << np.uint64(b)
         word = np.uint64(0)
-        for b in range(64):
+        while asked:
+            b = lowest_bit(asked)
+            asked &= asked - np.uint64(1)
             slot = 64 * w + b
-            count = fired[parents[0, slot]] + fired[parents[1, slot]]
+            count = fired[parents[slot, 0]] + fired[parents[slot, 1]]
             if not by_state and count < 3:
                 states[slot] = level[count]
             word |= np.uint64(states[slot] >= need[count]) << np.uint64(b)

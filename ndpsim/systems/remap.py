@@ -98,9 +98,9 @@ class WindowRemap:
 
     def loads(self, group: int) -> NDArray[np.int64]:
         """Activations of the window by DIMM, int64[dimms]."""
-        slots = self.layout.of(group)
-        found = np.bincount(self.dimm[slots], weights=self._counts[slots], minlength=self.dimms)
-        return found.astype(np.int64)
+        slots, found = self.layout.of(group), np.zeros(self.dimms, dtype=np.int64)
+        _add(self._counts[slots], self.dimm[slots], found)
+        return found
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the DIMMs of all neurons and the counts of the window."""
@@ -136,6 +136,13 @@ def _count(active: Any, counts: Any) -> None:
         word = active[w]
         for b in range(WORD):
             counts[WORD * w + b] += np.uint16((word >> np.uint64(b)) & np.uint64(1))
+
+
+@njit
+def _add(counts: Any, dimm: Any, loads: Any) -> None:
+    """Add the activations of neurons, uint16[n], on DIMMs uint8[n], to the loads of these, int64[dimms]."""
+    for n in range(len(counts)):
+        loads[dimm[n]] += counts[n]
 
 
 @njit

@@ -114,6 +114,8 @@ def _by_state(mask: Any, planes: Any, hottest_first: Any, slots: Any, states: An
     """List set bits of a mask by their state and then by their place until ``slots`` is full; return how many."""
     n = 0
     for step in range(_STATES):
+        if n == len(slots):
+            break
         state = _STATES - 1 - step if hottest_first else step
         for w in range(len(mask)):
             word = mask[w]
