@@ -60,3 +60,10 @@ def dataset_of(file: h5py.File, name: str, dtype: str, shape: tuple[int, ...]) -
     if value.id.get_num_chunks() != chunks:
         raise InputError(f"{name}: expected {chunks} stored chunks, found {value.id.get_num_chunks()}")
     return value
+
+
+def column_of(file: h5py.File, name: str, dtype: str) -> Any:
+    """The values of dataset ``name``, which has one axis and that type."""
+    found = file.get(name)
+    length = len(found) if isinstance(found, h5py.Dataset) and found.ndim == 1 else 0
+    return dataset_of(file, name, dtype, (length,))[:]

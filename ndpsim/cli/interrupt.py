@@ -1,7 +1,10 @@
-"""Long kernels that Ctrl-C can stop: Python sees a signal only when the main thread is in Python."""
+"""Long work that Ctrl-C can stop: at once, even in kernels (Python sees a signal only when the main thread is in
+Python), or after the step at hand."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from threading import Thread
 from typing import TypeVar
 
@@ -33,3 +36,21 @@ def interruptible(call: Callable[[], T], stop: Callable[[], None] | None = None)
             wait([future])  # an interrupted Thread.join takes a thread that runs on for ended (CPython 3.11)
         raise
     return future.result()
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether Ctrl-C or SIGTERM has come; a second Ctrl-C interrupts at once."""
+    came: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if came and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

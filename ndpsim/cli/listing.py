@@ -10,16 +10,20 @@ from ndpsim.cli.show import json_option, print_json
 @click.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List what ships with ndpsim: models, GPUs, DIMMs, standards, placements, trace presets, instructions."""
+    """List what ships with ndpsim: systems, machines, models, GPUs, DIMMs, standards, presets, instructions."""
     from ndpsim.compiler.placement import STRATEGIES
     from ndpsim.dimm.config import dimm_names, load_machine
     from ndpsim.dram.standard import standard_names
     from ndpsim.gpu.card import card_names
     from ndpsim.isa.spec import isa
     from ndpsim.llm.catalog import model_names, shape_names
+    from ndpsim.machine.config import machine_names
     from ndpsim.sparsity.presets import preset_names
+    from ndpsim.systems.catalog import SYSTEMS
 
     record: dict[str, Any] = {
+        "systems": list(SYSTEMS),
+        "machines": machine_names(),
         "models": shape_names(),
         "models_with_weights": model_names(),
         "gpus": card_names(),
@@ -33,7 +37,7 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json(record)
         return
-    for name in ("models", "models_with_weights", "gpus", "dimms", "balance", "trace_presets"):
+    for name in ("systems", "machines", "models", "models_with_weights", "gpus", "dimms", "balance", "trace_presets"):
         click.echo(f"{name.replace('_', ' ')}: {', '.join(record[name])}")
     families = dict.fromkeys(name.partition("-")[0] for name in record["standards"])
     click.echo(f"standards: {len(record['standards'])} of {', '.join(families)}; see ndpsim dram --list")

@@ -15,7 +15,9 @@ from ndpsim import __version__
 from ndpsim.errors import InputError, ProgramError
 
 COMMANDS = {
-    "run": ("run", "Run a large model on one GPU and NDP-DIMMs (Hermes)."),
+    "run": ("run", "Run a model on a machine under a system's policy (Hermes and others)."),
+    "rerun": ("rerun", "Run again what a result file records, and compare."),
+    "timeline": ("rerun", "Write the timeline of a result file for Perfetto."),
     "generate": ("generate", "Generate text with the feed-forward blocks in NDP-DIMMs."),
     "model": ("model", "Describe a model, and the operators of a step; import one."),
     "compile": ("compile", "Compile one token of a layer into programs for all DIMMs."),

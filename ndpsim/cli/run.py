@@ -1,116 +1,157 @@
-"""`ndpsim run`: a whole machine on a whole model."""
+"""`ndpsim run`: a language model on a machine, under a system's policy."""
 
 import time
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from ndpsim.cli.show import json_option, percent, print_json, print_table, progress, quantity
+from ndpsim.cli.show import json_option, print_json, progress
 from ndpsim.errors import InputError
 
-SYSTEMS = ("hermes", "hermes-base")
-_MAX_TOKENS = 1 << 16
+if TYPE_CHECKING:
+    from ndpsim.systems.run import Run
+
+CHECKPOINT_S = 30.0
+INTERRUPTED = 130
+_ON_RESUME = {"resume", "output_path", "timeline", "as_json"}
 
 
 @click.command("run")
-@click.option("--system", type=click.Choice(SYSTEMS), default="hermes", show_default=True, help="Who computes what.")
-@click.option("--model", required=True, metavar="NAME", help="A model that ships, or a model file.")
+@click.option("--system", default="hermes", show_default=True, metavar="NAME",
+              help="Who computes what: a name of `ndpsim list`, or your own file.py[:Class].")  # fmt: skip
+@click.option("--model", metavar="NAME", help="A model of `ndpsim list`, or a model file (.toml).")
 @click.option("--batch", default=1, show_default=True, help="Sequences at a time.")
 @click.option("--input", "prompt", default=128, show_default=True, help="Tokens of each prompt.")
 @click.option("--output", default=128, show_default=True, help="Tokens to generate for each sequence.")
-@click.option("--preset", default="paper", show_default=True, help="Which neurons fire: a preset of ndpsim trace.")
+@click.option("--machine", default="hermes", show_default=True, help="Devices and links: a name, or a .toml file.")
+@click.option("--gpu", metavar="CARD", help="Another graphics card: short for --set gpu.card=CARD.")
+@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE",
+              help="Another value: dimm.count=16, dram.timing.nRCD.nck=20, policy.window=3.")  # fmt: skip
+@click.option("--preset", default="paper", show_default=True, help="Which neurons fire: a preset of `ndpsim list`.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the generated trace.")
-@click.option("--trace", type=click.Path(path_type=Path), help="A trace file in place of a generated one.")
-@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Replace a parameter: machine.dimms=16.")
-@click.option("--placement", type=click.Choice(["greedy", "optimal", "random"]), default="greedy", show_default=True,
-              help="How neurons are chosen for GPU memory.")  # fmt: skip
-@click.option("--predictor", type=click.Choice(["both", "token", "layer"]), default="both", show_default=True,
-              help="What predictions rest on.")  # fmt: skip
-@click.option("--no-adjust", is_flag=True, help="Leave the GPU's neurons as they begin.")
-@click.option("--no-remap", is_flag=True, help="Leave the DIMMs' neurons as they begin.")
+@click.option("--trace", type=click.Path(path_type=Path), help="An activation trace in place of a generated one.")
+@click.option("-o", "output_path", type=click.Path(path_type=Path), help="Result file to write (HDF5).")
+@click.option("--resume", type=click.Path(path_type=Path), help="Partial result file to go on with.")
+@click.option("--timeline", type=click.Path(path_type=Path), help="File for the timeline, which Perfetto shows (JSON).")
 @json_option
+@click.pass_context
 def run_command(
-    system: str,
-    model: str,
-    batch: int,
-    prompt: int,
-    output: int,
-    preset: str,
-    seed: int,
-    trace: Path | None,
-    settings: tuple[str, ...],
-    placement: Any,
-    predictor: Any,
-    no_adjust: bool,
-    no_remap: bool,
+    context: click.Context,
+    output_path: Path | None,
+    resume: Path | None,
+    timeline: Path | None,
     as_json: bool,
+    settings: tuple[str, ...],
+    gpu: str | None,
+    **options: Any,
 ) -> None:
-    """Run a model on one GPU and NDP-DIMMs, every operation of the DIMMs timed DRAM command by DRAM command."""
-    for name, value, most in (("batch", batch, 255), ("input", prompt, _MAX_TOKENS), ("output", output, _MAX_TOKENS)):
-        if not 1 <= value <= most:
-            raise InputError(f"--{name}: expected 1 to {most}, found {value}")
-    from ndpsim.llm.catalog import load_shape
-    from ndpsim.sparsity.predictor import PredictorRule
-    from ndpsim.systems.hermes import Hermes, Mechanisms
-    from ndpsim.systems.hermes_config import load_config
-    from ndpsim.systems.traces import generated_trace, recorded_trace
+    """Run a model on a machine: each operation of the DIMMs timed DRAM command by DRAM command.
 
+    With -o, Ctrl-C leaves a partial result, and --resume goes on from it to the same result as without a stop.
+    """
     began = time.perf_counter()
-    config = load_config(dict(_setting(text) for text in settings))
-    shape = load_shape(model)
-    fires, parents = recorded_trace(trace) if trace else generated_trace(shape, preset, prompt, output, batch, seed)
-    rule = PredictorRule(part=predictor, hot=config.policy.hot_above.value)
-    mechanisms = Mechanisms(
-        sparse=system == "hermes", placement=placement, adjust=not no_adjust, remap=not no_remap, rule=rule
-    )
-    machine = Hermes(config, shape, fires, parents, mechanisms)
-    with progress("tokens", fires.tokens - fires.header.prompt_tokens) as update:
-        result = machine.run(lambda done: update(completed=done))
-    wall = time.perf_counter() - began
-    record = {**result.record(), "wall_s": wall, "slowdown": wall / result.simulated_s}
-    if as_json:
-        print_json({**record, "config": config.model_dump()})
+    output_places(output_path, timeline)
+    if resume is None:
+        if options["model"] is None:
+            raise InputError("--model: expected a model, or --resume, found none")
+        from ndpsim.systems.run import Run
+        from ndpsim.systems.setup import Setup
+
+        run = Run(Setup.of(**options, changes=changes_of(settings, gpu)))
     else:
-        _print(record)
+        given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        others = [f"--{'input' if name == 'prompt' else name}" for name in given if name not in _ON_RESUME]
+        if others:
+            raise InputError(f"--resume: expected no option that the run has already, found {', '.join(others)}")
+        from ndpsim.report.run_file import read_run
+
+        output_path = output_path or resume
+        run = read_run(resume).restored()
+    finish(run, output_path, timeline, as_json, began)
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set: expected PATH=VALUE, found {text!r}")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value
+def changes_of(settings: tuple[str, ...], gpu: str | None) -> dict[str, Any]:
+    """Read changes as they are typed: a path, and a value in TOML or a text."""
+    changes: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError(f"--set: expected PATH=VALUE, found {text!r}")
+        try:
+            changes[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except (tomllib.TOMLDecodeError, RecursionError):
+            changes[name.strip()] = value.strip()
+    if gpu is not None:
+        if "gpu.card" in changes:
+            raise InputError("--gpu: expected it or --set gpu.card, found both")
+        changes["gpu.card"] = gpu
+    return changes
 
 
-def _print(record: dict[str, Any]) -> None:
-    tokens, busy = record["output_tokens"], record["dimm_busy_s"]
-    rates = record["dimm_gb_per_s"]
-    rows = [
-        ("tokens/s", f"{record['tokens_per_s']:.2f}, prompt included"),
-        ("time to first token", f"{record['time_to_first_token_s']:.3f} s"),
-        ("time per output token", f"{record['time_per_output_token_s'] * 1e3:.2f} ms"),
-        *(
-            (f"  {name}", f"{seconds * 1e3 / tokens:.3f} ms")
-            for name, seconds in record["operation_s"].items()
-            if name != "prompt"
-        ),
-        ("GPU", record["gpu"]),
-        ("  busy", f"{record['gpu_busy_s']:.3f} s of {record['simulated_s']:.3f} s"),
-        ("  neurons in its memory", quantity(record["resident_bytes"], "B")),
-        ("DIMMs busy", f"{min(busy):.3f} to {max(busy):.3f} s, while rows moved"),
-        ("  bandwidth reached", f"{min(rates):.1f} to {max(rates):.1f} GB/s each"),
-        ("  busiest over mean", f"{record['dimm_imbalance']:.3f}"),
-        ("  neurons that changed DIMM", str(record["neurons_moved"])),
-        ("links", ", ".join(f"{name} {quantity(size, 'B')}" for name, size in record["link_bytes"].items())),
-    ]
-    if record["predictor"]:
-        rows.append(("predictor", ", ".join(f"{name} {percent(share)}" for name, share in record["predictor"].items())))
-    rows += [
-        ("energy of the DIMMs", quantity(record["energy_j"]["total"], "J")),
-        ("wall time", f"{record['wall_s']:.1f} s, {record['slowdown']:.1f} times the simulated time"),
-    ]
-    print_table(f"{record['system']}: {record['model']}, batch {record['sequences']}", rows)
+def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json: bool, began: float) -> None:
+    """Run to the end and tell the figures; `began`: when the command did, by `time.perf_counter`."""
+    from ndpsim.cli.run_table import print_run
+    from ndpsim.report.run_file import write_run
+    from ndpsim.report.timeline import write_timeline
+
+    before = run.now_ps
+    complete = advance(run, output_path)
+    if timeline is not None:
+        write_timeline(timeline, run.system.meter.spans)
+    if output_path is not None:
+        write_run(output_path, run)
+    wall = time.perf_counter() - began
+    simulated = (run.now_ps - before) * 1e-12
+    record = {**run.record(), "wall_s": wall, "slowdown": wall / simulated if simulated else None}
+    if as_json:
+        print_json({**record, "setup": run.setup.model_dump()})
+    else:
+        print_run(record)
+    if not complete:
+        done = f"{len(run.token_ps)} of {run.setup.output} tokens"
+        click.echo(f"ndpsim: interrupted; {output_path} has {done}: ndpsim run --resume {output_path}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED)
+
+
+def advance(run: "Run", output_path: Path | None) -> bool:
+    """Run to the end, with a bar; tell whether it got there.
+
+    With a result file, it is written now and then, and a signal to stop ends the run after the token at hand.
+    """
+    from ndpsim.cli.interrupt import stopping
+    from ndpsim.report.run_file import write_run
+
+    with bar(run) as tell:
+        if output_path is None:
+            run.advance(tell=tell)
+            return True
+        with stopping() as stopped:
+            written = time.monotonic()
+            while not run.complete and not stopped():
+                run.advance(1, tell)
+                if time.monotonic() - written > CHECKPOINT_S:
+                    write_run(output_path, run)
+                    written = time.monotonic()
+    return run.complete
+
+
+@contextmanager
+def bar(run: "Run") -> Iterator[Callable[[int], None]]:
+    """Show a bar with the tokens of a run; yields a function that takes how many are done."""
+    with progress("tokens", run.setup.output) as update:
+        update(completed=len(run.token_ps))
+        yield lambda done: update(completed=done)
+
+
+def output_places(*paths: Path | None) -> None:
+    """Raise InputError before a long run if what it is to write could not be written."""
+    from ndpsim.files import require_place
+
+    for path in paths:
+        if path is not None:
+            require_place(path)

@@ -1,6 +1,6 @@
 """A run: a system on a machine, from a setup, token by token."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ndpsim.llm.shape import shape_from
 from ndpsim.machine.config import config_from
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.systems.catalog import load_system, plugin_errors
+from ndpsim.systems.meter import Meter
 from ndpsim.systems.record import record
 from ndpsim.systems.setup import Setup
 from ndpsim.systems.setup_files import policy_from
@@ -93,6 +94,34 @@ class Run:
             raise InputError("run: expected at least one output token, found none")
         with plugin_errors(self.plugin):
             return record(self)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that the next token depends on but times and the meter, as arrays by name."""
+        with plugin_errors(self.plugin):
+            found = {f"system.{name}": values for name, values in self.system.state().items()}
+        if self.system.ndp is not None:
+            found |= {f"ndp.{name}": values for name, values in self.system.ndp.state().items()}
+        return found
+
+    def restore(self, prompt_ps: int, token_ps: list[int], meter: Meter, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what another run of this setup has come to.
+
+        Raises InputError if the state has other arrays than those of this run.
+        """
+        wanted, found = ({name: (one.dtype, one.shape) for name, one in s.items()} for s in (self.state(), state))
+        if wanted != found:
+            wrong = sorted(name for name in wanted.keys() | found if wanted.get(name) != found.get(name))
+            raise InputError(f"state: expected the arrays of a run of {self.system.name}, found others: {wrong[0]}")
+        self.prompt_ps, self.token_ps = prompt_ps, list(token_ps)
+        vars(self.system.meter).update(vars(meter))
+        parts = {
+            part: {name.removeprefix(part): one for name, one in state.items() if name.startswith(part)}
+            for part in ("system.", "ndp.")
+        }
+        with plugin_errors(self.plugin):
+            self.system.restore(parts["system."])
+        if self.system.ndp is not None:
+            self.system.ndp.restore(parts["ndp."])
 
     def _checked(self, what: str, end: Any, begin: int) -> int:
         if not isinstance(end, int | np.integer) or end < begin:

@@ -1,0 +1,67 @@
+"""`ndpsim rerun` and `ndpsim timeline`: what a result file is good for."""
+
+import time
+from pathlib import Path
+
+import click
+
+from ndpsim.cli.show import json_option, print_json
+from ndpsim.errors import InputError, ProgramError
+
+
+@click.command("rerun")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("-o", "output_path", type=click.Path(path_type=Path), help="Result file to write (HDF5).")
+@json_option
+def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None:
+    """Run again what RESULT records, and compare all figures.
+
+    The contents of models, machines and so on are those of RESULT, whatever the files hold today. Of a partial result,
+    as many tokens are run. Exit code 1 if figures differ.
+    """
+    from ndpsim.cli.run import bar, output_places
+    from ndpsim.report.run_file import read_run, write_run
+    from ndpsim.systems.run import Run
+    from ndpsim.systems.setup import versions
+
+    began = time.perf_counter()
+    output_places(output_path)
+    before = read_run(result)
+    now = versions()
+    others = [
+        f"{name} {old}, now {now.get(name)}" for name, old in before.setup.versions.items() if old != now.get(name)
+    ]
+    run = Run(before.setup.model_copy(update={"versions": now}))
+    with bar(run) as tell:
+        run.advance(len(before.token_ps), tell)
+    found = run.record()
+    differ = [name for name in found.keys() | before.figures if found.get(name) != before.figures.get(name)]
+    if [run.prompt_ps, *run.token_ps] != [before.prompt_ps, *before.token_ps]:
+        differ.append("the length of each token")
+    if output_path is not None:
+        write_run(output_path, run)
+    if as_json:
+        print_json({"result": str(result), "agrees": not differ, "differ": sorted(differ), "versions_differ": others,
+                    "wall_s": time.perf_counter() - began, **found})  # fmt: skip
+    else:
+        for text in others:
+            click.echo(f"version: {text}")
+        if not differ:
+            click.echo(f"{result}: all figures are the same again: {found['tokens_per_s']:.6g} tokens/s")
+    if differ:
+        raise ProgramError(f"{result}: expected the same figures again, found others: {', '.join(sorted(differ))}")
+
+
+@click.command("timeline")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("-o", "output_path", required=True, type=click.Path(path_type=Path), help="File to write (JSON).")
+def timeline_command(result: Path, output_path: Path) -> None:
+    """Write the timeline of RESULT in the form that Perfetto (ui.perfetto.dev) and chrome://tracing show."""
+    from ndpsim.report.run_file import read_run
+    from ndpsim.report.timeline import write_timeline
+
+    spans = read_run(result).meter.spans
+    if not spans:
+        raise InputError(f"{result}: expected a timeline, found a run of a system that tells none")
+    write_timeline(output_path, spans)
+    click.echo(f"wrote {output_path}: {len(spans)} pieces of work")
