@@ -49,12 +49,15 @@ def _fill(
     """Write all sections; return the first DIMM with a mask that is not from 1 to `most`, or -1."""
     for dimm in range(len(starts) - 1):
         begin, end = starts[dimm], starts[dimm + 1]
-        for at in range(begin, end):
-            mask = np.int64(masks[at])
-            if mask < 1 or mask > most:
-                return dimm
-            sections[begin + at] = rows[at]
-            sections[end + at] = mask
+        sections[2 * begin : begin + end] = rows[begin:end]
+        given, place = masks[begin:end], sections[begin + end : 2 * end]
+        wrong = 0
+        for k in range(len(given)):  # to the end, so that several are handled at once
+            mask = np.int64(given[k])
+            wrong |= (mask < 1) | (mask > most)
+            place[k] = mask & 0xFFFFFFFF
+        if wrong:
+            return dimm
     return -1
 
 

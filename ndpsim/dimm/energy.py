@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.bits import popcount
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, MASKS, OP, TO, TYPE
 from ndpsim.dimm.resolve import Resolved
@@ -21,6 +20,7 @@ from ndpsim.dram.energy import dram_energy
 from ndpsim.dram.rank_state import COUNTERS
 from ndpsim.isa import codes
 from ndpsim.jit import njit
+from ndpsim.sparsity.bits import popcount
 
 F16, BF16, I8, BUFFER, VECTOR, LINK = range(6)
 """Fields of NdpWork, for kernels."""
@@ -83,9 +83,10 @@ def _products(op: Ints, lists: NDArray[np.uint32]) -> int:
     """Return how many pairs of a row and a sequence in which it takes part an instruction has."""
     if op[MASKS] < 0:
         return op[LENGTH] * op[BATCH]
+    masks = lists[op[MASKS] : op[MASKS] + op[LENGTH]]
     pairs = 0
-    for i in range(op[MASKS], op[MASKS] + op[LENGTH]):
-        pairs += popcount(lists[i])
+    for i in range(len(masks)):
+        pairs += np.int64(popcount(np.uint64(masks[i])))
     return pairs
 
 

@@ -234,11 +234,14 @@ def _set_masks(entry: Ints, first: int, end: int, lists: NDArray[np.uint32]) -> 
         return codes.TRAP_UNSET
     if first + entry[2] > end:
         return codes.TRAP_LIST
-    union = 0
-    for i in range(first, first + entry[2]):
-        if lists[i] == 0:
-            return codes.TRAP_MASK
-        union |= int(lists[i])
+    masks = lists[first : first + entry[2]]
+    union = np.uint32(0)
+    empty = 0
+    for i in range(len(masks)):  # to the end, so that several are handled at once
+        union |= masks[i]
+        empty += masks[i] == 0
+    if empty:
+        return codes.TRAP_MASK
     entry[3], entry[4] = first, union
     return 0
 

@@ -62,7 +62,7 @@ def test_a_masked_block_is_lowered_to_these_instructions():
 
 
 def test_each_tile_of_rows_has_its_own_masks():
-    projection = operator(LayerShape(neurons=9, width=40, activation=None), dimms=1, buffer_bytes=340)
+    projection = operator(LayerShape(neurons=9, width=32, activation=None), dimms=1, buffer_bytes=276)
     program = projection.compile(rows_of(projection, *range(9)), 2, masks=[np.arange(9, dtype=np.uint32) % 3 + 1])
     lines = [line for line in streams(program)[0] if line.split()[0] in ("list", "mask", "axpy")]
     assert [line.split()[0] for line in lines] == ["list", "mask", "axpy"] * 3
