@@ -91,21 +91,23 @@ def run_case(case: Case) -> Outcome | InputError:
 
 
 def run_cases(cases: Iterable[Case], jobs: int, tell: Callable[[int], None] = lambda done: None) -> Found:
-    """Run cases, each once; `tell` hears how many are done.
+    """Run cases, each once, and return their outcomes in the order of the cases; `tell` hears how many are done.
 
     jobs: processes; the outcomes do not depend on their number. When interrupted, all of them end.
     """
     groups: defaultdict[tuple[Any, ...], list[Case]] = defaultdict(list)
-    for case in dict.fromkeys(cases):
+    order = list(dict.fromkeys(cases))
+    for case in order:
         groups[case.trace].append(case)
     heaviest = sorted(groups.values(), key=_weight, reverse=True)
+    found: dict[Case, Outcome | InputError] = {}
     if jobs == 1 or len(heaviest) == 1:
-        found: dict[Case, Outcome | InputError] = {}
         for case in (case for group in heaviest for case in group):
             found[case] = run_case(case)
             tell(len(found))
-        return found
-    return _in_processes(heaviest, min(jobs, len(heaviest)), tell)
+    else:
+        found = _in_processes(heaviest, min(jobs, len(heaviest)), tell)
+    return {case: found[case] for case in order}
 
 
 def _weight(group: Sequence[Case]) -> float:
@@ -117,7 +119,7 @@ def _weight(group: Sequence[Case]) -> float:
         return 0.0  # the run will tell
 
 
-def _in_processes(groups: Sequence[Sequence[Case]], jobs: int, tell: Callable[[int], None]) -> Found:
+def _in_processes(groups: Sequence[Sequence[Case]], jobs: int, tell: Callable[[int], None]) -> dict[Case, Any]:
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
     others = set(multiprocessing.active_children())
