@@ -5,7 +5,7 @@ Every DIMM has some rows more than its share, so that neurons can move between D
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -126,14 +126,32 @@ class NdpModel:
         bursts = self.counters[:, :, [N_RD, N_WR]].sum((1, 2))
         return np.asarray(bursts * codes.ATOM_BYTES, np.int64)
 
-    def sparse(self, kind: Kind, layer: int, shares: Shares, start: int, *, gpu: bool) -> Span:
-        """Time the projection or the feed-forward block of a layer on the rows of each DIMM."""
+    def sparse(
+        self, kind: Kind, layer: int, shares: Shares, start: int, *, gpu: bool, masks: Shares | None = None
+    ) -> Span:
+        """Time the projection or the feed-forward block of a layer on the rows of each DIMM.
+
+        gpu: whether the GPU adds a part; masks: which sequences need each row (without them, all do).
+        """
         compilers: Any = self.projections if kind == "attention" else self.blocks
-        return self._run(compilers[layer].compile(shares, self.sequences, gpu=gpu), start, gpu)
+        return self._run(compilers[layer].compile(shares, self.sequences, gpu=gpu, masks=masks), start, gpu)
 
     def attend(self, layer: int, contexts: NDArray[np.int64], start: int) -> Span:
         """Time attention over contexts that include the new token, int64[sequences]."""
         return self._run(self.attentions[layer].compile(contexts), start, False)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that changes from program to program, as arrays."""
+        clocks = {f"timer.{name}": values for name, values in self.timer.state().items()}
+        work = np.array([getattr(self.work, field.name) for field in fields(NdpWork)], np.int64)
+        return {**clocks, "work": work, "counters": self.counters.copy(), "stream_ps": self.stream_ps.copy()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take what `state` returned."""
+        begin = "timer."
+        self.timer.restore({name.removeprefix(begin): one for name, one in state.items() if name.startswith(begin)})
+        self.work = NdpWork(*state["work"].tolist())
+        self.counters[:], self.stream_ps[:] = state["counters"], state["stream_ps"]
 
     def _run(self, program: Program, start: int, gpu: bool) -> Span:
         resolved = resolve(program, self.machine.buffer_bytes).require_clean()
@@ -165,28 +183,36 @@ def _partial(ops: Ints, end: int, spans: Ints, is_stream: NDArray[np.bool_]) -> 
 
 
 @njit
-def deal(mask: Any, dimm: Any, row: Any, dimms: Any) -> Any:
-    """Deal the set bits of a mask, uint64[words], to DIMMs.
+def deal(cold: Any, dimm: Any, row: Any, dimms: Any) -> Any:
+    """Deal neurons out to DIMMs; those that no sequence needs stay out.
 
-    Returns the rows joined, uint32[n]; neurons keep their order on each DIMM.
-
-    dimm: uint8[neurons], row: uint32[neurons].
+    cold: uint64[sequences, words], the neurons that each sequence needs; dimm: uint8[neurons]; row: uint32[neurons].
+    Returns, joined, the rows of all DIMMs and bits beside each for the sequences that need it, both uint32[n]; neurons
+    keep their order on each DIMM.
     """
+    sequences, words = cold.shape
+    union = cold[0].copy()
+    for s in range(1, sequences):
+        union |= cold[s]
     starts = np.zeros(dimms + 1, dtype=np.int64)
-    for w in range(len(mask)):
-        word = mask[w]
+    for w in range(words):
+        word = union[w]
         while word:
             starts[dimm[64 * w + lowest_bit(word)] + 1] += 1
             word &= word - np.uint64(1)
     for d in range(dimms):
         starts[d + 1] += starts[d]
     at = starts[:-1].copy()
-    rows = np.empty(starts[dimms], dtype=np.uint32)
-    for w in range(len(mask)):
-        word = mask[w]
+    rows, masks = np.empty(starts[dimms], dtype=np.uint32), np.empty(starts[dimms], dtype=np.uint32)
+    for w in range(words):
+        word = union[w]
         while word:
-            n = 64 * w + lowest_bit(word)
-            rows[at[dimm[n]]] = row[n]
+            bit = lowest_bit(word)
+            n = 64 * w + bit
+            need = np.uint32(0)
+            for s in range(sequences):
+                need |= np.uint32((cold[s, w] >> np.uint64(bit)) & np.uint64(1)) << np.uint32(s)
+            rows[at[dimm[n]]], masks[at[dimm[n]]] = row[n], need
             at[dimm[n]] += 1
             word &= word - np.uint64(1)
-    return Joined(rows, starts)
+    return Joined(rows, starts), Joined(masks, starts)

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
+from ndpsim.isa import codes
 from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.ndp_model import KINDS, Kind, Rows, deal
+from ndpsim.sparsity.frequency import frequencies
 from ndpsim.sparsity.layout import NeuronLayout
 from ndpsim.sparsity.predictor import PredictorRule
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.systems.hermes_start import fitted, placement_problem
-from ndpsim.systems.hot_neurons import HotNeurons, frequencies
+from ndpsim.systems.hot_neurons import HotNeurons
 from ndpsim.systems.placement import place_greedily, place_optimally, place_randomly
 from ndpsim.systems.remap import WindowRemap
 from ndpsim.systems.shared_layers import Share, SharedLayers
@@ -59,12 +61,12 @@ class Hermes(SharedLayers):
         trace, parents = job.activations()
         require_neurons(trace, job.shape)
         layout, dimms = NeuronLayout(trace.header.neurons), devices.dimms.dimms
-        often = frequencies(layout, trace, job.prompt)
-        placement = PLACE[policy.placement.value](placement_problem(devices.config, self.dimms, devices.gpu, often))
-        rule = policy.rule()
-        self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, placement.resident, rule)
+        often = [frequencies(trace, group, job.prompt) for group in range(trace.header.groups)]
+        problem = placement_problem(devices.config, self.dimms, devices.gpu, often)
+        placement, rule = PLACE[policy.placement.value](problem), policy.rule()
+        self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, often, placement.resident, rule)
         rows = [self.dimms.rows[KINDS[group % 2]] for group in range(len(often))]
-        owners = [fitted(placement.dimm[g], often[g], dimms, held) for g, held in enumerate(rows)]
+        owners = [fitted(placement.dimm[g], problem.frequencies[g], dimms, held) for g, held in enumerate(rows)]
         self.rows = [Rows(own, dimms, held) for own, held in zip(owners, rows, strict=True)]
         guard: Literal["literal", "corrected"] = "literal" if policy.literal_guard.value else "corrected"
         self.remap = WindowRemap(layout, self.neuron_bytes, layout.spread(owners), dimms, guard)
@@ -89,9 +91,8 @@ class Hermes(SharedLayers):
     def share(self, group: int) -> Share:
         """Return the cold neurons of a group that are computed."""
         words, rows, dimms = self.neurons.layout.words_of(group), self.rows[group], self.devices.dimms.dimms
-        union = np.bitwise_or.reduce(self._cold[:, words], axis=0)
-        chosen, starts = deal(union, rows.dimm, rows.row, dimms)
-        return Share([chosen[starts[d] : starts[d + 1]] for d in range(dimms)])
+        chosen, masks = deal(self._cold[:, words], rows.dimm, rows.row, dimms)
+        return Share(chosen, masks if 1 < len(self._cold) <= codes.ENTRY_BITS else None)
 
     def meanwhile(self, layer: int, begin: int, end: int) -> int:
         """Copy hot neurons to the GPU while it projects, and move cold ones between DIMMs once a window."""

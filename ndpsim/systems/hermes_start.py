@@ -12,6 +12,7 @@ from ndpsim.isa import codes
 from ndpsim.machine.config import MachineConfig
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.ndp_model import KINDS, NdpModel
+from ndpsim.sparsity.frequency import Frequencies
 from ndpsim.systems.placement import Placement, PlacementProblem
 
 _PROBE: Final = 128  # rows of each DIMM between the two programs from which the time of a neuron is taken
@@ -32,16 +33,28 @@ def gpu_room(machine: MachineConfig, ndp: NdpModel) -> int:
 
 
 def placement_problem(
-    machine: MachineConfig, ndp: NdpModel, gpu: GpuModel, frequencies: Sequence[NDArray[np.float64]]
+    machine: MachineConfig, ndp: NdpModel, gpu: GpuModel, often: Sequence[Frequencies]
 ) -> PlacementProblem:
-    """Return the problem of equations 1 to 7; frequencies: float64[neurons] a group, groups in the order of KINDS."""
-    gpu_s, dimm_s = _gpu_seconds(ndp, gpu), _dimm_seconds(ndp)
-    groups = range(len(frequencies))
+    """Return the problem of equations 1 to 7; groups are in the order of KINDS.
+
+    A batch reads a neuron once and multiplies for each sequence that needs it: its frequency is the time that a DIMM
+    spends on it a token, in times of one activation in one sequence.
+    """
+    gpu_s, groups = _gpu_seconds(ndp, gpu), range(len(often))
+    masked = 1 < ndp.sequences <= codes.ENTRY_BITS
+    one, more = _dimm_seconds(ndp, 1 if masked else ndp.sequences), [0.0, 0.0]
+    if masked:
+        every = _dimm_seconds(ndp, ndp.sequences)
+        more = [max(b - a, 0.0) / (ndp.sequences - 1) for a, b in zip(one, every, strict=True)]
+    worth = [
+        group.union + (group.each.sum(axis=0) - group.union) * (more[g % 2] / one[g % 2])
+        for g, group in enumerate(often)
+    ]
     return PlacementProblem(
-        frequencies,
+        worth,
         [ndp.neuron_bytes(KINDS[g % 2]) for g in groups],
         [gpu_s[g % 2] for g in groups],
-        [dimm_s[g % 2] for g in groups],
+        [one[g % 2] for g in groups],
         machine.pcie.us.value * 1e-6,
         gpu_room(machine, ndp),
         [ndp.machine.atoms * codes.ATOM_BYTES] * ndp.machine.dimms,
@@ -69,15 +82,17 @@ def _gpu_seconds(ndp: NdpModel, gpu: GpuModel) -> list[float]:
     return [float(b[0] - a[0]) * 1e-6 / _GPU_PROBE for a, b in ((few.qkv, more.qkv), (few.block, more.block))]
 
 
-def _dimm_seconds(ndp: NdpModel) -> list[float]:
-    """Return the seconds of one more active neuron of each kind on a DIMM: two programs, timed by the engine."""
+def _dimm_seconds(ndp: NdpModel, sequences: int) -> list[float]:
+    """Return the seconds of one more neuron of each kind that so many sequences need: programs, timed by the engine."""
     probe = NdpModel(ndp.machine, ndp.shape.with_overrides(layers=1), ndp.sequences, 1)
     found = []
     for kind in KINDS:
         took, few = [], max(min(_PROBE, probe.rows[kind] // 2), 1)
         for rows in (few, 2 * few):
             shares = [np.arange(rows, dtype=np.uint32)] * ndp.machine.dimms
-            span = probe.sparse(kind, 0, shares, probe.timer.now_ps, gpu=False)
+            masks = [np.full(rows, (1 << sequences) - 1, np.uint32)] * ndp.machine.dimms
+            masked = masks if sequences < ndp.sequences else None
+            span = probe.sparse(kind, 0, shares, probe.timer.now_ps, gpu=False, masks=masked)
             took.append(span.end - span.start)
         found.append(max(took[1] - took[0], 1) * 1e-12 / few)
     return found

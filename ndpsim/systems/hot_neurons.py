@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.sparsity.frequency import Frequencies
 from ndpsim.sparsity.layout import NeuronLayout
 from ndpsim.sparsity.predictor import PredictionQuality, Predictor, PredictorRule
 from ndpsim.sparsity.trace import ActivationTrace
@@ -30,19 +31,21 @@ class HotNeurons:
         trace: ActivationTrace,
         parents: Sequence[NDArray[np.int32]],
         neuron_bytes: Sequence[int],
+        often: Sequence[Frequencies],
         resident: Sequence[NDArray[np.bool_]],
         rule: PredictorRule,
     ) -> None:
-        """Begin behind the prompt of a trace, whose frequencies set the states.
+        """Begin behind the prompt of a trace.
 
-        resident: bool[neurons] a group, those in GPU memory; neuron_bytes: of a neuron of each group.
+        neuron_bytes, often, resident: one a group; bytes of a neuron, how often each one fired in the prompt, which
+        sets the states, and which ones are in GPU memory, bool[neurons].
         """
         header = trace.header
         self.layout, self.trace, self.rule = layout, trace, rule
         first = Predictor(layout, parents, header.preceding, rule)
         self.predictors = [first] + [first.twin() for _ in range(1, header.sequences)]
         for sequence, predictor in enumerate(self.predictors):
-            predictor.start(frequencies(layout, trace, header.prompt_tokens, sequence))
+            predictor.start([group.each[sequence] for group in often])
         self.residency = Residency(layout, header.layer, neuron_bytes, layout.mask(layout.spread(resident)))
         self.quality = PredictionQuality(layout)
         self._hot = layout.mask(np.zeros(layout.slots, np.bool_))
@@ -100,18 +103,3 @@ class HotNeurons:
         counts = self.quality
         counts.true_positives, counts.false_positives, counts.false_negatives = state["quality"].copy()
         counts.tokens = int(state["predicted"])
-
-
-def frequencies(
-    layout: NeuronLayout, trace: ActivationTrace, tokens: int, sequence: int | None = None
-) -> list[NDArray[np.float64]]:
-    """Return how often neurons fire in the first tokens of a trace: float64[neurons] a group, 0 to 1.
-
-    sequence: of that one; without it, how often they fire in any sequence.
-    """
-    found = []
-    for group, neurons in enumerate(layout.neurons):
-        rows = trace.packed(group, 0, tokens)
-        rows = np.bitwise_or.reduce(rows, axis=1) if sequence is None else rows[:, sequence]
-        found.append(np.unpackbits(rows, axis=1, count=neurons, bitorder="little").mean(axis=0))
-    return found

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.compiler.merge import Shares
 from ndpsim.llm.graph import graph
 from ndpsim.llm.step import Step
 from ndpsim.machine.gpu import step_microseconds
@@ -32,8 +33,8 @@ GROUPS: Final = ("qkv", "ffn")
 class Share(NamedTuple):
     """What the DIMMs compute of a group: rows uint32[n] of each DIMM, and bits of sequences for each (or all)."""
 
-    rows: list[NDArray[np.uint32]]
-    masks: list[NDArray[np.uint32]] | None = None
+    rows: Shares
+    masks: Shares | None = None
 
 
 class SharedLayers(System):
@@ -104,7 +105,8 @@ class SharedLayers(System):
     def _sparse(self, group: int, start: int, ready: int, gpu: bool) -> int:
         """Run the DIMMs' part of a group, and return when it is merged with the GPU's, which is there at `ready`."""
         kind = KINDS[group % 2]
-        span = self.dimms.sparse(kind, group // 2, self.share(group).rows, start, gpu=gpu)
+        rows, masks = self.share(group)
+        span = self.dimms.sparse(kind, group // 2, rows, start, gpu=gpu, masks=masks)
         end = span.after(ready) if gpu else span.end
         self.meter.work("dimms", GROUPS[group % 2], start, span.end, group // 2)
         return end

@@ -24,16 +24,22 @@ def test_what_comes_behind_the_gpus_partial_result_waits_for_it():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 8), st.lists(st.tuples(st.booleans(), st.integers(0, 7)), min_size=1, max_size=200))
-def test_active_neurons_are_dealt_to_their_dimms_in_order(dimms, neurons):
-    active = np.array([fires for fires, _ in neurons])
+@given(
+    st.integers(1, 8),
+    st.integers(1, 5),
+    st.lists(st.tuples(st.integers(0, 31), st.integers(0, 7)), min_size=1, max_size=200),
+)
+def test_needed_neurons_are_dealt_to_their_dimms_in_order(dimms, sequences, neurons):
+    needs = np.array([need % (1 << sequences) for need, _ in neurons], np.uint32)
     dimm = np.array([d % dimms for _, d in neurons], np.uint8)
     row = np.arange(len(neurons), dtype=np.uint32) * 3
-    packed = np.zeros(-(-len(neurons) // 64) * 64, np.bool_)
-    packed[: len(neurons)] = active
-    rows, starts = deal(np.packbits(packed, bitorder="little").view(np.uint64), dimm, row, dimms)
-    found = [rows[starts[d] : starts[d + 1]].tolist() for d in range(dimms)]
-    assert found == [[int(row[n]) for n in range(len(neurons)) if active[n] and dimm[n] == d] for d in range(dimms)]
+    packed = np.zeros((sequences, -(-len(neurons) // 64) * 64), np.bool_)
+    packed[:, : len(neurons)] = needs >> np.arange(sequences, dtype=np.uint32)[:, None] & 1
+    rows, masks = deal(np.packbits(packed, axis=1, bitorder="little").view(np.uint64), dimm, row, dimms)
+    for d in range(dimms):
+        own = [n for n in range(len(neurons)) if needs[n] and dimm[n] == d]
+        assert rows.parts()[d].tolist() == [int(row[n]) for n in own]
+        assert masks.parts()[d].tolist() == [int(needs[n]) for n in own]
 
 
 @settings(max_examples=100, deadline=None)

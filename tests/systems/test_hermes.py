@@ -25,12 +25,13 @@ DENSE = 2 * (SHAPE.layers * SHAPE.hidden**2 + SHAPE.vocab * SHAPE.hidden)
 PROMPT, OUTPUT = 32, 7
 RANDOM = {"placement": "random"}  # a model so small gains nothing on the GPU, which the others would see
 CONTENT = read_toml(workloads_dir() / "hardware" / "machines" / "hermes.toml")
+PAPER = read_toml(workloads_dir() / "sparsity" / "paper.toml")
 POLICY = read_toml(workloads_dir() / "systems" / "hermes.toml")["policy"]
 
 
 @pytest.fixture(scope="module")
 def traces():
-    return {batch: generated_trace(SHAPE, "paper", PROMPT, OUTPUT, batch, seed=3) for batch in (1, 3)}
+    return {batch: generated_trace(SHAPE, PAPER, PROMPT, OUTPUT, batch, seed=3) for batch in (1, 3)}
 
 
 def devices(room, dimms=2, **changes):
@@ -193,7 +194,7 @@ def test_traces_of_other_models_and_without_a_prompt_are_refused(traces):
     job = Job(load_shape("relu-lm"), 1, PROMPT, OUTPUT, lambda: (trace, parents))
     with pytest.raises(InputError, match=r"expected attention and ffn groups of the 4 layers of relu-lm, found 4"):
         Hermes(job, devices(10**8), policy)
-    bare = generated_trace(SHAPE, "paper", 0, 39, 1, seed=3)
+    bare = generated_trace(SHAPE, PAPER, 0, 39, 1, seed=3)
     with pytest.raises(InputError, match=r"expected a prompt and tokens behind it, found a prompt of 0 of 39"):
         Hermes(Job(SHAPE, 1, PROMPT, OUTPUT, lambda: bare), devices(0), policy)
 
