@@ -72,7 +72,7 @@ def _energy(run: Run, busy: dict[str, float]) -> dict[str, Any]:
         parts |= {name: part for name, part in figures["energy_j"].items() if name != "total"}
         notes.append(figures["energy_note"])
         per_bit = devices.dimms.config.energy
-        moved = run.system.meter.link["remap"]
+        moved = run.system.meter.link.get("remap", 0)
         parts["dimm_link"] = None if per_bit is None else {"total": moved * 8 * per_bit.link_bit.value * 1e-12}
     parts["gpu"] = {"total": busy.get("gpu", 0.0) * devices.gpu.card.power_w * devices.config.gpu.count.value}
     if "cpu" in busy:

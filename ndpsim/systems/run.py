@@ -108,7 +108,7 @@ class Run:
 
         Raises InputError if the state has other arrays than those of this run.
         """
-        wanted, found = ({name: (one.dtype, one.shape) for name, one in s.items()} for s in (self.state(), state))
+        wanted, found = ({name: (one.dtype, one.ndim) for name, one in s.items()} for s in (self.state(), state))
         if wanted != found:
             wrong = sorted(name for name in wanted.keys() | found if wanted.get(name) != found.get(name))
             raise InputError(f"state: expected the arrays of a run of {self.system.name}, found others: {wrong[0]}")
