@@ -12,7 +12,7 @@ def share(measure: Measure, outcome: Outcome, output: int) -> float:
     """Return a share, 0 to 1, of a run of so many output tokens, of which some were simulated.
 
     prompt: of the time; dimms: of the time in which GPU and DIMMs compute tokens; communication: PCIe, of the time;
-    predictor: of the time without communication; migration: of neurons between DIMMs, of the time; accuracy: of the
+    predictor: of the time in which devices compute; migration: of neurons between DIMMs, of the time; accuracy: of the
     predictions, those that are right.
     """
     whole = outcome.seconds(output)
@@ -23,16 +23,14 @@ def share(measure: Measure, outcome: Outcome, output: int) -> float:
     if measure == "dimms":
         computed = {device: _busy(outcome, output, device, prompt=False) for device in _COMPUTERS}
         return computed["dimms"] / sum(computed.values())
-    if measure == "migration":
-        return _busy(outcome, output, "dimm-link") / whole
-    communication = _busy(outcome, output, "pcie")
-    if measure == "communication":
-        return communication / whole
-    return _busy(outcome, output, None, "predictor") / (whole - communication)
+    if measure == "predictor":
+        predicted = _busy(outcome, output, operation="predictor")
+        return predicted / sum(_busy(outcome, output, device) for device in _COMPUTERS)
+    return _busy(outcome, output, "pcie" if measure == "communication" else "dimm-link") / whole
 
 
 def _busy(
-    outcome: Outcome, output: int, device: str | None, operation: str | None = None, *, prompt: bool = True
+    outcome: Outcome, output: int, device: str | None = None, operation: str | None = None, *, prompt: bool = True
 ) -> float:
     """Return the seconds in which a device worked, or any at an operation, had all tokens been simulated."""
     found = 0.0

@@ -124,7 +124,7 @@ OUTCOME = Outcome(
         ("prompt", 4 / 20),
         ("dimms", 2.25 / 3.0),
         ("communication", (2 + 4 * 1.5) / 20),
-        ("predictor", 4 * 0.25 / (20 - 8)),
+        ("predictor", 4 * 0.25 / (3 + 4 * 3.0)),
         ("migration", 4 * 0.125 / 20),
         ("accuracy", 0.75),
     ],
