@@ -79,12 +79,12 @@ def ndp_work(resolved: Resolved) -> NdpWork:
 
 
 @njit
-def _products(op: Ints, lists: NDArray[np.uint32]) -> int:
+def _products(op: Ints, lists: NDArray[np.uint32]) -> np.int64:
     """Return how many pairs of a row and a sequence in which it takes part an instruction has."""
     if op[MASKS] < 0:
         return op[LENGTH] * op[BATCH]
     masks = lists[op[MASKS] : op[MASKS] + op[LENGTH]]
-    pairs = 0
+    pairs = np.int64(0)
     for i in range(len(masks)):
         pairs += np.int64(popcount(np.uint64(masks[i])))
     return pairs

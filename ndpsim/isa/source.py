@@ -65,7 +65,7 @@ def read_source(text: str, machine: str, file: str) -> Program:
             if directive == ".region":
                 part.regions.append(_region(code))
             elif directive == ".list":
-                part.lists += [_number(entry, "a row number", (1 << 32) - 1) for entry in rest.split(",")]
+                part.lists += [_number(entry, "a row number or a mask", (1 << 32) - 1) for entry in rest.split(",")]
             else:
                 part.words += assemble(code)
         except InputError as error:
