@@ -28,10 +28,10 @@ class KvInDimms(System):
         times = dense_step(self.devices.gpu, shape, Step.decode(batch, context))
         for layer in range(shape.layers):
             loaded = now + self.pcie("weights", self.streamed // shape.layers)  # of the next layer
-            sent = self.gpu("qkv", now, times.qkv) + self.pcie("d2h", 2 * batch * (shape.hidden + 2 * shape.kv_width))
+            sent = self.gpu("qkv", now, times.qkv) + self.pcie("d2h", 2 * batch * shape.matrices()[0].outputs)
             attended = self.ndp.attend(layer, np.full(batch, context + 1), sent).end
             self.meter.work("dimms", "attention", sent, attended, layer)
-            back = attended + self.pcie("h2d", 2 * batch * shape.hidden)
+            back = attended + self.pcie("h2d", 2 * batch * shape.attention_width)
             now = max(loaded, self.gpu("projection and ffn", back, times.projection + times.ffn))
         return self.gpu("head", now, times.embedding + times.head)
 
