@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ndpsim.errors import InputError
 from ndpsim.gpu.model import GpuModel
 from ndpsim.isa import codes
+from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.config import MachineConfig
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.ndp_model import KINDS, NdpModel
@@ -19,9 +20,8 @@ _PROBE: Final = 128  # rows of each DIMM between the two programs from which the
 _GPU_PROBE: Final = 1024
 
 
-def gpu_room(machine: MachineConfig, ndp: NdpModel) -> int:
+def gpu_room(machine: MachineConfig, shape: ModelShape) -> int:
     """Return the bytes of GPU memory that are left for neurons beside output projections and head."""
-    shape = ndp.shape
     dense = 2 * (shape.layers * shape.hidden * shape.attention_width + shape.vocab * shape.hidden)
     room = int(machine.gpu.weights_gb.value * 1e9) - dense
     if room < 0:
@@ -40,7 +40,7 @@ def placement_problem(
     A batch reads a neuron once and multiplies for each sequence that needs it: its frequency is the time that a DIMM
     spends on it a token, in times of one activation in one sequence.
     """
-    gpu_s, groups = _gpu_seconds(ndp, gpu), range(len(often))
+    gpu_s, groups = gpu_seconds(ndp.shape, ndp.sequences, gpu), range(len(often))
     masked = 1 < ndp.sequences <= codes.ENTRY_BITS
     one, more = _dimm_seconds(ndp, 1 if masked else ndp.sequences), [0.0, 0.0]
     if masked:
@@ -56,14 +56,14 @@ def placement_problem(
         [gpu_s[g % 2] for g in groups],
         [one[g % 2] for g in groups],
         machine.pcie.us.value * 1e-6,
-        gpu_room(machine, ndp),
+        gpu_room(machine, ndp.shape),
         [ndp.machine.atoms * codes.ATOM_BYTES] * ndp.machine.dimms,
     )
 
 
 def whole_layers(machine: MachineConfig, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
     """Put whole groups into GPU memory, layer by layer, and deal the neurons out to the DIMMs in turn."""
-    room, resident, dimm = gpu_room(machine, ndp), [], []
+    room, resident, dimm = gpu_room(machine, ndp.shape), [], []
     for g, n in enumerate(neurons):
         size = n * ndp.neuron_bytes(KINDS[g % 2])
         fits = size <= room
@@ -73,11 +73,11 @@ def whole_layers(machine: MachineConfig, ndp: NdpModel, neurons: Sequence[int]) 
     return Placement(tuple(resident), tuple(dimm), 0.0)
 
 
-def _gpu_seconds(ndp: NdpModel, gpu: GpuModel) -> list[float]:
+def gpu_seconds(shape: ModelShape, sequences: int, gpu: GpuModel) -> list[float]:
     """Return the seconds of one more active neuron of each kind on the GPU."""
     few, more = (
-        layer_times(gpu, ndp.shape, ndp.sequences, count, count)
-        for count in np.full((2, ndp.shape.layers), _GPU_PROBE) * np.array([[1], [2]])
+        layer_times(gpu, shape, sequences, count, count)
+        for count in np.full((2, shape.layers), _GPU_PROBE) * np.array([[1], [2]])
     )
     return [float(b[0] - a[0]) * 1e-6 / _GPU_PROBE for a, b in ((few.qkv, more.qkv), (few.block, more.block))]
 
