@@ -54,7 +54,7 @@ def _fill(
         wrong = 0
         for k in range(len(given)):  # to the end, so that several are handled at once
             mask = np.int64(given[k])
-            wrong |= (mask < 1) | (mask > most)
+            wrong += int(mask < 1 or mask > most)
             place[k] = mask & 0xFFFFFFFF
         if wrong:
             return dimm
