@@ -24,6 +24,7 @@ from ndpsim.sparsity.bits import popcount
 
 F16, BF16, I8, BUFFER, VECTOR, LINK = range(6)
 """Fields of NdpWork, for kernels."""
+_SIZE = np.array(codes.TYPE_BYTES, np.int64)
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,14 @@ def ndp_work(resolved: Resolved) -> NdpWork:
     scaled rows read and write their sums once a row. That is an upper bound for a unit that keeps some in registers. A
     row works for the sequences in which it takes part; the +0 of a dot product for another one is written all the same.
     """
-    totals = np.zeros(len(fields(NdpWork)), np.int64)
-    size = np.array(codes.TYPE_BYTES, np.int64)
-    _count(resolved.ops, resolved.order, resolved.lists, size, vector_costs(), _vector_words(), totals)
+    totals = np.zeros(LINK + 1, np.int64)
+    add_ndp_work(resolved, totals)
     return NdpWork(*totals.tolist())
+
+
+def add_ndp_work(resolved: Resolved, totals: Ints) -> None:
+    """Add the work of a program to int64[6], the fields of NdpWork."""
+    _count(resolved.ops, resolved.order, resolved.lists, _SIZE, vector_costs(), _vector_words(), totals)
 
 
 @njit

@@ -103,7 +103,7 @@ def resolve(program: Program, buffer_bytes: int, host_bytes: list[int] | None = 
     ops = decode_fields(words)
     order = np.empty(len(ops), np.int64)
     result = np.zeros(4, np.int64)  # instructions run, trap code, DIMM, index
-    host = np.array(host_bytes or [UNLIMITED] * len(program.regions), np.int64)
+    host = np.array(host_bytes, np.int64) if host_bytes else np.full(len(program.regions), UNLIMITED)
     tables = _Tables(lists, list_starts, *_regions(program.regions), host)
     _resolve(ops, starts, tables, buffer_bytes, order, result)
     ran, code, dimm, index = result.tolist()

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ndpsim.dram.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankS
 from ndpsim.dram.stream_timing import timing_of
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
-from ndpsim.isa.program import Program
+from ndpsim.isa.program import Program, Region
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
@@ -127,11 +128,16 @@ def time_program(program: Program, machine: Machine, *, log: bool = False) -> Ru
 
 def require_fit(program: Program, machine: Machine) -> None:
     """Raise InputError if a region reaches beyond the DIMM."""
-    for region in (region for own in program.regions for region in own):
-        if region.end > machine.atoms:
-            raise InputError(
-                f"region {region.name}: expected an end within the {machine.atoms} atoms of a DIMM, found {region.end}"
-            )
+    last = _last_region(program.regions)
+    if last is not None and last.end > machine.atoms:
+        raise InputError(
+            f"region {last.name}: expected an end within the {machine.atoms} atoms of a DIMM, found {last.end}"
+        )
+
+
+@lru_cache(maxsize=1 << 12)  # the programs of a layer have the same ones
+def _last_region(regions: tuple[tuple[Region, ...], ...]) -> Region | None:
+    return max((region for own in regions for region in own), key=lambda region: region.end, default=None)
 
 
 class Timer:
@@ -147,6 +153,7 @@ class Timer:
         interval, ranks = self._model.timing.interval, self._model.clocks.ranks
         staggered = [interval * (rank + 1) // ranks for rank in range(ranks)]  # for the current that a REF draws
         self._state = new_state(self._model.timing, staggered * machine.dimms)
+        self._no_log = no_log()
 
     def run(self, program: Program, resolved: Resolved, *, log: bool = False) -> RunTime:
         """Time a program that has been checked, and advance to its end.
@@ -158,26 +165,24 @@ class Timer:
         if found != self.machine.dimms:
             raise InputError(f"program: expected {self.machine.dimms} DIMMs as in its machine, found {found}")
         require_fit(program, self.machine)
-        before = self._state.counters.copy()
-        records = np.empty((0, len(LOG_COLUMNS)), np.int64)
+        before, commands = self._state.counters.copy(), self._no_log
         if log:
             trial = self._state._replace(records=self._state.records.copy(), counters=before.copy())
-            self._advance(program, resolved, trial, no_log())
-            commands = int((trial.counters - before)[:, : COUNTERS.index("trains")].sum())
-            records = np.empty((max(commands, 1), len(LOG_COLUMNS)), np.int64)
-        used = np.zeros(1, np.int64)
+            self._advance(program, resolved, trial, self._no_log)
+            count = int((trial.counters - before)[:, : COUNTERS.index("trains")].sum())
+            commands = Log(np.empty((max(count, 1), len(LOG_COLUMNS)), np.int64), np.zeros(1, np.int64))
         start = self.now_ps
-        times = self._advance(program, resolved, self._state, Log(records, used))
-        self.now_ps = int(times.finish.max())
+        times = self._advance(program, resolved, self._state, commands)
+        self.now_ps = max(times.finish.tolist())
         counters = (self._state.counters - before).reshape(self.machine.dimms, self._model.clocks.ranks, -1)
-        commands_log = _command_log(records[: used[0]], self.machine) if log else None
+        commands_log = _command_log(commands.records[: commands.used[0]], self.machine) if log else None
         total = self.now_ps - start
         return RunTime(
             self.machine, resolved, start, total, times.finish, times.upload, times.spans, counters, commands_log
         )
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the clocks of all ranks as arrays; with `restore` another timer of such a machine goes on from them."""
+        """Return the clocks of all ranks as arrays; with `restore` another such timer goes on from them."""
         ranks = {name: value.copy() for name, value in self._state._asdict().items() if isinstance(value, np.ndarray)}
         return {"now_ps": np.array([self.now_ps]), **ranks}
 
@@ -190,7 +195,7 @@ class Timer:
     def _advance(self, program: Program, resolved: Resolved, state: RankState, log: Log) -> Times:
         uploads = program.upload_bytes()
         spans = np.full((len(resolved.ops), 2), -1, np.int64)
-        times = Times(uploads, np.zeros_like(uploads), np.zeros_like(uploads), spans)
+        times = Times(uploads, np.empty(len(uploads), np.int64), np.empty(len(uploads), np.int64), spans)
         run_all(resolved.ops, resolved.starts, resolved.lists, self._model, state, self.now_ps, times, log)
         return times
 

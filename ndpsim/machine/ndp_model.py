@@ -18,7 +18,7 @@ from ndpsim.compiler.placement import LayerShape, place
 from ndpsim.compiler.projection import Projection
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import OP
-from ndpsim.dimm.energy import NdpWork, ndp_work
+from ndpsim.dimm.energy import NdpWork, add_ndp_work
 from ndpsim.dimm.resolve import resolve
 from ndpsim.dimm.timing import IS_STREAM, Timer
 from ndpsim.dimm.timing_kernel import Ints
@@ -93,7 +93,7 @@ class NdpModel:
         """
         self.machine, self.shape, self.sequences = machine, shape, sequences
         self.timer = Timer(machine)
-        self.work = NdpWork()
+        self._work = np.zeros(len(fields(NdpWork)), np.int64)
         self.counters = np.zeros((machine.dimms, machine.ranks, len(COUNTERS)), np.int64)
         self.stream_ps = np.zeros(machine.dimms, np.int64)
         dimms, first = machine.dimms, 0
@@ -121,6 +121,11 @@ class NdpModel:
         return layer.placement.shape.neuron_bytes
 
     @property
+    def work(self) -> NdpWork:
+        """What the units have done."""
+        return NdpWork(*self._work.tolist())
+
+    @property
     def dram_bytes(self) -> NDArray[np.int64]:
         """Bytes that each DIMM has moved between DRAM and its unit, int64[DIMMs]."""
         bursts = self.counters[:, :, [N_RD, N_WR]].sum((1, 2))
@@ -143,21 +148,24 @@ class NdpModel:
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that changes from program to program, as arrays."""
         clocks = {f"timer.{name}": values for name, values in self.timer.state().items()}
-        work = np.array([getattr(self.work, field.name) for field in fields(NdpWork)], np.int64)
-        return {**clocks, "work": work, "counters": self.counters.copy(), "stream_ps": self.stream_ps.copy()}
+        return {
+            **clocks,
+            "work": self._work.copy(),
+            "counters": self.counters.copy(),
+            "stream_ps": self.stream_ps.copy(),
+        }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take what `state` returned."""
         begin = "timer."
         self.timer.restore({name.removeprefix(begin): one for name, one in state.items() if name.startswith(begin)})
-        self.work = NdpWork(*state["work"].tolist())
-        self.counters[:], self.stream_ps[:] = state["counters"], state["stream_ps"]
+        self._work[:], self.counters[:], self.stream_ps[:] = (state[name] for name in ("work", "counters", "stream_ps"))
 
     def _run(self, program: Program, start: int, gpu: bool) -> Span:
         resolved = resolve(program, self.machine.buffer_bytes).require_clean()
         self.timer.now_ps = max(self.timer.now_ps, start)
         run = self.timer.run(program, resolved)
-        self.work += ndp_work(resolved)
+        add_ndp_work(resolved, self._work)
         self.counters += run.counters
         self.stream_ps += run.stream_ps_by_dimm()
         end = run.start_ps + run.total_ps

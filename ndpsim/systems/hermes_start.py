@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ndpsim.errors import InputError
 from ndpsim.gpu.model import GpuModel
 from ndpsim.isa import codes
+from ndpsim.jit import njit
 from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.config import MachineConfig
 from ndpsim.machine.gpu_layers import layer_times
@@ -104,9 +105,15 @@ def fitted(dimm: NDArray[np.uint8], frequency: NDArray[np.float64], dimms: int, 
     held = np.bincount(dimm, minlength=dimms)
     for full in np.flatnonzero(held > rows).tolist():
         own = np.flatnonzero(dimm == full)
-        for neuron in own[np.argsort(frequency[own], kind="stable")][: held[full] - rows].tolist():
-            target = int(held.argmin())
-            dimm[neuron] = target
-            held[target] += 1
+        _spread(own[np.argsort(frequency[own], kind="stable")][: held[full] - rows], held, dimm)
         held[full] = rows
     return dimm
+
+
+@njit
+def _spread(neurons: NDArray[np.int64], held: NDArray[np.int64], dimm: NDArray[np.uint8]) -> None:
+    """Give each neuron in turn to the DIMM that holds the fewest, the first of equals."""
+    for neuron in neurons:
+        target = held.argmin()
+        dimm[neuron] = target
+        held[target] += 1

@@ -142,7 +142,7 @@ def place_greedily(problem: PlacementProblem, bundle: int = BUNDLE) -> Placement
                 break
             mine[best] = True
             room -= int(sizes[first[g] + best])
-    return _placed(problem, _neurons(bundles, np.split(chosen, first[1:-1])))
+    return _placed(problem, _neurons(bundles, np.split(chosen, first[1:-1])), [order for order, _, _ in bundles])
 
 
 def place_optimally(
@@ -197,7 +197,11 @@ def place_optimally(
         if integral and solved.x is not None:
             resident = _neurons(bundles, [solved.x[first[g] : first[g + 1]] > 0.5 for g in range(groups)])
             if problem.bytes_of(resident) <= problem.gpu_bytes:
-                best = min(_placed(problem, resident), best, key=lambda placement: placement.objective_s)
+                best = min(
+                    _placed(problem, resident, [order for order, _, _ in bundles]),
+                    best,
+                    key=lambda placement: placement.objective_s,
+                )
         if bound is not None and np.isfinite(bound) and (integral or finished):
             bound_s = max(bound * unit, bound_s)
         best = replace(best, bound_s=min(bound_s, best.objective_s), finished=finished)
@@ -214,7 +218,7 @@ def place_randomly(problem: PlacementProblem, seed: int = 0) -> Placement:
     flags = np.zeros(sizes.size, dtype=np.bool_)
     flags[order[np.cumsum(sizes[order]) <= problem.gpu_bytes]] = True
     resident = tuple(np.split(flags, np.cumsum([f.size for f in problem.frequencies])[:-1]))
-    return _placed(problem, resident, by_frequency=False)
+    return _placed(problem, resident, None)
 
 
 def _time(problem: PlacementProblem, group: int, done: Any, total: Any) -> Any:
@@ -245,13 +249,19 @@ def _neurons(bundles: Sequence[_Bundles], chosen: Sequence[NDArray[np.bool_]]) -
     return tuple(resident)
 
 
-def _placed(problem: PlacementProblem, resident: Flags, by_frequency: bool = True) -> Placement:
-    """Give every neuron a DIMM, those that the DIMMs compute first."""
+def _placed(problem: PlacementProblem, resident: Flags, falling: Sequence[NDArray[np.int64]] | None) -> Placement:
+    """Give every neuron a DIMM: in turn, or, if their orders by falling frequency are given, as these fall, by load.
+
+    Those that the DIMMs compute come first.
+    """
     room = np.array(problem.dimm_bytes, dtype=np.int64)
     owners = []
-    for frequency, held, size in zip(problem.frequencies, resident, problem.neuron_bytes, strict=True):
-        order = np.lexsort((-frequency, held)) if by_frequency else np.arange(frequency.size)
-        weights = frequency if by_frequency else np.zeros(frequency.size)
+    for g, (frequency, held, size) in enumerate(zip(problem.frequencies, resident, problem.neuron_bytes, strict=True)):
+        if falling is None:
+            order, weights = np.arange(frequency.size), np.zeros(frequency.size)
+        else:
+            on_gpu = held[falling[g]]
+            order, weights = np.concatenate((falling[g][~on_gpu], falling[g][on_gpu])), frequency
         owner = np.empty(frequency.size, dtype=np.uint8)
         if not _deal(order, weights, held, size, room, owner):
             need = sum(f.size * m for f, m in zip(problem.frequencies, problem.neuron_bytes, strict=True))
