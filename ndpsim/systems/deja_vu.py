@@ -55,13 +55,13 @@ class DejaVu(DenseLayers):
     def __init__(self, job: Job, devices: Devices, policy: DejaVuPolicy) -> None:
         """Fill the card. Raises InputError if the trace is of another model, or if something does not fit."""
         super().__init__(job, devices, policy)
-        self.trace, _ = job.activations()
-        require_neurons(self.trace, job.shape)
         shape, sizes, rank = self.shape, Sizes.of(job, devices), policy.predictor_rank.value
         self.predictor_bytes = 2 * shape.layers * rank * (shape.hidden + shape.ffn)
         block = sum(one.bytes("fp16") for one in shape.matrices() if one.name in ("gate_up", "up", "down"))
         fixed = self.predictor_bytes + sizes.embedding + sizes.head + sizes.cache + sizes.layer
         sizes.require(fixed, "predictors, embedding, head, KV cache and a layer")
+        self.trace, _ = job.activations()
+        require_neurons(self.trace, shape)
         room, self.away = sizes.card - fixed, []
         for size in (sizes.layer - block, block):  # of attention, and of blocks
             resident = min(room // size, shape.layers)

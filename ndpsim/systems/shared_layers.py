@@ -7,9 +7,8 @@ A layer goes as in section IV-A2 and figure 6 of the paper (HPCA 2025):
 3. Output projection: the GPU, dense. Meanwhile the policy may move neurons.
 4. Feed-forward block: as QKV, both from the GPU's output of the projection.
 
-Norms and the output head run on the GPU, the residual additions and the rotary embedding in passing. In the prompt, the
-GPU computes everything. All weights come over PCIe once, layer by layer while it computes the layer before; those that
-it is to hold stay as they pass, and the KV cache goes back to the DIMMs at the same time.
+Norms and the output head run on the GPU, the residual additions and the rotary embedding in passing. The prompt is
+`streamed_prompt`.
 """
 
 from abc import abstractmethod
@@ -19,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.compiler.merge import Shares
-from ndpsim.llm.graph import graph
-from ndpsim.llm.step import Step
-from ndpsim.machine.gpu import step_microseconds
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.ndp_model import KINDS, NdpModel
+from ndpsim.systems.streamed_prompt import streamed_prompt
 from ndpsim.systems.system import PS_A_US, Devices, Job, System
 from ndpsim.tables import Table
 
@@ -56,19 +53,7 @@ class SharedLayers(System):
 
     def prompt(self) -> int:
         """Run the prompt on the GPU."""
-        shape, batch = self.shape, self.job.batch
-        compute = step_microseconds(self.gpu, shape, graph(shape, Step.prefill(batch, self.job.prompt)))
-        rate = self.devices.config.pcie.gb_per_s.value * 1e3
-        weights, cache = shape.weight_bytes(), batch * self.job.prompt * shape.kv_bytes_per_token()
-        copy, back = weights / rate, cache / rate
-        parts = sorted((copy, compute, back))
-        end = int((parts[2] + (parts[1] + parts[0]) / shape.layers) * PS_A_US)
-        self.meter.move("h2d", weights)
-        self.meter.move("d2h", cache)
-        self.meter.work("pcie", "prompt", 0, int(copy * PS_A_US))
-        self.meter.work("gpu", "prompt", end - int(compute * PS_A_US), end)
-        self.meter.spend("prompt", end)
-        return end
+        return streamed_prompt(self)
 
     def step(self, number: int, now: int, counts: NDArray[np.int64]) -> int:
         """Run a token of all sequences; counts: int64[groups], the neurons that the GPU computes. Return the end."""
