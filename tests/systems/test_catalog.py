@@ -45,7 +45,8 @@ def test_a_system_that_is_imported_does_not_count(tmp_path):
 
 
 def test_a_policy_of_a_file_has_defaults_and_can_be_set(tmp_path):
-    text = PLAIN.replace("class Plain", "from ndpsim.tables import Table\nclass P(Table):\n    step: int = 5\nclass Plain")
+    policy = "from ndpsim.tables import Table\nclass P(Table):\n    step: int = 5\n"
+    text = PLAIN.replace("class Plain", f"{policy}class Plain")
     text = text.replace('name = "plain"', 'name = "plain"\n    Policy = P').replace("10 + number", "self.policy.step")
     path = written(tmp_path, text)
     for changes, step in (({}, 5), ({"policy.step": 7}, 7)):

@@ -30,7 +30,7 @@ def test_a_setup_is_the_same_after_a_way_through_json():
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"system": 3}', '"x"', "[" * 100_000])
 def test_other_json_is_no_setup(text):
-    with pytest.raises(InputError, match="^setup: "):
+    with pytest.raises(InputError, match=r"^setup: "):
         Setup.from_json(text)
 
 
