@@ -17,7 +17,7 @@ from ndpsim.data import isa_dir, workloads_dir
 from ndpsim.dimm.config import load_machine
 from ndpsim.isa.spec import isa
 from ndpsim.llm.catalog import load_model
-assert len(isa().instructions) == 23 and load_machine().dimms == 4 and load_model("relu-lm").card.layers == 4
+assert len(isa().instructions) == 24 and load_machine().dimms == 4 and load_model("relu-lm").card.layers == 4
 assert (isa_dir() / "MANUAL.md").is_file() and any((isa_dir() / "conformance").iterdir())
 print(pathlib.Path(ndpsim.__file__).parent)
 """
