@@ -5,10 +5,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.jit import merged, njit
+from ndpsim.jit import njit
+from ndpsim.sparsity.bits import popcount
 
 SAMPLED_NEURONS = 64
 MAX_SAMPLED_TOKENS = 2048
+MAX_ROWS = 1 << 24
+"""Rows up to which pairs are counted exactly."""
+_BLOCK = 256
+"""Candidates that are compared at a time: their bits and counts stay in the first-level cache."""
 
 
 def columns(rows: NDArray[np.uint8], neurons: int) -> NDArray[np.uint64]:
@@ -29,70 +34,98 @@ def columns(rows: NDArray[np.uint8], neurons: int) -> NDArray[np.uint64]:
     return words.view(np.uint64)
 
 
-@merged
-def _ones(x: Any) -> Any:
-    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    # sums of bytes by shifts: a product would overflow, which the interpreter warns of
-    x += x >> np.uint64(8)
-    x += x >> np.uint64(16)
-    x += x >> np.uint64(32)
-    return np.int64(x & np.uint64(0x7F))
-
-
-@njit
-def _counts(words: Any) -> Any:
-    ones = np.zeros(len(words), dtype=np.int64)
-    for i in range(len(words)):
-        for w in range(words.shape[1]):
-            ones[i] += _ones(words[i, w])
-    return ones
-
-
-@njit
-def _strongest(of: Any, ones: Any, among: Any, among_ones: Any, rows: Any, top: Any) -> Any:
-    chosen = np.full((len(of), top), -1, dtype=np.int32)
-    scores = np.empty(top, dtype=np.float64)
-    # what a score is divided by for the sake of the preceding neuron; zero marks one that never changes
-    spread = np.sqrt(among_ones * (rows - among_ones) * 1.0)
-    for i in range(len(of)):
-        scores[:] = 0.0
-        mine = ones[i]
-        if mine == 0 or mine == rows:
-            continue
-        for j in range(len(among)):
-            if spread[j] == 0.0:
-                continue
-            both = 0
-            for w in range(of.shape[1]):
-                both += _ones(of[i, w] & among[j, w])
-            score = (rows * both - mine * among_ones[j]) / spread[j]
-            if score > scores[top - 1]:
-                at = top - 1
-                while at > 0 and score > scores[at - 1]:
-                    scores[at] = scores[at - 1]
-                    chosen[i, at] = chosen[i, at - 1]
-                    at -= 1
-                scores[at] = score
-                chosen[i, at] = j
-    return chosen
-
-
 def strongest(of: NDArray[np.uint64], among: NDArray[np.uint64], rows: int, top: int = 2) -> NDArray[np.int32]:
     """For each neuron the ``top`` neurons of another group that it is most correlated with.
 
     Args:
         of: the neurons to foretell, packed columns uint64[n, words] (see `columns`).
         among: the neurons to foretell them by, uint64[m, words], of the same rows.
-        rows: rows that the columns hold.
+        rows: rows that the columns hold, fewer than MAX_ROWS.
         top: how many to choose.
 
     Returns:
-        int32[n, top], the strongest first and of equals the lower index; -1 where none is positively correlated. It
-        takes about a nanosecond a pair and word: 28,672 neurons against as many, over 128 tokens, a second or two.
+        int32[n, top], the strongest first and of equals the lower index; -1 where none is positively correlated.
     """
-    return np.asarray(_strongest(of, _counts(of), among, _counts(among), rows, top))
+    of, among = _even(of), _even(among)
+    ones, among_ones = _counts(of), _counts(among)
+    order = np.argsort(among_ones, kind="stable")
+    order = order[(among_ones[order] > 0) & (among_ones[order] < rows)].astype(np.int32)
+    chosen = np.full((len(of), top), -1, dtype=np.int32)
+    with np.errstate(over="ignore"):  # the product in a population count
+        _strongest(of, ones, among[order], among_ones[order], order, rows, chosen)
+    return chosen
+
+
+def _counts(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    return np.asarray(np.bitwise_count(words).sum(axis=1, dtype=np.int64))
+
+
+def _even(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return np.pad(bits, ((0, 0), (0, bits.shape[1] % 2)))
+
+
+@njit
+def _insert(score: Any, candidate: Any, scores: Any, chosen: Any) -> None:
+    """Put a candidate in its place: falling scores and, of equals, the lower number first."""
+    at = len(scores)
+    while at > 0 and (score > scores[at - 1] or (score == scores[at - 1] and candidate < chosen[at - 1])):
+        if at < len(scores):
+            scores[at] = scores[at - 1]
+            chosen[at] = chosen[at - 1]
+        at -= 1
+    if at < len(scores):
+        scores[at] = score
+        chosen[at] = candidate
+
+
+@njit
+def _strongest(of: Any, ones: Any, among: Any, among_ones: Any, numbers: Any, rows: Any, chosen: Any) -> None:
+    """Choose the candidates of the greatest Pearson correlation with each neuron.
+
+    Args:
+        of: bits of the neurons, uint64[n, words], words even.
+        ones: set bits of each, int64[n].
+        among: bits of the candidates, uint64[m, words], by rising number of set bits.
+        among_ones: set bits of each, int64[m]: more than 0 and less than ``rows``.
+        numbers: what each candidate is called, int32[m].
+        rows: rows of the profile.
+        chosen: to fill in, int32[n, top], -1 so far; stays so where no more candidates correlate.
+    """
+    words, top = of.shape[1], chosen.shape[1]
+    scores = np.zeros(chosen.shape, dtype=np.float64)
+    spread = np.sqrt(among_ones * (rows - among_ones) * 1.0)
+    bits = np.empty((words, _BLOCK), dtype=np.uint64)
+    both = np.empty(_BLOCK, dtype=np.uint64)
+    for start in range(0, len(among), _BLOCK):
+        stop = min(start + _BLOCK, len(among))
+        bits[:] = 0
+        for j in range(start, stop):
+            for w in range(words):
+                bits[w, j - start] = among[j, w]
+        for i in range(len(of)):
+            mine = ones[i]
+            if mine == 0 or mine == rows:
+                continue
+            both[:] = 0
+            for w in range(0, words, 2):
+                x, y = of[i, w], of[i, w + 1]
+                for j in range(_BLOCK):
+                    both[j] += popcount(x & bits[w, j]) + popcount(y & bits[w + 1, j])
+            # what a score needs of `both` is concave in the candidate's own count, so least at an end of the block
+            least = scores[i, top - 1]
+            first = least * spread[start] + mine * among_ones[start]
+            last = least * spread[stop - 1] + mine * among_ones[stop - 1]
+            enough = np.uint64(max(min(first, last) / rows - 1e-6, 0.0))
+            worth = 0
+            for j in range(_BLOCK):
+                worth += both[j] >= enough
+            if not worth:
+                continue
+            for j in range(stop - start):
+                if both[j] >= enough:
+                    excess = np.float64(rows * np.int64(both[j]) - mine * among_ones[start + j])
+                    if excess > 0:
+                        _insert(excess / spread[start + j], numbers[start + j], scores[i], chosen[i])
 
 
 def layer_correlation(

@@ -17,8 +17,7 @@ from ndpsim.jit import njit
 from ndpsim.sparsity.bits import lowest_bit, popcount
 from ndpsim.sparsity.layout import WORD, NeuronLayout
 
-_BITS = 4
-_STATES = 1 << _BITS
+_STATES = 16
 
 
 class Swaps(NamedTuple):
@@ -89,43 +88,32 @@ class Residency:
         if first == last:
             raise InputError(f"layer: expected a layer of the model, found {layer}")
         words, sizes = self._words[first : last + 1], self.neuron_bytes[first:last]
-        with np.errstate(over="ignore"):  # products that gather bits
-            incoming, evicted, copied, waiting = _swap(
-                words, sizes, hot, states.view(np.uint64), max(most_bytes, 0), self.resident
-            )
+        with np.errstate(over="ignore"):  # products that count bits
+            incoming, evicted, copied, waiting = _swap(words, sizes, hot, states, max(most_bytes, 0), self.resident)
         return Swaps(incoming, evicted, int(copied), int(waiting))
 
 
 @njit
-def _planes(states: Any, planes: Any) -> None:
-    """Slice states, uint64[8 * words] with one in each byte, into their bits: uint64[4, words], one bit a slot."""
-    for w in range(planes.shape[1]):
-        for p in range(_BITS):
-            word = np.uint64(0)
-            for k in range(8):
-                eight = (states[8 * w + k] >> np.uint64(p)) & np.uint64(0x0101010101010101)
-                # the product gathers the lowest bits of the eight bytes in its highest byte
-                word |= ((eight * np.uint64(0x0102040810204080)) >> np.uint64(56)) << np.uint64(8 * k)
-            planes[p, w] = word
+def _by_state(mask: Any, states: Any, hottest_first: Any, slots: Any, found: Any) -> Any:
+    """List set bits of a mask by their state, uint8, and then by their place until ``slots`` is full; return how many.
 
-
-@njit
-def _by_state(mask: Any, planes: Any, hottest_first: Any, slots: Any, states: Any) -> Any:
-    """List set bits of a mask by their state and then by their place until ``slots`` is full; return how many."""
+    found: their states, to fill in.
+    """
     n = 0
     for step in range(_STATES):
         if n == len(slots):
             break
         state = _STATES - 1 - step if hottest_first else step
         for w in range(len(mask)):
-            word = mask[w]
-            for p in range(_BITS):
-                word &= planes[p, w] if (state >> p) & 1 else ~planes[p, w]
+            word = np.uint64(0)
+            for b in range(WORD):  # all of them, as processors do many at once
+                word |= np.uint64(states[WORD * w + b] == state) << np.uint64(b)
+            word &= mask[w]
             while word:
                 if n == len(slots):
                     return n
                 slots[n] = WORD * w + lowest_bit(word)
-                states[n] = state
+                found[n] = state
                 n += 1
                 word &= word - np.uint64(1)
     return n
@@ -144,8 +132,6 @@ def _absent(hot: Any, resident: Any) -> Any:
 def _swap(words: Any, sizes: Any, hot: Any, states: Any, most_bytes: Any, resident: Any) -> Any:
     """Exchange neurons of the groups whose words in the masks begin at words[g]; see `Residency.swap`."""
     groups, begin, end = len(sizes), words[0], words[-1]
-    planes = np.empty((_BITS, end - begin), dtype=np.uint64)
-    _planes(states[8 * begin : 8 * end], planes)
     most = np.zeros(groups, dtype=np.int64)
     for g in range(groups):
         first, last = words[g], words[g + 1]
@@ -154,11 +140,11 @@ def _swap(words: Any, sizes: Any, hot: Any, states: Any, most_bytes: Any, reside
     new, old, heat = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
     for g in range(groups):
         first, last = words[g], words[g + 1]
-        sliced = planes[:, first - begin : last - begin]
+        heats = states[WORD * first : WORD * last]
         wanted = hot[first:last] & ~resident[first:last]
         cold = np.empty(most[g], dtype=np.int64)
-        wants = _by_state(wanted, sliced, True, new[g, : most[g]], heat[g])
-        gives = _by_state(resident[first:last], sliced, False, old[g, : most[g]], cold)
+        wants = _by_state(wanted, heats, True, new[g, : most[g]], heat[g])
+        gives = _by_state(resident[first:last], heats, False, old[g, : most[g]], cold)
         most[g] = 0
         while most[g] < min(wants, gives) and cold[most[g]] < heat[g, most[g]]:
             most[g] += 1

@@ -10,8 +10,7 @@ from oracles import hermes_predictor as oracle
 from pydantic import ValidationError
 
 from ndpsim.errors import InputError
-from ndpsim.sparsity import parents as parents_module
-from ndpsim.sparsity import predictor_kernel
+from ndpsim.sparsity import correlation, predictor_kernel
 from ndpsim.sparsity.generator import ActivationGenerator, NeuronShape
 from ndpsim.sparsity.layout import NeuronLayout
 from ndpsim.sparsity.parents import correlation_table, parents_of
@@ -232,7 +231,7 @@ def test_kernels_without_the_compiler_give_the_same(monkeypatch):
         return masks, predictor.states.tolist(), parents_of(trace, 1, 0, 130).tolist()
 
     compiled = run()
-    for module, names in ((predictor_kernel, ("unpack", "predict", "update")), (parents_module, ("_strongest",))):
+    for module, names in ((predictor_kernel, ("unpack", "predict", "update")), (correlation, ("_strongest",))):
         for name in names:
             kernel = getattr(module, name)
             monkeypatch.setattr(module, name, getattr(kernel, "py_func", kernel))

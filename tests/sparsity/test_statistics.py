@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndpsim.sparsity.correlation import columns, layer_correlation, strongest
@@ -97,6 +97,7 @@ def pearson(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(x, y)[0, 1]) if 0 < x.sum() < x.size and 0 < y.sum() < y.size else math.nan
 
 
+@settings(deadline=None)  # the first case loads the kernel
 @given(groups(), st.integers(1, 40), st.integers(1, 4))
 def test_the_strongest_partners_are_those_of_the_greatest_correlation(fired: np.ndarray, others: int, top: int):
     rng = np.random.default_rng(others)

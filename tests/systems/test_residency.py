@@ -95,7 +95,7 @@ def test_swaps_equal_the_plain_description(case: tuple):
 def test_kernels_without_the_compiler_give_the_same(monkeypatch):
     cases = [((70, 130), [3, 5], 0.4, 4, 100), ((9,), [2], 0.9, 0, 1000)]
     compiled = [compare((n, s, np.random.default_rng(1), h, t, m)) for n, s, h, t, m in cases]
-    for name in ("_planes", "_by_state", "_swap"):
+    for name in ("_by_state", "_swap"):
         kernel = getattr(residency, name)
         monkeypatch.setattr(residency, name, getattr(kernel, "py_func", kernel))
     assert [compare((n, s, np.random.default_rng(1), h, t, m)) for n, s, h, t, m in cases] == compiled
