@@ -50,7 +50,8 @@ class Accelerate(DenseLayers):
         return super().head(times, self._load(self._head, now))
 
     def _load(self, size: int, now: int, layer: int = -1) -> int:
-        self.meter.move("h2d", size)
+        if size:
+            self.meter.move("h2d", size)
         time = copy_picoseconds(self.devices, self.policy.link_gb_per_s.value, size)
         return self.critical("pcie", "weights", now, time, layer)
 

@@ -116,7 +116,8 @@ class DejaVu(DenseLayers):
         return pages * page
 
     def _fetch(self, size: int) -> int:
-        self.meter.move("h2d", size)
+        if size:
+            self.meter.move("h2d", size)
         return copy_picoseconds(self.devices, self.policy.link_gb_per_s.value, size)
 
     def figures(self) -> dict[str, Any]:

@@ -69,8 +69,9 @@ class DenseLayers(System):
     def critical(self, device: str, operation: str, now: int, time: int, layer: int = -1) -> int:
         """Let the whole run wait for a device, and return when it is done; in the prompt, all of it counts as that."""
         operation = self._phase or operation
-        self.meter.work(device, operation, now, now + time, layer)
-        self.meter.spend(operation, time)
+        if time:
+            self.meter.work(device, operation, now, now + time, layer)
+            self.meter.spend(operation, time)
         return now + time
 
     def beside(self, parts: Sequence[Part], copy_ps: int, now: int, layer: int = -1) -> int:
@@ -80,5 +81,6 @@ class DenseLayers(System):
             computed = self.critical(device, operation, computed, time, layer)
         self.meter.work("pcie", self._phase or "weights", now, now + copy_ps, layer)
         end = max(computed, now + copy_ps)
-        self.meter.spend(self._phase or "weights", end - computed)
+        if end > computed:
+            self.meter.spend(self._phase or "weights", end - computed)
         return end

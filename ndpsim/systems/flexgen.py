@@ -127,7 +127,8 @@ class FlexGen(DenseLayers):
         """Compute parts one after the other and copy what goes on beside them; return when both have ended."""
         lanes = arriving.lanes(self.shares, self.rate)
         for direction, time in (("h2d", lanes.h2d), ("d2h", lanes.d2h)):
-            self.meter.move(direction, round(time * self.rate))
+            if time:
+                self.meter.move(direction, round(time * self.rate))
         longest = max(lanes.h2d, lanes.d2h)
         setup = self.devices.config.pcie.us.value * 1e-6 if longest else 0
         return self.beside(parts, int((longest + setup) * 1e12), now, layer)
