@@ -1,7 +1,9 @@
 """`ndpsim rerun` and `ndpsim timeline`: what a result file is good for."""
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,7 +37,7 @@ def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None
     with bar(run) as tell:
         run.advance(len(before.token_ps), tell)
     found = run.record()
-    differ = [name for name in found.keys() | before.figures if found.get(name) != before.figures.get(name)]
+    differ = [name for name in found.keys() | before.figures if _text(found, name) != _text(before.figures, name)]
     if [run.prompt_ps, *run.token_ps] != [before.prompt_ps, *before.token_ps]:
         differ.append("the length of each token")
     if output_path is not None:
@@ -50,6 +52,11 @@ def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None
             click.echo(f"{result}: all figures are the same again: {found['tokens_per_s']:.6g} tokens/s")
     if differ:
         raise ProgramError(f"{result}: expected the same figures again, found others: {', '.join(sorted(differ))}")
+
+
+def _text(figures: dict[str, Any], name: str) -> str:
+    """Return a figure as JSON has it, where not-a-number equals itself."""
+    return json.dumps(figures.get(name))
 
 
 @click.command("timeline")

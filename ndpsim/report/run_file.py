@@ -20,7 +20,6 @@ attribute ``prompt_ps``      length of the prompt in picoseconds
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +33,7 @@ from ndpsim.files import CHECKSUMMED, appearing, has_checksums
 from ndpsim.hdf5_fields import column_of, integer_of, text_of
 from ndpsim.sparsity.trace import FAILURES
 from ndpsim.sparsity.trace_format import one_line
-from ndpsim.systems.meter import Meter, Span
+from ndpsim.systems.meter import Meter
 from ndpsim.systems.run import Run
 from ndpsim.systems.setup import Setup
 
@@ -79,13 +78,7 @@ def write_run(path: Path, run: Run) -> None:
     Raises InputError if it cannot be written.
     """
     meter, state = run.system.meter, {} if run.complete else run.state()
-    devices, operations = _numbers(device for device, _ in meter.busy), _numbers(name for _, name in meter.busy)
-    spans = meter.spans
-    columns = {
-        "device": [devices[span.device] for span in spans],
-        "operation": [operations[span.operation] for span in spans],
-        **{name: [getattr(span, name) for span in spans] for name in ("layer", "start", "end")},
-    }
+    devices, operations = meter.spans.names
     names = {
         "devices": list(devices),
         "operations": list(operations),
@@ -102,8 +95,8 @@ def write_run(path: Path, run: Run) -> None:
         _store(file, "setup", _bytes(run.setup.to_json()))
         _store(file, "figures", _bytes(json.dumps(run.record(), allow_nan=True)))
         _store(file, "token_ps", np.array(run.token_ps, np.int64))
-        for name, dtype in _COLUMNS.items():
-            _store(file, f"timeline.{name}", np.array(columns[name], dtype))
+        for (name, dtype), column in zip(_COLUMNS.items(), meter.spans.columns, strict=True):
+            _store(file, f"timeline.{name}", np.array(column, dtype))
         _store(file, "names", _bytes(json.dumps(names)))
         if not run.complete:
             table = [[name, value.dtype.str, list(value.shape)] for name, value in state.items()]
@@ -153,14 +146,17 @@ def _meter(file: h5py.File) -> Meter:
         meter.busy[devices[device], operations[operation]] = time
     for name in _SUMS:
         getattr(meter, name).update(dict(names[name]))
-    columns = [column_of(file, f"timeline.{name}", dtype).tolist() for name, dtype in _COLUMNS.items()]
-    for device, operation, *rest in zip(*columns, strict=True):
-        meter.spans.append(Span(devices[device], operations[operation], *rest))
+    for names_of, found in zip(meter.spans.names, (devices, operations), strict=True):
+        names_of.update({name: i for i, name in enumerate(found)})
+    columns = [column_of(file, f"timeline.{name}", dtype) for name, dtype in _COLUMNS.items()]
+    for column, own in zip(columns, meter.spans.columns, strict=True):
+        own.frombytes(column.tobytes())
+    if len({len(column) for column in columns}) > 1 or any(
+        column.max(initial=0) >= max(len(found), 1)
+        for column, found in zip(columns, (devices, operations), strict=False)
+    ):
+        raise ValueError("columns of the timeline that do not go together")
     return meter
-
-
-def _numbers(names: Iterable[str]) -> dict[str, int]:
-    return {name: i for i, name in enumerate(dict.fromkeys(names))}
 
 
 def _store(file: h5py.File, name: str, values: NDArray[Any]) -> None:

@@ -1,6 +1,8 @@
 """What a run takes: when each device worked at what, where the time went, and the bytes over each link."""
 
+from array import array
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -14,6 +16,38 @@ class Span(NamedTuple):
     end: int
 
 
+class Timeline:
+    """All spans of a run, in 26 bytes each: a long run has millions.
+
+    names: of devices and operations, in the order in which they came up; columns, in the order of `Span`, have their
+    places there.
+    """
+
+    def __init__(self) -> None:
+        self.names: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        self.columns = tuple(array(code) for code in "HHiqq")
+
+    def append(self, span: Span) -> None:
+        """Add a span."""
+        for column, value, names in zip(self.columns, span, self.names, strict=False):
+            column.append(names.setdefault(str(value), len(names)))
+        for column, number in zip(self.columns[2:], span[2:], strict=True):
+            column.append(number)
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __iter__(self) -> Iterator[Span]:
+        devices, operations = (list(names) for names in self.names)
+        for device, operation, *numbers in zip(*self.columns, strict=True):
+            yield Span(devices[device], operations[operation], *numbers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Timeline) and (self.names, self.columns) == (other.names, other.columns)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Meter:
     """The accounts of a run; all times in picoseconds.
 
@@ -22,7 +56,7 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self.spans: list[Span] = []
+        self.spans = Timeline()
         self.busy: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.operation: defaultdict[str, int] = defaultdict(int)
         self.link: defaultdict[str, int] = defaultdict(int)

@@ -98,7 +98,7 @@ class Setup(Table):
         ):  # fmt: skip
             if not least <= value <= most:
                 files.faults.append(f"{name}: expected {least} to {most}, found {value}")
-        parts = files.hardware(machine) | files.software(chosen, model, preset, prompt + output)
+        parts = files.hardware(machine, chosen.several_cards) | files.software(chosen, model, preset, prompt + output)
         files.end()
         return cls(
             system=chosen.name if system in SYSTEMS else f"{plugin_place(system)[0].resolve()}:{chosen.__name__}",

@@ -45,12 +45,14 @@ class SetupFiles:
         if self.faults:
             raise InputError("; ".join(self.faults), self.faults)
 
-    def hardware(self, machine: str) -> Content:
+    def hardware(self, machine: str, several_cards: bool) -> Content:
         """Return the contents for `machine`, `dimm`, `dram`, `card`, and the card's `efficiencies`."""
         found = self._find(lambda: machine_content(machine))
         config = found and self._read("", MachineConfig, found, config_from)
         if not found or not config:
             return {}
+        if config.gpu.count.value > 1 and not several_cards:
+            self.faults.append(f"gpu.count: expected 1, as the system uses one card, found {config.gpu.count.value}")
         return {"machine": found[1], **self._dimms(config), **self._card(config.gpu.card.value)}
 
     def _dimms(self, machine: MachineConfig) -> Content:

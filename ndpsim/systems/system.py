@@ -57,11 +57,13 @@ class System(ABC):
     """A system; its class is all that a file needs.
 
     name: as results call it; Policy: the table of its own parameters, which come from `workloads/systems/<name>.toml`
-    ([policy]) if that is there, else from the table's defaults, and from `--set policy.NAME=VALUE`.
+    ([policy]) if that is there, else from the table's defaults, and from `--set policy.NAME=VALUE`. several_cards:
+    whether it uses all `gpu.count` cards of a machine; others run on machines with one.
     """
 
     name: ClassVar[str]
     Policy: ClassVar[type[Table]] = NoPolicy
+    several_cards: ClassVar[bool] = False
 
     def __init__(self, job: Job, devices: Devices, policy: Table) -> None:
         """Get ready: place the model. Raises InputError if something does not fit."""

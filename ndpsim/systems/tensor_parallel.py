@@ -25,6 +25,7 @@ class TensorParallel(GpuOnly):
     """A model split over `gpu.count` cards, which work in step: `gpu` stands for all of them in the accounts."""
 
     name = "tensor-parallel"
+    several_cards = True
 
     def slice(self, shape: ModelShape) -> ModelShape:
         """Return the shape of the busiest card's part of the model."""

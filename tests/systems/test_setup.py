@@ -163,6 +163,11 @@ def test_a_sequence_is_no_longer_than_the_context():
     assert setup(prompt=250, output=7, changes={"model.context": 257}).prompt == 250
 
 
+def test_more_cards_than_a_system_uses_are_refused():
+    assert refusal(changes={"gpu.count": 2}) == "gpu.count: expected 1, as the system uses one card, found 2"
+    assert devices_of(setup(system="tensor-parallel", changes={"gpu.count": 2})).config.gpu.count.value == 2
+
+
 def test_a_machine_file_of_the_users_is_read(tmp_path):
     from ndpsim.data import workloads_dir
 
