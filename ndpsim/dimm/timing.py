@@ -225,7 +225,7 @@ def _model(machine: Machine) -> Model:
         barrier_latency=config.barrier.latency_ps.value,
     )
     timing = timing_of(standard, unit.activate_ahead.value, unit.return_queue.value)
-    return Model(clocks, timing, machine.address_map.arrays(), holds(clocks), vector_costs())
+    return Model(clocks, timing, machine.address_map.arrays(), holds(clocks, timing), vector_costs())
 
 
 def _command_log(records: NDArray[np.int64], machine: Machine) -> CommandLog:

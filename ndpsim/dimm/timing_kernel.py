@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ndpsim.dimm.decode import BASE, BATCH, COLS, COUNT, FIRST, LENGTH, LISTED, MASKS, OP, PEER, STRIDE, TYPE
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.rank_state import Log, RankState
-from ndpsim.dram.stream import Array, Rows, run_stream
+from ndpsim.dram.stream import run_stream
+from ndpsim.dram.stream_rows import Array, Rows, holds_of
 from ndpsim.dram.stream_timing import Timing
 from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
@@ -79,10 +80,11 @@ def vector_costs() -> Ints:
     return costs
 
 
-def holds(c: Clocks) -> Ints:
-    """Return int64[17, 256] by type and sequences: picoseconds for which a rank's slice of the MAC array holds a burst.
+def holds(c: Clocks, t: Timing) -> Ints:
+    """Return int64[17, 256, 2] by type and sequences: how long a rank's slice of the MAC array holds a burst.
 
-    With alternating loads, a pass. The row TRANSFER is that of the buffer port, for one burst: a core cycle.
+    With alternating loads, a pass. The last axis is that of `holds_of`. The row TRANSFER is that of the buffer port,
+    for one burst: a core cycle.
     """
     sequences = np.arange(256)
     table = np.zeros((TRANSFER + 1, 256), np.int64)
@@ -95,7 +97,7 @@ def holds(c: Clocks) -> Ints:
             else:
                 table[code] = np.maximum(-(-sequences * values // rate), 1)
     table[TRANSFER, 1] = 1
-    return table * c.core
+    return holds_of(t, table * c.core)
 
 
 @njit

@@ -9,11 +9,11 @@ from ndpsim.dram import log as command_log
 from ndpsim.dram.stream_timing import Timing
 from ndpsim.jit import njit
 
-NEVER = -(1 << 60)  # a time so early that it binds nothing
+NEVER, FOREVER = -(1 << 60), 1 << 60  # a time so early that it binds nothing, and one that does not come
 ACT, PRE, PREA, RD, WR, REF = (command_log.COMMANDS.index(name) for name in ("ACT", "PRE", "PREA", "RD", "WR", "REF"))
 # The first places in the record of a rank; six of them are its latest commands, in the order of stream_timing.COMMANDS
 LAST_ACT, LAST_PRE, LAST_PREA, LAST_READ, LAST_WRITE, LAST_REF = range(6)
-FREE, DUE, MAC_FREE, PASS_FROM, SEQUENCES, ACTS_SEEN = range(6, 12)
+FREE, DUE, MAC_FREE, PASS_FROM, SEQUENCES, LONG, ACTS_SEEN = range(6, 13)
 # Columns of RankState.counters
 N_ACT, N_PRE, N_PREA, N_RD, N_WR, N_REF, N_TRAINS = range(7)
 COUNTERS = ("ACT", "PRE", "PREA", "RD", "WR", "REF", "trains")
@@ -44,8 +44,9 @@ class RankState(NamedTuple):
 
     records int64[ranks, n]: the latest command of each kind; FREE, from when on all busses are free of commands; DUE,
     the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; PASS_FROM, from when on a
-    pass may be loaded, where loads and work alternate; SEQUENCES, for which the last train worked; ACTS_SEEN; and what
-    `places` says. OPEN_ROW of a closed bank is -1; what never happened was at NEVER. counters: int64[ranks, 7].
+    pass may be loaded, where loads and work alternate; SEQUENCES, for which the last train worked; LONG, the first
+    burst of the last train if that was long as `quiet_train.py` defines it, else NEVER; ACTS_SEEN; and what `places`
+    says. OPEN_ROW of a closed bank is -1; what never happened was at NEVER. counters: int64[ranks, 7].
     """
 
     records: NDArray[np.int64]
@@ -75,7 +76,7 @@ def new_state(timing: Timing, first_due: list[int]) -> RankState:
     bank_records = group_records + groups * GROUP_SIZE
     records = np.full((ranks, bank_records + groups * timing.banks * BANK_SIZE), NEVER, np.int64)
     records[:, [FREE, ACTS_SEEN]] = 0
-    records[:, DUE] = first_due
+    records[:, DUE] = first_due if timing.interval > 0 else FOREVER
     records[:, bank_records + OPEN_ROW :: BANK_SIZE] = -1
     places = Places(acts, acts_ring, patterns, trains_ring, group_records, bank_records)
     return RankState(records, np.zeros((ranks, len(COUNTERS)), np.int64), places)

@@ -13,7 +13,8 @@ from ndpsim.dram.constraints import Row
 from ndpsim.dram.log import COMMANDS
 from ndpsim.dram.rank_state import LOG_COLUMNS, Log, new_state
 from ndpsim.dram.standard import load_standard, standard_names, with_overrides
-from ndpsim.dram.stream import Array, Rows, run_stream
+from ndpsim.dram.stream import run_stream
+from ndpsim.dram.stream_rows import Array, Rows, holds_of
 from ndpsim.dram.stream_timing import gap, timing_of
 from ndpsim.errors import InputError
 
@@ -38,7 +39,7 @@ def commands(standard, *streams, text=BANK_MAP, ahead=4):
     for kind, bursts, places in streams:
         rows = Rows(0, stride, bursts, 1, 0, len(places), -1)
         lists = np.array(places, np.uint32)
-        array = Array(False, np.array([0, 1000]), 1 if kind == "RD" else 0)
+        array = Array(False, holds_of(timing, [0, 1000]), 1 if kind == "RD" else 0)
         end = run_stream(timing, amap, state, 0, 1, kind == "WR", rows, lists, start, array, log)
         start = -(-end * timing.ticks // timing.tck)
     used = sorted(log.records[: log.used[0]].tolist())

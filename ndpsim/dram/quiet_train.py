@@ -1,0 +1,260 @@
+"""Long trains behind long ones, of which only the first burst has to be found.
+
+A train is long if, between its first burst F and the last ones in its banks, all that came before F has expired, and so
+have the row commands that the controller issues meanwhile for the next trains: `settled` is a bound. All row commands
+of trains up to the long one come before F. Those of a later train are then *early*, at most `settled` less a gap behind
+F, or *late*: they wait, directly or in their queue, for one of the last bursts in a bank of the long train, or for what
+comes after. So
+
+- the first burst of the next train waits for the bursts before it and for the MAC array; its own row commands are
+  early, unless it goes to another row of the same bank;
+- what comes after the last burst does not depend on when commands before F were issued, nor on when early ones were.
+  A long train behind a long one may therefore leave its row commands out of the state of its rank: whoever looks for
+  them finds older ones, which have expired as well.
+
+This is about times alone: open rows, bursts and counts are kept for every train.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ndpsim.dram.address_map import BANK, BANK_GROUP, ROW, MapArrays
+from ndpsim.dram.command_bus import Beat
+from ndpsim.dram.rank_state import (
+    BANK_READ,
+    BANK_SIZE,
+    BANK_WRITE,
+    DUE,
+    FIRST,
+    FREE,
+    GROUP_READ,
+    GROUP_SIZE,
+    GROUP_WRITE,
+    LAST,
+    LAST_READ,
+    LAST_WRITE,
+    LONG,
+    MAC_FREE,
+    N_ACT,
+    N_PRE,
+    N_RD,
+    N_TRAINS,
+    N_WR,
+    NEVER,
+    OPEN_ROW,
+    PACED,
+    PASS_FROM,
+    PATTERN_SIZE,
+    SEQUENCES,
+    STEP,
+    Places,
+)
+from ndpsim.dram.stream_rows import Array, Rows, first_atom, hold_for, sequences_of
+from ndpsim.dram.stream_timing import Kind, Timing
+from ndpsim.jit import borrowing, merged, pointer_to
+
+ALWAYS_SHORT = 1 << 40
+
+
+class Quiet(NamedTuple):
+    """What `quiet_rows` knows of a stream.
+
+    long: bursts of a long train; touched: banks of one. In clocks: again, from the last burst of a train in one bank to
+    the first of the next in another row of it; start, of the stream; after and after_in_group, from burst to burst in
+    the rank and in a bank group; clocks and latency, of a burst. ahead, queue: depths of the controller. run: bursts of
+    the longest train. An atom is in the rank first_unit + (atom >> rank_lo & rank_mask), and so are its row, bank and
+    bank group found, of which a rank has `groups` with `banks` each. in_rank, in_group, in_bank: where the last burst
+    is kept in the record of each; counter: of bursts.
+    """
+
+    long: int
+    touched: int
+    again: int
+    start: int
+    after: int
+    after_in_group: int
+    clocks: int
+    latency: int
+    ahead: int
+    queue: int
+    run: int
+    first_unit: int
+    rank_lo: int
+    rank_mask: int
+    row_shift: int
+    row_mask: int
+    bank_shift: int
+    bank_mask: int
+    group_shift: int
+    group_mask: int
+    groups: int
+    banks: int
+    in_rank: int
+    in_group: int
+    in_bank: int
+    counter: int
+
+
+@merged
+def settled(t: Timing, kind: Kind, touched: int) -> int:
+    """Return clocks from the first burst of a train until nothing before it binds, nor row commands that were early.
+
+    touched: banks of a train. The early commands are those for the next `ahead` trains, n activates and n precharges.
+    One of a queue is issued at the latest
+
+    - a gap behind F, or behind the one before it in its queue, or an activate behind its precharge,
+    - and as many clocks later as the bus is taken: an activate by one burst (two leave room for it between them), a
+      precharge by bursts and by activates, each of which delays one precharge only.
+    """
+    gap = max(t.act_act_bank, t.act_act_group, t.act_act_rank, t.act_act_window, t.act_clocks, t.pre_act, t.prea_act)
+    gap = max(gap, t.act_pre, t.read_pre, t.write_pre, t.pre_pre, t.prea_pre, kind.after_act_in_bank)
+    gap = max(gap, t.before_prea[0], t.before_prea[1], t.before_ref[0], t.before_ref[1])
+    gap = max(gap, kind.after_read, kind.after_write, kind.after_read_in_group, kind.after_write_in_group)
+    if t.shared_bus and kind.near < kind.clocks + t.act_clocks:
+        return ALWAYS_SHORT  # activates wait for the end of the train
+    n = t.ahead * touched
+    precharges = n * t.pre_pre + 2 * n * (t.act_clocks + kind.clocks)
+    apart = max(t.act_act_rank, t.act_act_group, -(-t.act_act_window // max(t.window, 1)))
+    activates = t.pre_act + n * (apart + t.act_clocks - 1 + kind.clocks)
+    return 1 + gap + precharges + activates + gap
+
+
+@merged
+def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, beat: Beat, run: int, start: int, first_unit: int) -> Quiet:
+    """Return what `quiet_rows` knows of a stream; its trains are all short if the address map is not made for it.
+
+    It needs runs that lie in one rank, and a row, bank and bank group of adjacent bits each. first_unit: of the DIMM.
+    """
+    rotates = amap.rotating == 1 and run > 1
+    touched = t.bank_groups if rotates else 1
+    long = touched - -settled(t, kind, touched) // beat.pace
+    if amap.rank_lo < amap.run_bits:
+        long = ALWAYS_SHORT
+    row_shift = row_mask = bank_shift = bank_mask = group_shift = group_mask = 0
+    for i in range(amap.digits.shape[0]):
+        low, mask, field = amap.digits[i, 0], amap.digits[i, 1], amap.digits[i, 2]
+        low += amap.rank_width if low >= amap.rank_lo else 0
+        if field == ROW:
+            long = long if row_mask == 0 else ALWAYS_SHORT
+            row_shift, row_mask = low, mask
+        elif field == BANK:
+            long = long if bank_mask == 0 else ALWAYS_SHORT
+            bank_shift, bank_mask = low, mask
+        elif field == BANK_GROUP:
+            long = long if group_mask == 0 else ALWAYS_SHORT
+            group_shift, group_mask = low, mask
+    precharge = max(t.write_pre if kind.write else t.read_pre, kind.clocks if t.shared_bus else 0)
+    return Quiet(
+        long, touched, precharge + t.pre_act + max(t.act_clocks, kind.after_act_in_bank), start,
+        kind.after_write if kind.write else kind.after_read,
+        kind.after_write_in_group if kind.write else kind.after_read_in_group,
+        kind.clocks, kind.latency, t.ahead, t.queue, run,
+        first_unit, amap.rank_lo, (1 << amap.rank_width) - 1, row_shift, row_mask, bank_shift, bank_mask, group_shift,
+        group_mask, t.bank_groups, t.banks,
+        LAST_WRITE if kind.write else LAST_READ,
+        GROUP_WRITE if kind.write else GROUP_READ,
+        BANK_WRITE if kind.write else BANK_READ,
+        N_WR if kind.write else N_RD,
+    )  # fmt: skip
+
+
+@borrowing
+def quiet_rows(
+    q: Quiet,
+    beat: Beat,
+    at: Places,
+    array: Array,
+    rows: Rows,
+    records: Any,
+    counters: Any,
+    lists: Any,
+    i: int,
+    atom: int,
+) -> tuple[int, int]:
+    """Run long trains behind long ones, without a log, from an atom of row `i` on (-1: its first).
+
+    Returns the row and the atom with which a train begins that is none of them; behind the last row, -1.
+    """
+    hold = hold_for(array, beat, array.sequences)
+    fits = False
+    known = span = work = tail = queued = 0
+    while i < rows.length:
+        begin = first_atom(rows, lists, i)
+        end = begin + rows.atoms
+        atom = begin if atom < 0 else atom
+        if rows.masks >= 0:
+            sequences = sequences_of(rows, lists, i, 0)
+            if sequences != hold.sequences:
+                hold = hold_for(array, beat, sequences)
+                known = 0
+        while atom < end:
+            bursts = min(end - atom, q.run - (atom & q.run - 1))
+            if bursts != known:
+                known = bursts
+                whole = (bursts - 1) // beat.passes if beat.passes > 0 else 0
+                extra = bursts - 1 - whole * beat.passes
+                fits = bursts >= q.long and extra >= q.touched - 1
+                fits = fits and (beat.passes > 0 or hold.ticks <= beat.pace * beat.tck)
+                span = whole * hold.step + extra * beat.pace
+                work, tail = bursts * hold.ticks, span * beat.tck + hold.ticks
+                queued = (q.queue - 1) * hold.ticks
+            unit = np.uint64(q.first_unit + (atom >> q.rank_lo & q.rank_mask))
+            m, count = pointer_to(records[unit]), pointer_to(counters[unit])
+            long_from = m[LONG]
+            if not fits or long_from < q.start:
+                return i, atom
+            train = count[N_TRAINS]
+            taken_up = m[at.patterns + (train - q.ahead & at.trains_ring - 1) * PATTERN_SIZE + FIRST] + 1
+            if m[DUE] <= taken_up:  # it is not by the start of the stream, in which there was a train already
+                return i, atom
+            row = atom >> q.row_shift & q.row_mask
+            bank = atom >> q.bank_shift & q.bank_mask
+            group = atom >> q.group_shift & q.group_mask
+            first = m[q.in_rank] + q.after
+            acts = pres = 0
+            for k in range(q.touched):
+                g = (group + k) & (q.groups - 1)
+                b = at.banks + (g * q.banks + bank) * BANK_SIZE
+                first = max(first, m[at.groups + g * GROUP_SIZE + q.in_group] + q.after_in_group - k * beat.pace)
+                if m[b + OPEN_ROW] != row:
+                    acts += 1
+                    pres += m[b + OPEN_ROW] >= 0
+                    if m[b + q.in_bank] >= long_from:
+                        if q.touched > 1:
+                            return i, atom
+                        first = max(first, m[b + q.in_bank] + q.again)
+            if beat.passes > 0:
+                first = max(first, m[PASS_FROM])
+                m[PASS_FROM] = first + span + hold.rest
+                m[MAC_FREE] = (first + q.latency) * beat.tck + tail
+            elif hold.ticks > 0:
+                arrival = (first + q.latency) * beat.tck
+                free = m[MAC_FREE]
+                if free > arrival and (free - queued > arrival or m[SEQUENCES] != hold.sequences):
+                    return i, atom
+                m[MAC_FREE] = max(max(arrival, free) + work, arrival + tail)
+                m[SEQUENCES] = hold.sequences
+            last = first + span
+            pattern = at.patterns + (train & at.trains_ring - 1) * PATTERN_SIZE
+            m[pattern + FIRST] = first
+            m[pattern + LAST] = last
+            m[pattern + PACED] = NEVER
+            m[pattern + STEP] = hold.step
+            m[LONG] = first
+            m[q.in_rank] = last
+            m[FREE] = last + q.clocks
+            for k in range(q.touched):
+                g = (group + bursts - 1 - k) & (q.groups - 1) if q.touched > 1 else group
+                b = at.banks + (g * q.banks + bank) * BANK_SIZE
+                m[b + OPEN_ROW] = row
+                m[b + q.in_bank] = last - k * beat.pace
+                m[at.groups + g * GROUP_SIZE + q.in_group] = last - k * beat.pace
+            count[N_ACT] += acts
+            count[N_PRE] += pres
+            count[q.counter] += bursts
+            count[N_TRAINS] = train + 1
+            atom += bursts
+        i += 1
+        atom = -1
+    return i, atom

@@ -1,0 +1,112 @@
+"""Long trains behind long ones take a way of their own: it leads to where the general one and the reference do."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from properties.drawn_standards import standards
+from properties.stream_cases import (
+    MAPS,
+    check_against_the_reference,
+    check_without_logs,
+    fast_run,
+    often_refreshed,
+    runs,
+    slow_run,
+    unmasked,
+)
+
+from ndpsim.dram.rank_state import ACTS_SEEN, N_ACT
+from ndpsim.dram.standard import load_standard, standard_names, with_overrides
+
+LONG_ROWS = [
+    {"ranks": 1, "bank_groups": 2, "banks": 2, "rows": 8, "columns": 128},
+    {"ranks": 2, "bank_groups": 2, "banks": 2, "rows": 4, "columns": 256},
+    {"ranks": 2, "bank_groups": 1, "banks": 4, "rows": 4, "columns": 128},
+    {"ranks": 1, "bank_groups": 4, "banks": 1, "rows": 8, "columns": 64},
+]
+LONG = st.sampled_from([32, 64, 128, 128, 256, 256, 512]) | st.integers(20, 300)
+
+
+def check_all_ways(run, unlogged):
+    check_without_logs(run, unlogged)
+    assert fast_run(run, unlogged)[1] == slow_run(run)[1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(runs(often_refreshed(LONG_ROWS), LONG, st.sampled_from(MAPS[:5])), st.sets(st.integers(0, 3), min_size=1))
+def test_streams_of_long_trains_without_a_log_do_the_same(run, unlogged):
+    check_all_ways(run, unlogged)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None)
+@given(runs(often_refreshed(LONG_ROWS), LONG), st.sets(st.integers(0, 3), min_size=1))
+def test_many_more_streams_of_long_trains_without_a_log_do_the_same(run, unlogged):
+    check_all_ways(run, unlogged)
+
+
+@settings(max_examples=500, deadline=None)
+@given(runs(standards(LONG_ROWS, spare=1000), LONG, st.sampled_from(MAPS[:3])), st.sets(st.integers(0, 3), min_size=1))
+def test_without_a_log_long_trains_lead_to_what_the_general_way_does(run, unlogged):
+    check_without_logs(run, unlogged)
+
+
+def a_layer(name, text, alternating, row_atoms, streams=3):
+    """Streams of random rows of a matrix, a quarter of all in each."""
+    standard = load_standard(name, ranks=2)
+    rng = np.random.default_rng(5)
+    rows = [np.flatnonzero(rng.random(800) < 0.25).tolist() for _ in range(streams)]
+    return {
+        "standard": standard, "organization": standard.organization.model_dump(), "map": text,
+        "ahead": 4, "queue": 16, "base": 0, "row_atoms": row_atoms, "stride": row_atoms,
+        "streams": [unmasked(listed, service=1000, gap=7, alternating=alternating) for listed in rows],
+        "first_due": 1500,
+    }  # fmt: skip
+
+
+def share_of_quiet_trains(state):
+    """Of activates: those of trains that leave them out of the state."""
+    return 1 - state.records[:, ACTS_SEEN].sum() / state.counters[:, N_ACT].sum()
+
+
+@pytest.mark.parametrize("alternating", [False, True])
+@pytest.mark.parametrize("text", MAPS[:2])
+@pytest.mark.parametrize("name", [name for name in standard_names() if name.count("-") == 1])
+def test_rows_of_every_standard_are_timed_alike_with_and_without_a_log(name, text, alternating):
+    organization = load_standard(name).organization
+    row_atoms = organization.columns * (organization.bank_groups if text == MAPS[0] else 1)
+    run = a_layer(name, text, alternating, row_atoms)
+    run["streams"][1]["masked"] = True
+    run["streams"][1]["rows"] = [(row, 1 + row % 3) for row, _ in run["streams"][1]["rows"]]
+    check_without_logs(run, {0, 1})
+    check_without_logs(run, {1, 2})
+
+
+@pytest.mark.parametrize("alternating", [False, True])
+@pytest.mark.parametrize(("text", "row_atoms", "share"), [(MAPS[1], 128, 0.8), (MAPS[0], 256, 0.5)])
+def test_most_rows_of_hermes_take_the_short_way(text, row_atoms, share, alternating):
+    state = fast_run(a_layer("DDR4-3200-Hermes", text, alternating, row_atoms), {0, 1, 2})[2]
+    assert share_of_quiet_trains(state) > share
+    state = fast_run(a_layer("DDR4-3200-Hermes", text, alternating, row_atoms // 16), {0, 1, 2})[2]
+    assert share_of_quiet_trains(state) == 0
+
+
+def test_a_pass_that_is_too_short_for_all_banks_leaves_their_last_bursts_where_they_were():
+    run = a_layer("DDR5-4800B", MAPS[0], True, 302)
+    run["standard"] = with_overrides(run["standard"], {"nRRD_S": 30})
+    run |= {
+        "stride": 514,
+        "queue": 5,
+    }  # the last burst is five groups behind the first, and one behind that of its pass
+    check_without_logs(run, {0, 1, 2})
+
+
+@pytest.mark.parametrize("alternating", [False, True])
+@pytest.mark.parametrize("text", MAPS[:2])
+def test_long_trains_of_hermes_end_when_the_reference_says(text, alternating):
+    run = a_layer("DDR4-3200-Hermes", text, alternating, 256, streams=1)
+    run["standard"] = with_overrides(run["standard"], {"nREFI": 5000})
+    run["streams"][0]["rows"] = run["streams"][0]["rows"][:60]
+    check_against_the_reference(run)
+    assert fast_run(run, {0})[1] == fast_run(run)[1]
