@@ -113,7 +113,7 @@ class Predictor:
             if self.rule.part == "token":
                 continue
             # none is behind: of a neuron's two places the first tells whether it has parents
-            first, second = np.sort(table, axis=1).T[::-1].astype(np.int64)
+            first, second = (pick(*table.T).astype(np.int64) for pick in (np.maximum, np.minimum))
             base, slots = int(layout.first[before]), layout.of(group)
             self._parents[slots, 0] = np.where(first < 0, layout.slots + kernel.ALONE, base + first)
             self._parents[slots, 1] = np.where(second < 0, layout.slots + kernel.NO_PARENT, base + second)

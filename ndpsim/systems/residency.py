@@ -7,6 +7,7 @@ one, so that equals do not displace each other for nothing; of equals the lower 
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +67,8 @@ class Residency:
         self.resident = resident.copy()
         self.neuron_bytes = np.array(neuron_bytes, dtype=np.int64)
         self._words = layout.first // WORD
-        self._layers = np.asarray(layers)
+        cuts = np.searchsorted(layers, np.arange(max(layers, default=-1) + 2)).tolist()
+        self._groups = list(pairwise(cuts))
 
     def bytes(self) -> int:
         """Bytes of the neurons in GPU memory."""
@@ -84,7 +86,7 @@ class Residency:
             states: how hot neurons are, uint8[slots], 0 to 15.
             most_bytes: most bytes to copy.
         """
-        first, last = np.searchsorted(self._layers, [layer, layer + 1])
+        first, last = self._groups[layer] if 0 <= layer < len(self._groups) else (0, 0)
         if first == last:
             raise InputError(f"layer: expected a layer of the model, found {layer}")
         words, sizes = self._words[first : last + 1], self.neuron_bytes[first:last]
@@ -99,23 +101,26 @@ def _by_state(mask: Any, states: Any, hottest_first: Any, slots: Any, found: Any
 
     found: their states, to fill in.
     """
+    most = len(slots)
+    if most == 0:
+        return 0
+    shelves, held = np.empty((_STATES, most), dtype=np.int64), np.zeros(_STATES, dtype=np.int64)
+    first = _STATES - 1 if hottest_first else 0
+    for w in range(len(mask)):
+        word = mask[w]
+        while word and held[first] < most:  # nothing comes before a full first shelf
+            slot = WORD * w + lowest_bit(word)
+            word &= word - np.uint64(1)
+            state = states[slot]
+            if held[state] < most:
+                shelves[state, held[state]] = slot
+                held[state] += 1
     n = 0
     for step in range(_STATES):
-        if n == len(slots):
-            break
         state = _STATES - 1 - step if hottest_first else step
-        for w in range(len(mask)):
-            word = np.uint64(0)
-            for b in range(WORD):  # all of them, as processors do many at once
-                word |= np.uint64(states[WORD * w + b] == state) << np.uint64(b)
-            word &= mask[w]
-            while word:
-                if n == len(slots):
-                    return n
-                slots[n] = WORD * w + lowest_bit(word)
-                found[n] = state
-                n += 1
-                word &= word - np.uint64(1)
+        for i in range(min(held[state], most - n)):
+            slots[n], found[n] = shelves[state, i], state
+            n += 1
     return n
 
 
