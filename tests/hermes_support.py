@@ -9,6 +9,7 @@ PUBLISHED = Published.model_validate(
         "prompt": 8,
         "output": 4,
         "setups": {"hermes-base": {"dimm.count": 2}},
+        "steady": ["accelerate"],
         "bars": [
             {"figure": "Fig. 1", "model": "relu-lm", "batches": [1],
              "tokens_per_s": {"accelerate": [10.0], "hermes": [400.0]}},

@@ -23,7 +23,7 @@ def reproduce_command() -> None:
 
 
 @reproduce_command.command("hermes")
-@click.option("--tokens", default=24, show_default=True, help="Output tokens to simulate; their mean stands for all.")
+@click.option("--tokens", default=15, show_default=True, help="Output tokens to simulate; their mean stands for all.")
 @click.option("--ablation-tokens", default=10, show_default=True, help="As --tokens, for each step of the ablation.")
 @click.option("--jobs", default=DEFAULT_JOBS, help="Processes at a time.  [default: 2, or 1 on one core]")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="File to write all points to.")
@@ -66,7 +66,8 @@ def _print(found: "Reproduction", output: int) -> None:
     click.echo(f"{found.source}\n")
     click.echo(
         f"Each run simulates the prompt and the first {found.tokens} of {output} output tokens "
-        f"({found.ablation_tokens} in the ablation); the mean of them stands for all. "
+        f"({found.ablation_tokens} in the ablation). The mean of them stands for all, with what attention in DIMMs takes "
+        "longer over the contexts to come. "
         "One machine and one policy for all models and batches.\n"
     )
     for group, points in found.groups().items():

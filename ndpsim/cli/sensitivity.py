@@ -64,7 +64,7 @@ def _print(definition: "Sensitivity", found: "list[Effect]") -> None:
     click.echo(
         f"{definition.system}: tokens/s, and those by tokens/s of the machine that ships. "
         f"Each run simulates the prompt and the first {definition.tokens} of {definition.output} output tokens; "
-        "the mean of them stands for all.\n"
+        "the mean of them stands for all, with what attention in DIMMs takes longer over the contexts to come.\n"
     )
     for sweep in definition.sweeps:
         own = [one for one in found if one.sweep == sweep.name]

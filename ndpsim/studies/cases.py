@@ -1,6 +1,7 @@
 """Runs of systems for studies: a case is what to run, an outcome what came of it; several processes share the work.
 
-A case simulates the prompt and its first tokens; the mean of those stands for all tokens of the output.
+A case simulates the prompt and its first tokens. Their mean stands for all tokens of the output, with what attention in
+DIMMs takes longer over the contexts to come.
 """
 
 import multiprocessing
@@ -11,62 +12,84 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from statistics import fmean
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
 
 from ndpsim.errors import InputError
 from ndpsim.llm.catalog import load_shape
 
-_POLL_S = 0.1
+if TYPE_CHECKING:
+    from ndpsim.dimm.config import Machine
+    from ndpsim.llm.shape import ModelShape
+
+_POLL_S: Final = 0.1
+_SAMPLE: Final = 4
 _done: Any = None
 """In a worker: how many cases all workers have ended, a shared number."""
 
 
+class Lengths(NamedTuple):
+    """Tokens of each prompt and output, and of the output in the activation trace, which may be shorter."""
+
+    prompt: int
+    output: int
+    traced: int
+
+
 @dataclass(frozen=True)
 class Case:
-    """A run of a system; `tokens` of the output are simulated. changes: paths of `--set` with their values, sorted."""
+    """A run of a system; tokens: of the output, simulated; changes: paths of `--set` with their values, sorted."""
 
     system: str
     model: str
     batch: int
+    lengths: Lengths
     tokens: int
     changes: tuple[tuple[str, Any], ...] = ()
-    prompt: int = 128
     preset: str = "paper"
 
     @staticmethod
-    def of(system: str, model: str, batch: int, tokens: int, prompt: int, changes: Mapping[str, Any]) -> "Case":
+    def of(system: str, model: str, batch: int, lengths: Lengths, tokens: int, changes: Mapping[str, Any]) -> "Case":
         """Return the case with these changes, of which `preset` names the preset of the trace."""
         rest = {path: value for path, value in changes.items() if path != "preset"}
-        return Case(system, model, batch, tokens, tuple(sorted(rest.items())), prompt, changes.get("preset", "paper"))
+        return Case(system, model, batch, lengths, tokens, tuple(sorted(rest.items())), changes.get("preset", "paper"))
 
     @property
     def trace(self) -> tuple[Any, ...]:
         """What the activation trace depends on: cases that agree in it run in one process, one after the other."""
         changes = [one for one in self.changes if one[0].startswith(("model.", "preset."))]
-        return (self.model, self.batch, self.tokens, self.prompt, self.preset, *changes)
+        return (self.model, self.batch, self.lengths, self.preset, *changes)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case took: seconds of the prompt and of each simulated token, and all figures of the run."""
+    """What a case took, in seconds: the prompt, each simulated token, and all figures of the run.
 
+    growth_s: what attention takes longer for a token, on average over the whole output, than for a simulated one.
+    """
+
+    case: Case
     prompt_s: float
     token_s: tuple[float, ...]
+    growth_s: float
     figures: Mapping[str, Any]
 
     @property
-    def mean_token_s(self) -> float:
-        """Return the mean of the simulated tokens."""
-        return sum(self.token_s) / len(self.token_s)
+    def seconds(self) -> float:
+        """Return the time of the prompt and of all tokens of the output."""
+        return self.prompt_s + self.case.lengths.output * (fmean(self.token_s) + self.growth_s)
 
-    def seconds(self, output: int) -> float:
-        """Return the time of the prompt and so many tokens of each sequence."""
-        return self.prompt_s + output * self.mean_token_s
-
-    def tokens_per_s(self, batch: int, output: int) -> float:
+    @property
+    def tokens_per_s(self) -> float:
         """Return the tokens of all sequences by the time of prompt and output."""
-        return batch * output / self.seconds(output)
+        return self.case.batch * self.case.lengths.output / self.seconds
+
+    def whole(self, seconds: float) -> float:
+        """Return what an account of the simulated tokens would be over the whole output."""
+        return seconds * self.case.lengths.output / len(self.token_s)
 
 
 Found = Mapping[Case, Outcome | InputError]
@@ -77,17 +100,40 @@ def run_case(case: Case) -> Outcome | InputError:
     from ndpsim.systems.run import Run
     from ndpsim.systems.setup import Setup
 
+    prompt, output, traced = case.lengths
     try:
         setup = Setup.of(
-            system=case.system, model=case.model, batch=case.batch, prompt=case.prompt, output=case.tokens,
+            system=case.system, model=case.model, batch=case.batch, prompt=prompt, output=traced,
             preset=case.preset, changes=dict(case.changes),
         )  # fmt: skip
         run = Run(setup)
-        run.advance()
+        run.advance(case.tokens)
         figures = run.record()
+        growth = 0.0
+        if run.system.ndp is not None and case.tokens < output:
+            growth = attention_growth(run.devices.dimms, run.job.shape, case.batch, prompt, case.tokens, output)
     except InputError as error:
         return error
-    return Outcome(figures["prompt_s"], tuple(ps * 1e-12 for ps in run.token_ps), figures)
+    return Outcome(case, figures["prompt_s"], tuple(ps * 1e-12 for ps in run.token_ps), growth, figures)
+
+
+def attention_growth(dimms: "Machine", shape: "ModelShape", batch: int, prompt: int, tokens: int, output: int) -> float:
+    """Return how many seconds longer attention takes for a token of the whole output than for one of the first tokens.
+
+    Both are means of samples: one layer's programs, timed by the engine, at every fourth context.
+    """
+    from ndpsim.machine.ndp_model import NdpModel
+
+    layer = NdpModel(dimms, shape.with_overrides(layers=1), batch, prompt + output)
+
+    def mean_ps(last: int) -> float:
+        spans = [
+            layer.attend(0, np.full(batch, prompt + number + 1, np.int64), layer.timer.now_ps)
+            for number in range(min(_SAMPLE // 2, last - 1), last, _SAMPLE)
+        ]
+        return fmean(span.end - span.start for span in spans)
+
+    return shape.layers * (mean_ps(output) - mean_ps(tokens)) * 1e-12
 
 
 def run_cases(cases: Iterable[Case], jobs: int, tell: Callable[[int], None] = lambda done: None) -> Found:

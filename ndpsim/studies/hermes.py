@@ -7,11 +7,11 @@ import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ndpsim.errors import InputError
 from ndpsim.files import appearing
-from ndpsim.studies.cases import Case, Outcome, run_cases
+from ndpsim.studies.cases import Case, Lengths, Outcome, run_cases
 from ndpsim.studies.hermes_comparison import (
     OURS,
     Alternative,
@@ -26,6 +26,8 @@ from ndpsim.studies.hermes_comparison import (
 )
 from ndpsim.studies.hermes_points import Changes, Published, RateKey
 from ndpsim.studies.hermes_shares import share
+
+_STEADY_TOKENS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Reproducer:
 
     def run(self, jobs: int, tell: Callable[[int], None] = lambda done: None) -> Reproduction:
         """Run all and compare; `tell` hears how many runs are done. Raises InputError naming a run that cannot be."""
-        definition, output = self.definition, self.definition.output
+        definition = self.definition
         outcomes: dict[Case, Outcome] = {}
         for case, outcome in run_cases(self.cases(), jobs, tell).items():
             if isinstance(outcome, InputError):
@@ -84,14 +86,14 @@ class Reproducer:
             outcomes[case] = outcome
 
         def rate(key: RateKey, changes: Changes | None = None) -> float:
-            return outcomes[self._case(key, changes)].tokens_per_s(key.batch, output)
+            return outcomes[self._case(key, changes)].tokens_per_s
 
         ablation = [
             Latency(model, batch, variant, outcomes[case].figures["operation_s"]["ffn"] / case.tokens)
             for (model, batch, variant), case in self._variants()
         ]
         shares = {
-            (one.system, model, one.measure): share(one.measure, outcomes[self._first(one.system, model)], output)
+            (one.system, model, one.measure): share(one.measure, outcomes[self._first(one.system, model)])
             for one in definition.shares
             for model in one.models
         }
@@ -117,7 +119,9 @@ class Reproducer:
 
     def _case(self, key: RateKey, changes: Changes | None = None, tokens: int | None = None) -> Case:
         everything = {**self.definition.setups.get(key.system, {}), **(changes or {}), **self.changes}
-        return Case.of(*key, tokens or self.tokens, self.definition.prompt, everything)
+        tokens = tokens or (_STEADY_TOKENS if key.system in self.definition.steady else self.tokens)
+        lengths = Lengths(self.definition.prompt, self.definition.output, max(self.tokens, self.ablation_tokens))
+        return Case.of(*key, lengths, min(tokens, lengths.traced), everything)
 
     def _first(self, system: str, model: str) -> Case:
         return self._case(RateKey(system, model, 1))

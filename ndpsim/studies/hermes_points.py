@@ -124,12 +124,17 @@ class Reading(Table):
 
 
 class Published(Table):
-    """All that is published; setups: what a system needs beside the machine that ships."""
+    """All that is published.
+
+    setups: what a system needs beside the machine that ships; steady: systems whose tokens differ in their context
+    alone, so that two of them tell all.
+    """
 
     source: Said
     prompt: Annotated[int, Field(gt=0)]
     output: Annotated[int, Field(gt=0)]
     setups: dict[System, Changes]
+    steady: list[System]
     bars: list[Bars]
     speedups: list[SpeedUp]
     ablation: Ablation

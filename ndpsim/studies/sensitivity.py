@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ndpsim.errors import InputError
-from ndpsim.studies.cases import Case, Outcome, run_cases
+from ndpsim.studies.cases import Case, Lengths, Outcome, run_cases
 from ndpsim.studies.definition import read_definition
 from ndpsim.tables import Table
 
@@ -84,16 +84,17 @@ def effects(
         if not isinstance(outcome, Outcome):
             found.append(Effect(*where, None, None, str(outcome)))
             continue
-        rate = outcome.tokens_per_s(case.batch, definition.output)
-        found.append(Effect(*where, rate, rate / base.tokens_per_s(case.batch, definition.output)))
+        found.append(Effect(*where, outcome.tokens_per_s, outcome.tokens_per_s / base.tokens_per_s))
     return found
 
 
 def _points(definition: Sensitivity, changes: Mapping[str, Any]) -> Iterator[tuple[Sweep, str, Case, Case]]:
     """Yield each point with its case, and that of the machine that ships."""
 
+    lengths = Lengths(definition.prompt, definition.output, definition.tokens)
+
     def case(model: str, batch: int, own: Mapping[str, Any]) -> Case:
-        return Case.of(definition.system, model, batch, definition.tokens, definition.prompt, {**changes, **own})
+        return Case.of(definition.system, model, batch, lengths, definition.tokens, {**changes, **own})
 
     for sweep in definition.sweeps:
         for model in definition.models:

@@ -3,7 +3,7 @@
 import pytest
 from hermes_support import PUBLISHED
 
-from ndpsim.studies.cases import Outcome
+from ndpsim.studies.cases import Case, Lengths, Outcome
 from ndpsim.studies.hermes_comparison import (
     BASELINES,
     OURS,
@@ -104,8 +104,10 @@ def test_another_reading_is_shown_beside_the_default():
 
 
 OUTCOME = Outcome(
+    Case.of("hermes", "relu-lm", 1, Lengths(8, 8, 2), 2, {}),
     4.0,
-    (1.0, 3.0),  # of 8 tokens, so each counts four times: 16 s, 20 s in all
+    (1.0, 2.5),  # of 8 tokens, so each counts four times: 14 s, and 2 s for the contexts to come; 20 s in all
+    0.25,
     {
         "busy_s": {
             "gpu": {"prompt": 3.0, "ffn": 0.5, "predictor": 0.25},
@@ -130,4 +132,4 @@ OUTCOME = Outcome(
     ],
 )
 def test_shares_are_of_the_whole_output(measure, found):
-    assert share(measure, OUTCOME, 8) == pytest.approx(found)
+    assert share(measure, OUTCOME) == pytest.approx(found)

@@ -4,7 +4,7 @@ import pytest
 
 from ndpsim.errors import InputError
 from ndpsim.studies import sensitivity as module
-from ndpsim.studies.cases import Case, Outcome, run_case
+from ndpsim.studies.cases import Case, Lengths, Outcome, run_case
 from ndpsim.studies.sensitivity import Sensitivity, effects, sensitivity, sensitivity_cases
 from ndpsim.systems.setup import Setup
 
@@ -21,17 +21,17 @@ SMALL = Sensitivity.model_validate(
 def test_an_effect_is_by_the_run_without_its_change(monkeypatch):
     def run(asked, jobs, tell):
         seconds = {(): 2.0, (("dimm.count", 4),): 3.0, (("dimm.placement", "interleaved"),): 1.0}
-        return {case: Outcome(0.0, (seconds[case.changes] / case.batch,), {}) for case in asked}
+        return {case: Outcome(case, 0.0, (seconds[case.changes] / 4,), 0.0, {}) for case in asked}
 
     monkeypatch.setattr(module, "run_cases", run)
     found = effects(SMALL)
     assert [(one.sweep, one.point, one.batch, one.tokens_per_s, one.ratio) for one in found] == [
-        ("dimms", "4", 1, pytest.approx(1 / 3), pytest.approx(2 / 3)),
-        ("dimms", "8", 1, 0.5, 1),
-        ("dimms", "4", 2, pytest.approx(4 / 3), pytest.approx(2 / 3)),
-        ("dimms", "8", 2, 2, 1),
-        ("map", "interleaved", 1, 1, 2),
-        ("map", "row", 1, 0.5, 1),
+        ("dimms", "4", 1, pytest.approx(4 / 3), pytest.approx(2 / 3)),
+        ("dimms", "8", 1, 2, 1),
+        ("dimms", "4", 2, pytest.approx(8 / 3), pytest.approx(2 / 3)),
+        ("dimms", "8", 2, 4, 1),
+        ("map", "interleaved", 1, 4, 2),
+        ("map", "row", 1, 2, 1),
     ]
 
 
@@ -46,14 +46,14 @@ def test_changes_of_all_runs_count_for_the_one_that_is_compared_with():
 
 def test_a_small_study_is_that_of_its_runs():
     found = effects(SMALL, changes={"model.layers": 2})
-    case = Case.of("hermes-base", "relu-lm", 1, 2, 8, {"model.layers": 2, "dimm.count": 4})
-    assert found[0].tokens_per_s == run_case(case).tokens_per_s(1, 4)
+    case = Case.of("hermes-base", "relu-lm", 1, Lengths(8, 4, 2), 2, {"model.layers": 2, "dimm.count": 4})
+    assert found[0].tokens_per_s == run_case(case).tokens_per_s
     assert found[1].ratio == found[3].ratio == found[5].ratio == 1
 
 
 def test_what_cannot_be_run_says_why_and_the_rest_is_run(monkeypatch):
     def run(asked, jobs, tell):
-        return {case: InputError("no room") if case.changes else Outcome(1.0, (1.0,), {}) for case in asked}
+        return {case: InputError("no room") if case.changes else Outcome(case, 1.0, (1.0,), 0, {}) for case in asked}
 
     monkeypatch.setattr(module, "run_cases", run)
     first, second, *_ = effects(SMALL)
