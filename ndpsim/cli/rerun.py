@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ndpsim.cli.show import json_option, print_json
+from ndpsim.cli.show import json_option, print_json, progress
 from ndpsim.errors import InputError, ProgramError
 
 
@@ -33,7 +33,8 @@ def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None
     others = [
         f"{name} {old}, now {now.get(name)}" for name, old in before.setup.versions.items() if old != now.get(name)
     ]
-    run = Run(before.setup.model_copy(update={"versions": now}))
+    with progress("getting ready", None):
+        run = Run(before.setup.model_copy(update={"versions": now}))
     with bar(run) as tell:
         run.advance(len(before.token_ps), tell)
     found = run.record()

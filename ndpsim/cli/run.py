@@ -62,7 +62,9 @@ def run_command(
         from ndpsim.systems.run import Run
         from ndpsim.systems.setup import Setup
 
-        run = Run(Setup.of(**options, changes=changes_of(settings, gpu)))
+        setup = Setup.of(**options, changes=changes_of(settings, gpu))
+        with progress("getting ready", None):
+            run = Run(setup)
     else:
         given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
         others = [f"--{'input' if name == 'prompt' else name}" for name in given if name not in _ON_RESUME]
@@ -70,8 +72,9 @@ def run_command(
             raise InputError(f"--resume: expected no option that the run has already, found {', '.join(others)}")
         from ndpsim.report.run_file import read_run
 
-        output_path = output_path or resume
-        run = read_run(resume).restored()
+        output_path, before = output_path or resume, read_run(resume)
+        with progress("getting ready", None):
+            run = before.restored()
     finish(run, output_path, timeline, as_json, began)
 
 

@@ -81,25 +81,12 @@ def _imported(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles of its classes look there
     try:
-        spec.loader.exec_module(module)
-    except InputError:
-        raise
+        with plugin_errors(path):
+            spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise InputError(f"{path}: line {error.lineno}: expected Python, found: {error.msg}") from None
-    except Exception as error:
-        raise InputError(f"{failed_at(path, error)}") from error
+        where = Path(error.filename or path)
+        raise InputError(f"{where}: line {error.lineno}: expected Python, found: {error.msg}") from None
     return module
-
-
-def failed_at(path: Path, error: BaseException) -> str:
-    """Return the sentence on an exception in a file: its innermost line there, and what was raised."""
-    line, trace = 0, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    text = (str(error).splitlines() or [""])[0]
-    return f"{path}: line {line}: expected no exception, found {type(error).__name__}{': ' + text if text else ''}"
 
 
 @contextmanager
@@ -107,9 +94,22 @@ def plugin_errors(path: Path | None) -> Iterator[None]:
     """Turn what the code of a plug-in raises into one sentence that names its line; without a plug-in, do nothing."""
     try:
         yield
-    except (InputError, ProgramError):
+    except (InputError, ProgramError, SyntaxError):
         raise
     except Exception as error:
-        if path is None:
+        line = _line_in(path, error) if path else None
+        if line is None:
             raise
-        raise InputError(failed_at(path, error)) from error
+        text = "".join(str(error).splitlines()[:1])
+        found = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise InputError(f"{path}: line {line}: expected no exception, found {found}") from error
+
+
+def _line_in(path: Path, error: BaseException) -> int | None:
+    """Return the innermost line of a file that an exception came through, or None if it did not."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename).resolve() == path.resolve():
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

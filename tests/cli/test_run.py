@@ -2,11 +2,14 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_support import refused, run
+from processes import environment
 from system_files import PLAIN, written
 
 from ndpsim.cli import run as run_module
@@ -40,6 +43,13 @@ def test_a_run_ends_with_a_table(capsys):
         "times the simulated time",
     ):
         assert row in out
+
+
+def test_help_imports_no_heavy_library():
+    code = "import sys\nfrom ndpsim.cli.main import cli\ntry: cli(['run', '--help'])\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('numpy', 'numba', 'h5py', 'pydantic', 'rich') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("system", ["hermes", "hermes-base", "gpu-only"])

@@ -78,6 +78,24 @@ def test_a_file_that_is_no_system_is_refused_in_a_sentence(tmp_path, text, wante
     assert str(caught.value).startswith(str(tmp_path / "mine.py")) and wanted in str(caught.value)
 
 
+def test_a_relative_path_does_as_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, "x = 3\ny = 1 / 0")
+    with pytest.raises(InputError, match=r"^mine.py: line 2: expected no exception, found ZeroDivisionError"):
+        load_system("mine.py")
+    written(tmp_path, PLAIN)
+    made = setup("mine.py")
+    assert made.system == f"{tmp_path}/mine.py:Plain"
+    Run(made).advance()
+
+
+def test_a_fault_in_a_file_that_it_imports_names_that_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    written(tmp_path, "def broken(:", "helper_of_mine.py")
+    with pytest.raises(InputError, match=r"helper_of_mine.py: line 1: expected Python, found: invalid syntax"):
+        load_system(str(written(tmp_path, "import helper_of_mine")))
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [

@@ -102,6 +102,11 @@ def test_sizes_that_a_model_leaves_out_follow_those_that_change():
     assert "kv_heads" not in setup(model="opt-13b", changes={"model.heads": 20}).model
 
 
+def test_fields_that_a_file_leaves_out_can_be_set():
+    devices = devices_of(setup(changes={"dimm.ranks": 2, "dimm.address_maps.row": "row bank bank_group column rank"}))
+    assert devices.dimms.ranks == 2 and devices.dimms.address_map.text == "row bank bank_group column rank"
+
+
 def test_another_card_brings_its_own_fields():
     assert devices_of(setup(changes={"gpu.card": "t4"})).gpu.card.name == "Tesla T4"
 
