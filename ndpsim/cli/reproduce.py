@@ -66,9 +66,8 @@ def _print(found: "Reproduction", output: int) -> None:
     click.echo(f"{found.source}\n")
     click.echo(
         f"Each run simulates the prompt and the first {found.tokens} of {output} output tokens "
-        f"({found.ablation_tokens} in the ablation). The mean of them stands for all, with what attention in DIMMs takes "
-        "longer over the contexts to come. "
-        "One machine and one policy for all models and batches.\n"
+        f"({found.ablation_tokens} in the ablation). The mean of them stands for all, with what attention in DIMMs "
+        "takes longer over the contexts to come. One machine and one policy for all models and batches.\n"
     )
     for group, points in found.groups().items():
         heads = "|where|published|simulated|error"
