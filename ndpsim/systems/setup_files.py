@@ -90,7 +90,7 @@ class SetupFiles:
             return {}
         if tokens > shape.context:
             self.faults.append(
-                f"input + output: expected at most {shape.context} tokens, model.context, found {tokens}"
+                f"input + output: expected at most {shape.context} tokens (model.context), found {tokens}"
             )
         chosen = self._find(lambda: load_preset(preset).for_model(shape.name))
         content = chosen.model_dump(mode="json", exclude_none=True) if chosen else {}

@@ -45,12 +45,17 @@ def generated_trace(
     asked = [shape.name, shape.layers, shape.hidden, shape.ffn, preset, prompt, output, sequences, seed]
     key = json.dumps(["generated", *asked, _makers()], sort_keys=True)
 
-    def make() -> NDArray[np.uint8]:
-        trace = generator.trace(prompt + output, sequences, prompt_tokens=prompt)
-        return np.concatenate([trace.packed(group, 0, trace.tokens) for group in range(header.groups)], axis=2)
-
     ends = np.cumsum([row_bytes(neurons) for neurons in header.neurons])
-    rows = cached(key, "uint8", (prompt + output, sequences, int(ends[-1])), make)
+    shape_of_rows = (prompt + output, sequences, int(ends[-1]))
+
+    def make() -> NDArray[np.uint8]:
+        rows = np.empty(shape_of_rows, np.uint8)
+        for group, part in enumerate(np.split(rows, ends[:-1], axis=2)):
+            for sequence in range(sequences):
+                part[:, sequence] = generator.rows(group, 0, prompt + output, sequence)
+        return rows
+
+    rows = cached(key, "uint8", shape_of_rows, make)
     trace = ActivationTrace(header, np.split(rows, ends[:-1], axis=2))
     return trace, [generator.partners(group) for group in range(header.groups)]
 

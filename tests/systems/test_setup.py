@@ -164,7 +164,7 @@ def test_paths_of_files_that_could_not_be_read_are_not_judged():
 
 
 def test_a_sequence_is_no_longer_than_the_context():
-    assert "input + output: expected at most 256 tokens, model.context, found 257" in refusal(prompt=250, output=7)
+    assert "input + output: expected at most 256 tokens (model.context), found 257" in refusal(prompt=250, output=7)
     assert setup(prompt=250, output=7, changes={"model.context": 257}).prompt == 250
 
 

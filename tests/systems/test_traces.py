@@ -5,7 +5,7 @@ import pytest
 
 from ndpsim.errors import InputError
 from ndpsim.llm.catalog import load_shape
-from ndpsim.sparsity.generator import ActivationGenerator
+from ndpsim.sparsity.generator import ActivationGenerator, NeuronShape
 from ndpsim.sparsity.parents import correlation_table
 from ndpsim.sparsity.presets import load_preset
 from ndpsim.sparsity.trace import ActivationTrace
@@ -35,6 +35,14 @@ def test_a_generated_trace_comes_from_the_cache_the_second_time(monkeypatch):
     again, same_parents = generated_trace(SHAPE, PAPER, 8, 4, 2, seed=5)
     assert same(first, again) and again.header.prompt_tokens == 8 and again.tokens == 12
     assert all(np.array_equal(a, b) for a, b in zip(parents, same_parents, strict=True))
+
+
+def test_a_generated_trace_is_that_of_the_generator():
+    preset = load_preset("paper")
+    shape, parameters = NeuronShape(SHAPE.layers, SHAPE.hidden, SHAPE.ffn), preset.parameters(SHAPE.layers, SHAPE.name)
+    expected = ActivationGenerator(shape, parameters, seed=5, run_tokens=preset.run_tokens.value).trace(12, 2)
+    found, _ = generated_trace(SHAPE, PAPER, 8, 4, 2, seed=5)
+    assert all(np.array_equal(a, b) for a, b in zip(rows(expected), rows(found), strict=True))
 
 
 def test_other_traces_are_others():
