@@ -149,6 +149,16 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
 
 def test_the_upload_counts_instructions_and_lists():
     assert [dimm.upload_bytes for dimm in SMALL.dimms] == [2 * 16 + 2 * 4, 16]
+    assert SMALL.upload_bytes().tolist() == [2 * 16 + 2 * 4, 16]
+
+
+@given(st.lists(dimm_programs(), min_size=1, max_size=4))
+def test_a_program_joins_what_its_dimms_run_and_cuts_it_again(dimms):
+    joined = Program.of("{}", dimms)
+    assert joined.words.lengths() == [len(dimm.words) for dimm in dimms]
+    for mine, other in zip(joined.dimms, dimms, strict=True):
+        assert np.array_equal(mine.words, other.words) and np.array_equal(mine.lists, other.lists)
+        assert mine.regions == other.regions
 
 
 @pytest.mark.parametrize(
