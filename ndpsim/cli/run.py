@@ -66,8 +66,12 @@ def run_command(
         with progress("getting ready", None):
             run = Run(setup)
     else:
-        given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-        others = [f"--{'input' if name == 'prompt' else name}" for name in given if name not in _ON_RESUME]
+        typed = {one.name: one.opts[0] for one in context.command.params if one.name not in _ON_RESUME}
+        others = [
+            option
+            for name, option in typed.items()
+            if name and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        ]
         if others:
             raise InputError(f"--resume: expected no option that the run has already, found {', '.join(others)}")
         from ndpsim.report.run_file import read_run
@@ -116,8 +120,7 @@ def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json:
     else:
         print_run(record)
     if not complete:
-        done = f"{len(run.token_ps)} of {run.setup.output} tokens"
-        click.echo(f"ndpsim: interrupted; {output_path} has {done}: ndpsim run --resume {output_path}", err=True)
+        _tell_partial(output_path, len(run.token_ps), run)
         raise click.exceptions.Exit(INTERRUPTED)
 
 
@@ -134,13 +137,24 @@ def advance(run: "Run", output_path: Path | None) -> bool:
             run.advance(tell=tell)
             return True
         with stopping() as stopped:
-            written = time.monotonic()
-            while not run.complete and not stopped():
-                run.advance(1, tell)
-                if time.monotonic() - written > CHECKPOINT_S:
-                    write_run(output_path, run)
-                    written = time.monotonic()
+            kept, written = 0, time.monotonic()
+            try:
+                while not run.complete and not stopped():
+                    run.advance(1, tell)
+                    if time.monotonic() - written > CHECKPOINT_S:
+                        write_run(output_path, run)
+                        kept, written = len(run.token_ps), time.monotonic()
+            except KeyboardInterrupt:
+                if not kept:
+                    raise
+                _tell_partial(output_path, kept, run)
+                raise click.exceptions.Exit(INTERRUPTED) from None
     return run.complete
+
+
+def _tell_partial(path: Path | None, tokens: int, run: "Run") -> None:
+    found = f"{path} has {tokens} of {run.setup.output} tokens"
+    click.echo(f"ndpsim: interrupted; {found}: ndpsim run --resume {path}", err=True)
 
 
 @contextmanager

@@ -184,6 +184,14 @@ def test_a_second_interrupt_ends_at_once(capsys, tmp_path):
     assert code == 130 and "interrupted" in err and not (tmp_path / "run.h5").exists()
 
 
+def test_a_second_interrupt_tells_of_what_was_kept(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "CHECKPOINT_S", 0)
+    stop = "[os.kill(os.getpid(), signal.SIGINT) for _ in range(2) if number == 2]"
+    path, result = written(tmp_path, STOPPED.replace("STOP", stop)), tmp_path / "run.h5"
+    code, _, err = run(capsys, *SMALL, "--system", path, "-o", result)
+    assert code == 130 and f"{result} has 2 of 3 tokens" in err and len(read_run(result).token_ps) == 2
+
+
 def test_without_a_result_file_an_interrupt_ends_at_once(capsys, tmp_path):
     path = written(tmp_path, STOPPED.replace("STOP", "os.kill(os.getpid(), signal.SIGINT)"))
     code, out, err = run(capsys, *SMALL, "--system", path)
@@ -220,7 +228,10 @@ def test_little_is_lost_when_a_run_dies(capsys, tmp_path, monkeypatch):
         (("--trace", "absent.h5"), "absent.h5: expected a readable file"),
         (("-o", "/"), "/: expected a place that can be written, found: a folder"),
         (("--timeline", "/absent/x.json"), "/absent/x.json: expected a place that can be written"),
-        (("--resume", "absent.h5"), "--resume: expected no option that the run has already, found --"),
+        (
+            ("--resume", "absent.h5"),
+            "expected no option that the run has already, found --model, --input, --output, --set",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(capsys, arguments, wanted):
