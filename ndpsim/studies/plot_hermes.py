@@ -60,6 +60,8 @@ def _bars(
     width = 0.8 / (2 * len(systems))
     for number, system in enumerate(systems):
         shown = [(at, rates[group, system]) for at, group in enumerate(groups) if (group, system) in rates]
+        if not shown:
+            continue
         for which, label in enumerate((f"{system}, published", "simulated")):
             places = [at + (2 * number + which - len(systems) + 0.5) * width for at, _ in shown]
             style: dict[str, Any] = {"alpha": 0.4, "hatch": "//"} if which == 0 else {}
