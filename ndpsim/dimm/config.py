@@ -6,6 +6,7 @@ A file that is `like` a shipped DIMM holds what that one's holds, but for the fi
 import json
 import tomllib
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -200,7 +201,7 @@ def load_machine(dimm: str = "hermes", *, placement: str | None = None, dimms: i
 def dimm_content(dimm: str) -> tuple[str, dict[str, Any]]:
     """Return the file of a DIMM, by name or by path, and its whole content for `machine_from`. Raises InputError."""
     path = Path(dimm) if dimm.endswith(".toml") else _shipped(dimm)
-    if not path.is_file():
+    if not isfile(path):
         raise InputError(f"DIMM '{dimm}': no such description; known are {', '.join(dimm_names())}, or a .toml file")
     raw = _read(path)
     if "like" in raw:

@@ -20,7 +20,7 @@ class Fit(Table, strict=True):
 
     data: str
     rows: Annotated[int, Field(gt=0)]
-    error: dict[str, Annotated[float, Field(ge=0)]]
+    error: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
     efficiencies: dict[str, dict[str, Positive]]
 
 

@@ -1,5 +1,6 @@
 """The models that ship with ndpsim, by name: shapes, and those that come with weights and can be run."""
 
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def load_model(name: str) -> LanguageModel:
     """Load a model with its weights by name, or from a folder. Raises InputError that lists the known names."""
     shipped = _folder() / name
     folder = shipped if name in model_names() else Path(name)
-    if not (folder / "model.toml").is_file():
+    if not isfile(folder / "model.toml"):
         raise InputError(f"model '{name}': expected one of {', '.join(model_names())}, or a folder with a model.toml")
     return LanguageModel.load(folder)
 
@@ -43,7 +44,7 @@ def shape_content(name: str) -> tuple[str, dict[str, Any]]:
     """Return the file of a model's shape, and its content for `shape_from`. Raises InputError as `load_shape` does."""
     shipped = _folder() / name
     for folder in (shipped, Path(name)):
-        if name and (folder / "model.toml").is_file():
+        if name and isfile(folder / "model.toml"):
             return str(folder / "model.toml"), read_card(folder / "model.toml").shape.model_dump(mode="json")
     path = Path(name) if name.endswith(".toml") else shipped.with_name(f"{shipped.name}.toml")
     if name.endswith(".toml") or name in shape_names():

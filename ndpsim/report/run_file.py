@@ -21,6 +21,7 @@ attribute ``prompt_ps``      length of the prompt in picoseconds
 
 import json
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,7 +108,7 @@ def write_run(path: Path, run: Run) -> None:
 
 def read_run(path: Path) -> RunFile:
     """Read a result file. Raises InputError if it is missing, cut short, damaged, or no result file."""
-    if not path.is_file():
+    if not isfile(path):
         raise InputError(f"{path}: expected a result file of ndpsim run (HDF5), found no such file")
     try:
         if not has_checksums(path):

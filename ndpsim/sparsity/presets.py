@@ -108,7 +108,7 @@ class Preset(Table):
                     for layer in range(layers)
                 ]
         if faults:
-            raise InputError("; ".join(faults))
+            raise InputError("; ".join(faults), faults)
         return found
 
     def for_model(self, model: str) -> "Preset":

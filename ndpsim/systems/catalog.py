@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from os.path import isfile
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -63,7 +64,7 @@ def plugin_place(name: str) -> tuple[Path, str]:
     path = Path(text)
     if path.suffix != ".py":
         raise InputError(f"system '{name}': expected one of {', '.join(SYSTEMS)}, or a file (.py or .py:Class)")
-    if not path.is_file():
+    if not isfile(path):
         raise InputError(f"{path}: expected a Python file with a system, found no such file")
     return path, class_name
 

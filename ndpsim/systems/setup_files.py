@@ -27,13 +27,16 @@ Content = dict[str, Any]
 
 
 class SetupFiles:
-    """The files of a run, as `hardware` and `software` return their contents; `faults` grows meanwhile."""
+    """The files of a run, as `hardware` and `software` return their contents.
+
+    faults: what was wrong so far; paths: what could be set, by path.
+    """
 
     def __init__(self, changes: Content) -> None:
         """Take the values asked for, by path."""
         self.faults: list[str] = []
         self._asked = changes
-        self._known: Content = {}
+        self.paths: Content = {}
         self._unread = {"gpu", "dimm", "dram", "model", "preset", "policy"}
 
     def end(self) -> None:
@@ -41,7 +44,7 @@ class SetupFiles:
 
         What belongs to a file that was not found, or that depends on one with faults, is not judged.
         """
-        self.faults += [unknown(path, self._known) for path in self._asked if path.split(".")[0] not in self._unread]
+        self.faults += [unknown(path, self.paths) for path in self._asked if path.split(".")[0] not in self._unread]
         if self.faults:
             raise InputError("; ".join(self.faults), self.faults)
 
@@ -117,7 +120,7 @@ class SetupFiles:
         """Change the fields of a content that are asked for, and read it; faults are by path if there were any."""
         where, content = found
         form = Form(root, table, content)
-        self._known |= form.paths
+        self.paths |= form.paths
         self._unread.discard(root)
         own = [path for path in self._asked if path in form.paths]
         for path in own:

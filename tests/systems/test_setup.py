@@ -1,15 +1,19 @@
 """A setup: all contents as plain data, every field by its path, all faults at once."""
 
 import json
+import math
+import random
 
 import pytest
 
 from ndpsim.dimm.config import dimm_names
 from ndpsim.dram.standard import load_standard, standard_content, standard_from, standard_names
 from ndpsim.errors import InputError
+from ndpsim.systems.catalog import load_system
 from ndpsim.systems.changes import ASKED
 from ndpsim.systems.run import devices_of
 from ndpsim.systems.setup import Setup
+from ndpsim.systems.setup_files import SetupFiles
 
 
 def setup(**more):
@@ -148,6 +152,26 @@ def test_a_fitted_card_keeps_its_efficiencies_and_another_is_predicted():
 def test_a_value_or_a_path_that_cannot_be_is_named(path, value, wanted):
     text = refusal(changes={path: value})
     assert wanted in text and "\n" not in text
+
+
+def test_any_value_for_any_path_is_taken_or_refused():
+    files = SetupFiles({})
+    files.hardware("hermes", several_cards=False)
+    files.software(load_system("hermes"), "relu-lm", "paper", 20)
+    values = [-1, 0, 1, 1e300, 2.5, "x", "x" * 5000, "", [], [1], {}, {"value": 3}, {"nck": -1}, True, math.nan, 10**30]
+    paths = list(files.paths)
+    assert len(paths) > 200
+    taken = 0
+    for path, value in random.Random(1).sample([(path, value) for path in paths for value in values], 80):
+        try:
+            made = setup(changes={path: value})
+        except InputError as error:
+            assert "\n" not in str(error)
+            continue
+        taken += 1
+        assert Setup.from_json(made.to_json()) == made
+        devices_of(made)
+    assert 0 < taken < 40
 
 
 def test_all_faults_are_told_at_once():
