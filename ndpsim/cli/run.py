@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ndpsim.systems.run import Run
 
 CHECKPOINT_S = 30.0
+CHECKPOINT_SHARE = 20  # writing a long run takes at most so small a part of its time
 INTERRUPTED = 130
 _ON_RESUME = {"resume", "output_path", "timeline", "as_json"}
 
@@ -137,13 +138,14 @@ def advance(run: "Run", output_path: Path | None) -> bool:
             run.advance(tell=tell)
             return True
         with stopping() as stopped:
-            kept, written = 0, time.monotonic()
+            kept, due = 0, time.monotonic() + CHECKPOINT_S
             try:
                 while not run.complete and not stopped():
                     run.advance(1, tell)
-                    if time.monotonic() - written > CHECKPOINT_S:
+                    if (begun := time.monotonic()) >= due:
                         write_run(output_path, run)
-                        kept, written = len(run.token_ps), time.monotonic()
+                        kept, now = len(run.token_ps), time.monotonic()
+                        due = now + max(CHECKPOINT_S, CHECKPOINT_SHARE * (now - begun))
             except KeyboardInterrupt:
                 if not kept:
                     raise

@@ -41,7 +41,8 @@ def devices_of(setup: Setup) -> Devices:
 class Run:
     """A run that goes on token by token.
 
-    prompt_ps: time of the prompt, None until it is done; token_ps: of each output token so far, all in picoseconds.
+    prompt_ps: time of the prompt, None until it is done; token_ps: of each output token so far; now_ps: of all of it;
+    all in picoseconds.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -60,11 +61,7 @@ class Run:
             self.system = chosen(self.job, self.devices, policy)
         self.prompt_ps: int | None = None
         self.token_ps: list[int] = []
-
-    @property
-    def now_ps(self) -> int:
-        """Simulated time so far."""
-        return (self.prompt_ps or 0) + sum(self.token_ps)
+        self.now_ps = 0
 
     @property
     def complete(self) -> bool:
@@ -78,13 +75,13 @@ class Run:
         """
         with plugin_errors(self.plugin):
             if self.prompt_ps is None:
-                self.prompt_ps = self._checked("prompt", self.system.prompt(), 0)
-            now, done = self.now_ps, len(self.token_ps)
+                self.now_ps = self.prompt_ps = self._checked("prompt", self.system.prompt(), 0)
+            done = len(self.token_ps)
             last = self.setup.output if tokens is None else min(self.setup.output, done + tokens)
             for number in range(done, last):
-                end = self._checked(f"token {number}", self.system.token(number, now), now)
-                self.token_ps.append(end - now)
-                now = end
+                begin = self.now_ps
+                self.now_ps = self._checked(f"token {number}", self.system.token(number, begin), begin)
+                self.token_ps.append(self.now_ps - begin)
                 if tell is not None:
                     tell(number + 1)
 
@@ -112,7 +109,7 @@ class Run:
         if wanted != found:
             wrong = sorted(name for name in wanted.keys() | found if wanted.get(name) != found.get(name))
             raise InputError(f"state: expected the arrays of a run of {self.system.name}, found others: {wrong[0]}")
-        self.prompt_ps, self.token_ps = prompt_ps, list(token_ps)
+        self.prompt_ps, self.token_ps, self.now_ps = prompt_ps, list(token_ps), prompt_ps + sum(token_ps)
         vars(self.system.meter).update(vars(meter))
         parts = {
             part: {name.removeprefix(part): one for name, one in state.items() if name.startswith(part)}

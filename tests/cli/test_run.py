@@ -186,6 +186,7 @@ def test_a_second_interrupt_ends_at_once(capsys, tmp_path):
 
 def test_a_second_interrupt_tells_of_what_was_kept(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "CHECKPOINT_S", 0)
+    monkeypatch.setattr(run_module, "CHECKPOINT_SHARE", 0)
     stop = "[os.kill(os.getpid(), signal.SIGINT) for _ in range(2) if number == 2]"
     path, result = written(tmp_path, STOPPED.replace("STOP", stop)), tmp_path / "run.h5"
     code, _, err = run(capsys, *SMALL, "--system", path, "-o", result)
@@ -200,6 +201,7 @@ def test_without_a_result_file_an_interrupt_ends_at_once(capsys, tmp_path):
 
 def test_little_is_lost_when_a_run_dies(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "CHECKPOINT_S", 0)
+    monkeypatch.setattr(run_module, "CHECKPOINT_SHARE", 0)
     stop = f"if number == 2 and os.path.exists('{tmp_path}/die'): raise OSError('gone')"
     path = written(tmp_path, STOPPED.replace("STOP", stop))
     (tmp_path / "die").touch()
