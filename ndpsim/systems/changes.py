@@ -39,6 +39,8 @@ class Form:
         table = content
         for key in keys:
             table = table.setdefault(key, {})
+            if not isinstance(table, dict):  # of which the reader will tell
+                return
         old = table.get(last)
         if kind is TimingValue:  # a number is in clocks
             table[last] = {**(value if isinstance(value, dict) else {"nck": value}), "source": ASKED}

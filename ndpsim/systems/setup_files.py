@@ -35,8 +35,9 @@ class SetupFiles:
     def __init__(self, changes: Content) -> None:
         """Take the values asked for, by path."""
         self.faults: list[str] = []
-        self._asked = changes
         self.paths: Content = {}
+        self._asked = changes
+        self._changed: set[str] = set()
         self._unread = {"gpu", "dimm", "dram", "model", "preset", "policy"}
 
     def end(self) -> None:
@@ -63,7 +64,8 @@ class SetupFiles:
         config = found and self._read("dimm", DimmConfig, found, lambda content, where: dimm_config(where, content))
         if not found or not config:
             return {}
-        (where, content), name = found, config.dram.value
+        (file, content), name = found, config.dram.value
+        where = "dimm" if "dimm" in self._changed else file
         dram = self._find(lambda: standard_content(name))
         standard = dram and self._read(
             "dram", StandardFile, (f"standard {name}", dram), lambda dram, where: standard_from(dram, name, where)
@@ -89,8 +91,9 @@ class SetupFiles:
         table = policy and self._read("policy", system.Policy, policy, lambda *found: policy_from(system, *found))
         found = self._find(lambda: shape_content(model))
         shape = found and self._read("model", ModelShape, found, shape_from)
-        if not found or not shape or not table:
-            return {}
+        parts: Content = {"policy": table.model_dump(mode="json")} if table else {}
+        if not found or not shape:
+            return parts
         if tokens > shape.context:
             self.faults.append(
                 f"input + output: expected at most {shape.context} tokens (model.context), found {tokens}"
@@ -105,7 +108,7 @@ class SetupFiles:
                 return preset_from(content, where).parameters(shape.layers, shape.name)
 
             self._read("preset", Preset, (f"preset {preset}", content), read)
-        return {"policy": table.model_dump(mode="json"), "model": found[1], "preset": content}
+        return {**parts, "model": found[1], "preset": content}
 
     def _find(self, call: Callable[[], T]) -> T | None:
         try:
@@ -124,6 +127,7 @@ class SetupFiles:
         self._unread.discard(root)
         own = [path for path in self._asked if path in form.paths]
         for path in own:
+            self._changed.add(root)
             form.set(content, path, self._asked.pop(path))
         try:
             return read(content, root or "machine" if own else where)

@@ -132,7 +132,7 @@ def test_a_fitted_card_keeps_its_efficiencies_and_another_is_predicted():
         ("dimm.placement", "none", "placement 'none': expected one of"),
         ("dimm.count", 257, "number of DIMMs: expected 1 to 256, found 257"),
         ("dimm.unit.core_ps", 0, "dimm.unit.core_ps: expected greater than or equal to 1, found 0"),
-        ("dimm.unit.core_ps", 1, "unit.core_ps: expected a core no faster than a DRAM clock"),
+        ("dimm.unit.core_ps", 1, "dimm: unit.core_ps: expected a core no faster than a DRAM clock"),
         ("dimm.dram", "HBM4", "standard: expected one of"),
         ("dram.timing.nRCD.nck", 0, "dram.timing.nRCD.nck: expected greater than or equal to 1, found 0"),
         ("dram.timing.nRCD", {"nck": 3, "sum": "nRP"}, "dram.timing.nRCD: expected one of: nck, ns or both"),
@@ -205,6 +205,9 @@ def test_a_machine_file_of_the_users_is_read(tmp_path):
     mine.write_text(text.replace('name = "hermes"', 'name = "mine"', 1).replace("value = 8,", "value = 5,", 1))
     assert devices_of(setup(machine=str(mine))).dimms.dimms == 5
     mine.write_text(text.replace("value = 8,", 'value = "many",', 1).replace("[pcie]", "[pci]", 1))
+    mine.write_text(f"pcie = 3\n{mine.read_text()}")
+    assert "pcie" in refusal(machine=str(mine), changes={"pcie.gb_per_s": 3})
+    mine.write_text(mine.read_text().removeprefix("pcie = 3\n"))
     found = refusal(machine=str(mine))
     assert found.startswith(f"{mine}: ") and "dimm.count.value: " in found and "pci: " in found and "pcie: " in found
 
