@@ -1,10 +1,10 @@
 """Long trains behind long ones, of which only the first burst has to be found.
 
 A train is long if, between its first burst F and the last ones in its banks, all that came before F has expired, and so
-have the row commands that the controller issues meanwhile for the next trains: `settled` is a bound. All row commands
-of trains up to the long one come before F. Those of a later train are then *early*, at most `settled` less a gap behind
-F, or *late*: they wait, directly or in their queue, for one of the last bursts in a bank of the long train, or for what
-comes after. So
+have the row commands that the controller issues meanwhile for the next trains: `Kind.long` is a bound. All row commands
+of trains up to the long one come before F. Those of a later train are then *early*, and expired by the last bursts, or
+*late*: they wait, directly or in their queue, for one of the last bursts in a bank of the long train, or for what comes
+after. So
 
 - the first burst of the next train waits for the bursts before it and for the MAC array; its own row commands are
   early, unless it goes to another row of the same bank;
@@ -32,7 +32,9 @@ from ndpsim.dram.rank_state import (
     GROUP_SIZE,
     GROUP_WRITE,
     LAST,
+    LAST_PREA,
     LAST_READ,
+    LAST_REF,
     LAST_WRITE,
     LONG,
     MAC_FREE,
@@ -48,29 +50,29 @@ from ndpsim.dram.rank_state import (
     PATTERN_SIZE,
     SEQUENCES,
     STEP,
-    Places,
+    Log,
+    RankState,
 )
 from ndpsim.dram.stream_rows import Array, Rows, first_atom, hold_for, sequences_of
-from ndpsim.dram.stream_timing import Kind, Timing
+from ndpsim.dram.stream_timing import ALWAYS_SHORT, Kind, Timing
+from ndpsim.dram.stream_train import refresh
 from ndpsim.jit import borrowing, merged, pointer_to
-
-ALWAYS_SHORT = 1 << 40
 
 
 class Quiet(NamedTuple):
     """What `quiet_rows` knows of a stream.
 
-    long: bursts of a long train; touched: banks of one. In clocks: again, from the last burst of a train in one bank to
-    the first of the next in another row of it; start, of the stream; after and after_in_group, from burst to burst in
-    the rank and in a bank group; clocks and latency, of a burst. ahead, queue: depths of the controller. run: bursts of
-    the longest train. An atom is in the rank first_unit + (atom >> rank_lo & rank_mask), and so are its row, bank and
-    bank group found, of which a rank has `groups` with `banks` each. in_rank, in_group, in_bank: where the last burst
-    is kept in the record of each; counter: of bursts.
+    long, again and opened: those of `Kind`. touched: banks of a long train. start: of the stream; after and
+    after_in_group: from burst to burst in the rank and in a bank group; clocks, latency: of a burst; all in clocks.
+    ahead, queue: depths of the controller. run: bursts of the longest train. An atom is in the rank first_unit + (atom
+    >> rank_lo & rank_mask), and its row, bank and bank group are found alike; a rank has `groups` bank groups with
+    `banks` each. in_rank, in_group, in_bank: where the last burst is kept in the record of each; counter: of bursts.
     """
 
     long: int
     touched: int
     again: int
+    opened: int
     start: int
     after: int
     after_in_group: int
@@ -97,40 +99,13 @@ class Quiet(NamedTuple):
 
 
 @merged
-def settled(t: Timing, kind: Kind, touched: int) -> int:
-    """Return clocks from the first burst of a train until nothing before it binds, nor row commands that were early.
-
-    touched: banks of a train. The early commands are those for the next `ahead` trains, n activates and n precharges.
-    One of a queue is issued at the latest
-
-    - a gap behind F, or behind the one before it in its queue, or an activate behind its precharge,
-    - and as many clocks later as the bus is taken: an activate by one burst (two leave room for it between them), a
-      precharge by bursts and by activates, each of which delays one precharge only.
-    """
-    gap = max(t.act_act_bank, t.act_act_group, t.act_act_rank, t.act_act_window, t.act_clocks, t.pre_act, t.prea_act)
-    gap = max(gap, t.act_pre, t.read_pre, t.write_pre, t.pre_pre, t.prea_pre, kind.after_act_in_bank)
-    gap = max(gap, t.before_prea[0], t.before_prea[1], t.before_ref[0], t.before_ref[1])
-    gap = max(gap, kind.after_read, kind.after_write, kind.after_read_in_group, kind.after_write_in_group)
-    if t.shared_bus and kind.near < kind.clocks + t.act_clocks:
-        return ALWAYS_SHORT  # activates wait for the end of the train
-    n = t.ahead * touched
-    precharges = n * t.pre_pre + 2 * n * (t.act_clocks + kind.clocks)
-    apart = max(t.act_act_rank, t.act_act_group, -(-t.act_act_window // max(t.window, 1)))
-    activates = t.pre_act + n * (apart + t.act_clocks - 1 + kind.clocks)
-    return 1 + gap + precharges + activates + gap
-
-
-@merged
 def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, beat: Beat, run: int, start: int, first_unit: int) -> Quiet:
     """Return what `quiet_rows` knows of a stream; its trains are all short if the address map is not made for it.
 
     It needs runs that lie in one rank, and a row, bank and bank group of adjacent bits each. first_unit: of the DIMM.
     """
     rotates = amap.rotating == 1 and run > 1
-    touched = t.bank_groups if rotates else 1
-    long = touched - -settled(t, kind, touched) // beat.pace
-    if amap.rank_lo < amap.run_bits:
-        long = ALWAYS_SHORT
+    long = kind.long[1 if rotates else 0] if amap.rank_lo >= amap.run_bits else ALWAYS_SHORT
     row_shift = row_mask = bank_shift = bank_mask = group_shift = group_mask = 0
     for i in range(amap.digits.shape[0]):
         low, mask, field = amap.digits[i, 0], amap.digits[i, 1], amap.digits[i, 2]
@@ -144,9 +119,9 @@ def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, beat: Beat, run: int, s
         elif field == BANK_GROUP:
             long = long if group_mask == 0 else ALWAYS_SHORT
             group_shift, group_mask = low, mask
-    precharge = max(t.write_pre if kind.write else t.read_pre, kind.clocks if t.shared_bus else 0)
     return Quiet(
-        long, touched, precharge + t.pre_act + max(t.act_clocks, kind.after_act_in_bank), start,
+        long, t.bank_groups if rotates else 1, kind.again[1 if rotates else 0],
+        kind.opened[1 if rotates else 0], start,
         kind.after_write if kind.write else kind.after_read,
         kind.after_write_in_group if kind.write else kind.after_read_in_group,
         kind.clocks, kind.latency, t.ahead, t.queue, run,
@@ -161,57 +136,56 @@ def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, beat: Beat, run: int, s
 
 @borrowing
 def quiet_rows(
-    q: Quiet,
-    beat: Beat,
-    at: Places,
-    array: Array,
-    rows: Rows,
-    records: Any,
-    counters: Any,
-    lists: Any,
-    i: int,
-    atom: int,
+    t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows, lists: Any, state: RankState, i: int, atom: int, log: Log
 ) -> tuple[int, int]:
     """Run long trains behind long ones, without a log, from an atom of row `i` on (-1: its first).
 
     Returns the row and the atom with which a train begins that is none of them; behind the last row, -1.
     """
+    at = state.places
     hold = hold_for(array, beat, array.sequences)
-    fits = False
-    known = span = work = tail = queued = 0
+    fits = stale = False
+    known = whole = extra = span = work = tail = queued = 0
     while i < rows.length:
-        begin = first_atom(rows, lists, i)
-        end = begin + rows.atoms
-        atom = begin if atom < 0 else atom
+        row_begin = first_atom(rows, lists, i)
+        end = row_begin + rows.atoms
+        atom = row_begin if atom < 0 else atom
         if rows.masks >= 0:
             sequences = sequences_of(rows, lists, i, 0)
             if sequences != hold.sequences:
                 hold = hold_for(array, beat, sequences)
-                known = 0
+                stale = True
         while atom < end:
             bursts = min(end - atom, q.run - (atom & q.run - 1))
             if bursts != known:
                 known = bursts
                 whole = (bursts - 1) // beat.passes if beat.passes > 0 else 0
                 extra = bursts - 1 - whole * beat.passes
+                stale = True
+            if stale:
+                stale = False
                 fits = bursts >= q.long and extra >= q.touched - 1
                 fits = fits and (beat.passes > 0 or hold.ticks <= beat.pace * beat.tck)
                 span = whole * hold.step + extra * beat.pace
                 work, tail = bursts * hold.ticks, span * beat.tck + hold.ticks
                 queued = (q.queue - 1) * hold.ticks
             unit = np.uint64(q.first_unit + (atom >> q.rank_lo & q.rank_mask))
-            m, count = pointer_to(records[unit]), pointer_to(counters[unit])
+            m, count = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
             long_from = m[LONG]
             if not fits or long_from < q.start:
                 return i, atom
             train = count[N_TRAINS]
-            taken_up = m[at.patterns + (train - q.ahead & at.trains_ring - 1) * PATTERN_SIZE + FIRST] + 1
-            if m[DUE] <= taken_up:  # it is not by the start of the stream, in which there was a train already
-                return i, atom
+            begin = m[at.patterns + (train - q.ahead & at.trains_ring - 1) * PATTERN_SIZE + FIRST] + 1
+            first = NEVER
+            while m[DUE] <= begin:  # it is not by the start of the stream, in which there was a train already
+                refresh(t, state, unit, 0, log)
+                begin = max(begin, m[LAST_REF] + t.ref_act)
+                first = max(begin, m[LAST_PREA] + t.prea_act) + q.opened
             row = atom >> q.row_shift & q.row_mask
             bank = atom >> q.bank_shift & q.bank_mask
             group = atom >> q.group_shift & q.group_mask
-            first = m[q.in_rank] + q.after
+            before = m[q.in_rank]
+            first = max(first, before + q.after)
             acts = pres = 0
             for k in range(q.touched):
                 g = (group + k) & (q.groups - 1)
@@ -220,10 +194,10 @@ def quiet_rows(
                 if m[b + OPEN_ROW] != row:
                     acts += 1
                     pres += m[b + OPEN_ROW] >= 0
-                    if m[b + q.in_bank] >= long_from:
-                        if q.touched > 1:
+                    if m[b + q.in_bank] >= long_from and m[b + OPEN_ROW] >= 0:  # the bank is one of the last train
+                        if k == 0 and m[b + q.in_bank] != before - (q.touched - 1) * beat.pace:
                             return i, atom
-                        first = max(first, m[b + q.in_bank] + q.again)
+                        first = max(first, before + q.again)
             if beat.passes > 0:
                 first = max(first, m[PASS_FROM])
                 m[PASS_FROM] = first + span + hold.rest

@@ -57,7 +57,7 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: i
     i, atom = 0, -1
     while i < rows.length:
         if quick:
-            i, atom = quiet_rows(quiet, beat, state.places, array, rows, state.records, state.counters, lists, i, atom)
+            i, atom = quiet_rows(t, quiet, beat, array, rows, lists, state, i, atom, log)
             if i == rows.length:
                 break
         begin = first_atom(rows, lists, i)

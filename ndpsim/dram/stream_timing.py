@@ -5,6 +5,7 @@ from typing import NamedTuple
 from ndpsim.dram.standard import Standard
 from ndpsim.errors import InputError
 
+ALWAYS_SHORT = 1 << 40  # bursts that no train has
 COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "REF")
 _KEPT = {
     ("bank", "ACT"): "ACT PRE",
@@ -32,7 +33,10 @@ class Kind(NamedTuple):
 
     latency: from the command to the end of its data, which take the last `data` clocks of it. near, far: gaps between
     bursts of the stream in different bank groups and in the same. after_x: gaps from earlier commands, in the rank
-    unless the name says otherwise.
+    unless the name says otherwise. Of trains in one bank, and of those that rotate over all bank groups: long, the
+    bursts of a long train, see `quiet_train.py`; again, the clocks from its last burst to the first of the next in
+    other rows of its banks, if that begins in the bank group behind the last burst; opened, the clocks to the first
+    burst from when on its banks, which are closed, may be opened.
     """
 
     write: bool
@@ -46,6 +50,9 @@ class Kind(NamedTuple):
     after_write: int
     after_read_in_group: int
     after_write_in_group: int
+    long: tuple[int, int]
+    again: tuple[int, int]
+    opened: tuple[int, int]
 
 
 class Timing(NamedTuple):
@@ -119,6 +126,9 @@ def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
             after_write=max(get("rank", "WR", name), clocks["WR"]),
             after_read_in_group=get("bank_group", "RD", name),
             after_write_in_group=get("bank_group", "WR", name),
+            long=(ALWAYS_SHORT, ALWAYS_SHORT),
+            again=(0, 0),
+            opened=(0, 0),
         )
 
     def before(later: str) -> PerCommand:
@@ -127,7 +137,7 @@ def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
 
     windows = [row for row in standard.constraints if row.window > 1]
     refresh = standard.refresh.get("all_bank")
-    return Timing(
+    timing = Timing(
         bank_groups=standard.organization.bank_groups,
         banks=standard.organization.banks,
         ahead=ahead,
@@ -157,6 +167,76 @@ def timing_of(standard: Standard, ahead: int, queue: int) -> Timing:
         before_prea=before("PREA"),
         before_ref=before("REF"),
     )
+    return timing._replace(
+        reads=_with_long_trains(timing, timing.reads), writes=_with_long_trains(timing, timing.writes)
+    )
+
+
+def _with_long_trains(t: Timing, kind: Kind) -> Kind:
+    (a, far), (b, near) = (1, kind.far), (t.bank_groups, kind.near)
+    return kind._replace(
+        long=(a - -_settled(t, kind, a) // far, b - -_settled(t, kind, b) // near),
+        again=(_first_burst(t, kind, a, far, True), _first_burst(t, kind, b, near, True)),
+        opened=(_first_burst(t, kind, a, far, False), _first_burst(t, kind, b, near, False)),
+    )
+
+
+def _settled(t: Timing, kind: Kind, touched: int) -> int:
+    """Return clocks from the first burst of a train until nothing before it binds, nor row commands that were early.
+
+    touched: banks of a train. The early commands are those for the next `ahead` trains, n activates and n precharges.
+    One of a queue is issued at the latest
+
+    - a gap behind F, or behind the one before it in its queue, or an activate behind its precharge,
+    - and as many clocks later as the bus is taken: an activate by one burst (two leave room for it between them), a
+      precharge by bursts and by activates, each of which delays one precharge only.
+    """
+    if t.shared_bus and kind.near < kind.clocks + t.act_clocks:
+        return ALWAYS_SHORT  # activates wait for the end of the train
+    gap = max(
+        t.act_act_bank, t.act_act_group, t.act_act_rank, t.act_act_window, t.act_clocks, t.pre_act, t.prea_act,
+        t.act_pre, t.read_pre, t.write_pre, t.pre_pre, t.prea_pre, *t.before_prea[:2], *t.before_ref[:2],
+        kind.after_act_in_bank, kind.after_read, kind.after_write, kind.after_read_in_group, kind.after_write_in_group,
+    )  # fmt: skip
+    n = t.ahead * touched
+    precharges = n * t.pre_pre + 2 * n * (t.act_clocks + kind.clocks)
+    apart = max(t.act_act_rank, t.act_act_group, -(-t.act_act_window // max(t.window, 1)))
+    activates = t.pre_act + n * (apart + t.act_clocks - 1 + kind.clocks)
+    return 1 + gap + precharges + activates + gap
+
+
+def _first_burst(t: Timing, kind: Kind, touched: int, pace: int, again: bool) -> int:
+    """Return the clock of the first burst of a train whose banks are opened from clock 0 on, all else having expired.
+
+    again: clock 0 is that of the last burst of a train that had the same banks open, in the same order and at the same
+    pace; else they are closed, and the bus is free.
+    """
+
+    def behind_bursts(cycle: int, clocks: int) -> int:
+        burst = -((kind.clocks - 1 - cycle) // pace) * pace  # the next one
+        taken = again and t.shared_bus and burst <= min(cycle + clocks - 1, 0)
+        return burst + kind.clocks if taken else cycle
+
+    acts: list[int] = []
+    first = 0
+    precharge = -touched * pace - t.pre_pre
+    for k in range(touched):
+        cycle = 0
+        if again:
+            last = (k - touched + 1) * pace  # burst in the bank
+            cycle = max(precharge + t.pre_pre, last + (t.write_pre if kind.write else t.read_pre))
+            precharge = cycle - 1
+            while precharge != cycle:
+                precharge = behind_bursts(cycle, 1)
+                on_bus = [act for act in acts if act <= precharge < act + t.act_clocks]
+                cycle = on_bus[0] + t.act_clocks if on_bus else precharge
+            cycle = precharge + t.pre_act
+        cycle = max([cycle, *(act + t.act_act_rank for act in acts[-1:])])
+        if 0 < t.window <= len(acts):
+            cycle = max(cycle, acts[-t.window] + t.act_act_window)
+        acts.append(behind_bursts(cycle, t.act_clocks))
+        first = max(first, acts[-1] + t.act_clocks, acts[-1] + kind.after_act_in_bank - k * pace)
+    return first
 
 
 def _require_kept(standard: Standard) -> None:

@@ -80,7 +80,7 @@ class Stream(NamedTuple):
 
 
 @inlined
-def _refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> None:
+def refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> None:
     """Do the refresh that is due."""
     m, counters = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
     logging = log.records.shape[0] > 0
@@ -131,12 +131,11 @@ def run_train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, hold
     touched = min(bursts, t.bank_groups) if stream.rotates else 1
 
     train = counters[N_TRAINS]
-    # A train of an earlier stream began before the start of this one. After a refresh, the next is not due before its
-    # end, and no row command is issued before the first ACT behind it.
+    # A train of an earlier stream began before the start of this one.
     earlier = at.patterns + (train - t.ahead & at.trains_ring - 1) * PATTERN_SIZE
-    begin = max(stream.start, m[earlier + FIRST] + 1)
+    begin = max(stream.start, m[earlier + FIRST] + 1, m[LAST_REF] + t.ref_act)
     while m[DUE] <= begin:
-        _refresh(t, state, unit, stream.ranks, log)
+        refresh(t, state, unit, stream.ranks, log)
         begin = max(begin, m[LAST_REF] + t.ref_act)
 
     # The first burst comes so late that no timing of the DRAM stops another one of the train.

@@ -1,8 +1,11 @@
 """Long trains behind long ones take a way of their own: it leads to where the general one and the reference do."""
 
+from dataclasses import replace
+from math import ceil
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from properties.drawn_standards import standards
 from properties.stream_cases import (
@@ -16,8 +19,9 @@ from properties.stream_cases import (
     unmasked,
 )
 
-from ndpsim.dram.rank_state import ACTS_SEEN, N_ACT
+from ndpsim.dram.rank_state import ACTS_SEEN, N_ACT, RD, WR
 from ndpsim.dram.standard import load_standard, standard_names, with_overrides
+from ndpsim.dram.stream_timing import timing_of
 
 LONG_ROWS = [
     {"ranks": 1, "bank_groups": 2, "banks": 2, "rows": 8, "columns": 128},
@@ -26,6 +30,10 @@ LONG_ROWS = [
     {"ranks": 1, "bank_groups": 4, "banks": 1, "rows": 8, "columns": 64},
 ]
 LONG = st.sampled_from([32, 64, 128, 128, 256, 256, 512]) | st.integers(20, 300)
+
+
+FEW_BANKS = [{"ranks": 1, "bank_groups": groups, "banks": 1, "rows": 16, "columns": 64} for groups in (1, 2, 4, 8)]
+WHOLE_TURNS = st.integers(20, 64).map(lambda turns: 8 * turns)
 
 
 def check_all_ways(run, unlogged):
@@ -37,6 +45,37 @@ def check_all_ways(run, unlogged):
 @given(runs(often_refreshed(LONG_ROWS), LONG, st.sampled_from(MAPS[:5])), st.sets(st.integers(0, 3), min_size=1))
 def test_streams_of_long_trains_without_a_log_do_the_same(run, unlogged):
     check_all_ways(run, unlogged)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    runs(standards(FEW_BANKS, spare=1000), WHOLE_TURNS, st.sampled_from(MAPS[:1])),
+    st.sets(st.integers(0, 3), min_size=1),
+)
+def test_trains_that_always_find_another_row_open_lead_to_what_the_general_way_does(run, unlogged):
+    check_without_logs(run, unlogged)
+
+
+@settings(max_examples=600, deadline=None)
+@given(standards(FEW_BANKS), st.booleans())
+def test_a_train_begins_behind_one_in_other_rows_of_its_banks_after_as_many_clocks_as_its_timing_says(standard, write):
+    standard = replace(standard, refresh_rows={})
+    organization = standard.organization
+    timing = timing_of(standard, 1, 16)
+    kind = timing.writes if write else timing.reads
+    touched = organization.bank_groups
+    assume(kind.near * touched >= kind.far)
+    bursts = organization.columns * touched
+    index, pace = (1, kind.near) if touched > 1 else (0, kind.far)
+    assume(bursts >= kind.long[index])
+    log = fast_run({
+        "standard": standard, "map": MAPS[0], "ahead": 1, "queue": 16, "base": 0, "row_atoms": bursts, "stride": bursts,
+        "streams": [unmasked([3, 5], write=write, service=ceil(standard.tck_ps))], "first_due": 1,
+    })[0][0]  # fmt: skip
+    cycles = np.sort(log[np.isin(log[:, 1], [RD, WR]), 0])
+    after_in_group = kind.after_write_in_group if write else kind.after_read_in_group
+    least = max(kind.near, after_in_group - (touched - 1) * pace)
+    assert cycles[bursts] - cycles[bursts - 1] == max(kind.again[index], least)
 
 
 @pytest.mark.slow
