@@ -23,12 +23,10 @@ from ndpsim.dimm.resolve import resolve
 from ndpsim.dimm.timing import IS_STREAM, Timer
 from ndpsim.dimm.timing_kernel import Ints
 from ndpsim.dram.rank_state import COUNTERS, N_RD, N_WR
-from ndpsim.errors import InputError
 from ndpsim.isa import codes
-from ndpsim.isa.program import Joined, Program
+from ndpsim.isa.program import Program
 from ndpsim.jit import njit
 from ndpsim.llm.shape import ModelShape
-from ndpsim.sparsity.bits import lowest_bit
 
 Kind = Literal["attention", "ffn"]
 KINDS: Final[tuple[Kind, ...]] = ("attention", "ffn")
@@ -46,41 +44,6 @@ class Span:
     def after(self, partial: int) -> int:
         """Return the end if the GPU's partial result is there at `partial`: what comes behind it waits as long."""
         return self.end + max(partial - self.partial, 0)
-
-
-class Rows:
-    """The DIMM and the row there of each neuron of a group, and which rows are free."""
-
-    def __init__(self, dimm: NDArray[np.uint8], dimms: int, rows: int) -> None:
-        self.dimm = dimm
-        self.row = np.empty(len(dimm), np.uint32)
-        self._free: list[list[int]] = []
-        for d in range(dimms):
-            own = np.flatnonzero(dimm == d)
-            if len(own) > rows:
-                raise InputError(f"placement: expected at most {rows} neurons of a group on a DIMM, found {len(own)}")
-            self.row[own] = np.arange(len(own))
-            self._free.append(list(range(rows - 1, len(own) - 1, -1)))
-
-    def room(self, dimm: int) -> int:
-        """Free rows of a DIMM."""
-        return len(self._free[dimm])
-
-    def move(self, neuron: int, target: int) -> None:
-        """Give a neuron a free row of another DIMM."""
-        self._free[self.dimm[neuron]].append(int(self.row[neuron]))
-        self.row[neuron] = self._free[target].pop()
-        self.dimm[neuron] = target
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return where all neurons are, and the free rows in the order in which they would be taken."""
-        free = {f"free.{d}": np.array(rows, np.int64) for d, rows in enumerate(self._free)}
-        return {"dimm": self.dimm.copy(), "row": self.row.copy(), **free}
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take what `state` returned."""
-        self.dimm[:], self.row[:] = state["dimm"], state["row"]
-        self._free = [state[f"free.{d}"].tolist() for d in range(len(self._free))]
 
 
 class NdpModel:
@@ -188,39 +151,3 @@ def _partial(ops: Ints, end: int, spans: Ints, is_stream: NDArray[np.bool_]) -> 
         elif is_stream[code] or code == codes.OP_RECV:
             break
     return spans[first, 0]
-
-
-@njit
-def deal(cold: Any, dimm: Any, row: Any, dimms: Any) -> Any:
-    """Deal neurons out to DIMMs; those that no sequence needs stay out.
-
-    cold: uint64[sequences, words], the neurons that each sequence needs; dimm: uint8[neurons]; row: uint32[neurons].
-    Returns, joined, the rows of all DIMMs and bits beside each for the sequences that need it, both uint32[n]; neurons
-    keep their order on each DIMM.
-    """
-    sequences, words = cold.shape
-    union = cold[0].copy()
-    for s in range(1, sequences):
-        union |= cold[s]
-    starts = np.zeros(dimms + 1, dtype=np.int64)
-    for w in range(words):
-        word = union[w]
-        while word:
-            starts[dimm[64 * w + lowest_bit(word)] + 1] += 1
-            word &= word - np.uint64(1)
-    for d in range(dimms):
-        starts[d + 1] += starts[d]
-    at = starts[:-1].copy()
-    rows, masks = np.empty(starts[dimms], dtype=np.uint32), np.empty(starts[dimms], dtype=np.uint32)
-    for w in range(words):
-        word = union[w]
-        while word:
-            bit = lowest_bit(word)
-            n = 64 * w + bit
-            need = np.uint32(0)
-            for s in range(sequences):
-                need |= np.uint32((cold[s, w] >> np.uint64(bit)) & np.uint64(1)) << np.uint32(s)
-            rows[at[dimm[n]]], masks[at[dimm[n]]] = row[n], need
-            at[dimm[n]] += 1
-            word &= word - np.uint64(1)
-    return Joined(rows, starts), Joined(masks, starts)

@@ -5,7 +5,6 @@ that it misses are left out and counted. During the output projection hot neuron
 many bytes as its time offers, and once a window cold neurons move between DIMMs over DIMM-Link.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.llm.shape import ModelShape
-from ndpsim.machine.ndp_model import KINDS, Kind, Rows, deal
+from ndpsim.machine.ndp_model import KINDS, Kind
+from ndpsim.machine.rows import Rows, deal
 from ndpsim.sparsity.frequency import frequencies
 from ndpsim.sparsity.layout import NeuronLayout
 from ndpsim.sparsity.predictor import PredictorRule
@@ -105,23 +105,20 @@ class Hermes(SharedLayers):
 
     def _move(self, layer: int, begin: int) -> int:
         """Move neurons of a layer between DIMMs, and return when the busiest bridge is done."""
-        over: defaultdict[tuple[int, int], int] = defaultdict(int)
+        dimms, first = self.devices.dimms.dimms, self.neurons.layout.first
+        over = np.zeros(dimms * dimms, np.int64)  # bytes by source and target
         for group in (2 * layer, 2 * layer + 1):
-            moves, rows, first = self.remap.remap(group), self.rows[group], int(self.neurons.layout.first[group])
-            for slot, source, target in zip(
-                moves.neurons.tolist(), moves.source.tolist(), moves.target.tolist(), strict=True
-            ):
-                if rows.room(target) == 0:
-                    self.remap.dimm[slot] = source  # no row is free there; it stays
-                    continue
-                rows.move(slot - first, target)
-                over[source, target] += self.neuron_bytes[group]
-                self.meter.count("neurons that changed DIMM")
-        if not over:
+            moves = self.remap.remap(group)
+            moved = self.rows[group].move(moves.neurons - first[group], moves.target)
+            self.remap.dimm[moves.neurons[~moved]] = moves.source[~moved]  # no row is free there; they stay
+            paths = moves.source[moved].astype(np.int64) * dimms + moves.target[moved]
+            over += np.bincount(paths, minlength=len(over)) * self.neuron_bytes[group]
+            self.meter.count("neurons that changed DIMM", len(paths))
+        if not over.any():
             return begin
         link = self.devices.dimms.config.link
-        end = begin + max(over.values()) * link.picoseconds_per_byte.value + link.latency_ps.value
-        self.meter.move("remap", sum(over.values()))
+        end = begin + int(over.max()) * link.picoseconds_per_byte.value + link.latency_ps.value
+        self.meter.move("remap", int(over.sum()))
         self.meter.work("dimm-link", "remap", begin, end, layer)
         return end
 

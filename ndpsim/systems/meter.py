@@ -27,12 +27,15 @@ class Timeline:
         self.names: tuple[dict[str, int], dict[str, int]] = ({}, {})
         self.columns = tuple(array(code) for code in "HHiqq")
 
-    def append(self, span: Span) -> None:
+    def append(self, device: str, operation: str, layer: int, start: int, end: int) -> None:
         """Add a span."""
-        for column, value, names in zip(self.columns, span, self.names, strict=False):
-            column.append(names.setdefault(str(value), len(names)))
-        for column, number in zip(self.columns[2:], span[2:], strict=True):
-            column.append(number)
+        devices, operations = self.names
+        to_device, to_operation, to_layer, to_start, to_end = self.columns
+        to_device.append(devices.setdefault(device, len(devices)))
+        to_operation.append(operations.setdefault(operation, len(operations)))
+        to_layer.append(layer)
+        to_start.append(start)
+        to_end.append(end)
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -65,7 +68,7 @@ class Meter:
     def work(self, device: str, operation: str, start: int, end: int, layer: int = -1) -> None:
         """Say that a device works at an operation; no time is nothing."""
         if end > start:
-            self.spans.append(Span(device, operation, layer, start, end))
+            self.spans.append(device, operation, layer, start, end)
             self.busy[device, operation] += end - start
 
     def spend(self, operation: str, time: int) -> None:
@@ -77,8 +80,9 @@ class Meter:
         self.link[link] += size
 
     def count(self, event: str, times: int = 1) -> None:
-        """Count something else."""
-        self.events[event] += times
+        """Count something else; none is nothing."""
+        if times:
+            self.events[event] += times
 
     def device_ps(self, device: str) -> int:
         """Return the time in which a device worked."""

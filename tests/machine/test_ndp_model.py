@@ -1,14 +1,11 @@
-"""A whole model in the DIMMs: rows of neurons, dealing, and what its programs read."""
+"""A whole model in the DIMMs: what its programs read."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ndpsim.dimm.config import load_machine
-from ndpsim.errors import InputError
 from ndpsim.llm.catalog import load_shape
-from ndpsim.machine.ndp_model import NdpModel, Rows, Span, deal
+from ndpsim.machine.ndp_model import NdpModel, Span
 
 SHAPE = load_shape("relu-lm").with_overrides(layers=2)
 
@@ -21,42 +18,6 @@ def machine():
 def test_what_comes_behind_the_gpus_partial_result_waits_for_it():
     span = Span(start=100, end=500, partial=450)
     assert [span.after(ready) for ready in (0, 450, 470)] == [500, 500, 520]
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.integers(1, 8),
-    st.integers(1, 5),
-    st.lists(st.tuples(st.integers(0, 31), st.integers(0, 7)), min_size=1, max_size=200),
-)
-def test_needed_neurons_are_dealt_to_their_dimms_in_order(dimms, sequences, neurons):
-    needs = np.array([need % (1 << sequences) for need, _ in neurons], np.uint32)
-    dimm = np.array([d % dimms for _, d in neurons], np.uint8)
-    row = np.arange(len(neurons), dtype=np.uint32) * 3
-    packed = np.zeros((sequences, -(-len(neurons) // 64) * 64), np.bool_)
-    packed[:, : len(neurons)] = needs >> np.arange(sequences, dtype=np.uint32)[:, None] & 1
-    rows, masks = deal(np.packbits(packed, axis=1, bitorder="little").view(np.uint64), dimm, row, dimms)
-    for d in range(dimms):
-        own = [n for n in range(len(neurons)) if needs[n] and dimm[n] == d]
-        assert rows.parts()[d].tolist() == [int(row[n]) for n in own]
-        assert masks.parts()[d].tolist() == [int(needs[n]) for n in own]
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 2)), max_size=60))
-def test_neurons_that_move_never_share_a_row(moves):
-    rows = Rows((np.arange(20) % 3).astype(np.uint8), 3, 9)
-    for neuron, target in moves:
-        if rows.dimm[neuron] != target and rows.room(target):
-            rows.move(neuron, target)
-    places = set(zip(rows.dimm.tolist(), rows.row.tolist(), strict=True))
-    assert len(places) == 20 and all(row < 9 for _, row in places)
-    assert [rows.room(d) for d in range(3)] == [9 - int((rows.dimm == d).sum()) for d in range(3)]
-
-
-def test_too_many_neurons_for_the_rows_of_a_dimm_are_refused():
-    with pytest.raises(InputError, match="expected at most 9 neurons of a group on a DIMM, found 10"):
-        Rows(np.zeros(10, np.uint8), 2, 9)
 
 
 def test_programs_read_the_rows_that_they_name_and_no_others(machine):
