@@ -33,10 +33,12 @@ class Kind(NamedTuple):
 
     latency: from the command to the end of its data, which take the last `data` clocks of it. near, far: gaps between
     bursts of the stream in different bank groups and in the same. after_x: gaps from earlier commands, in the rank
-    unless the name says otherwise. Of trains in one bank, and of those that rotate over all bank groups: long, the
-    bursts of a long train, see `quiet_train.py`; again, the clocks from its last burst to the first of the next in
-    other rows of its banks, if that begins in the bank group behind the last burst; opened, the clocks to the first
-    burst from when on its banks, which are closed, may be opened.
+    unless the name says otherwise.
+
+    Of trains in one bank, and of those that rotate over all bank groups, see `quiet_train.py`: long, the bursts of a
+    long train; again, the clocks from its last burst to the first of the next in other rows of its banks, if that
+    begins in the bank group behind the last burst; opened, the clocks to the first burst of a train from when on its
+    banks may be activated, all of which are closed.
     """
 
     write: bool

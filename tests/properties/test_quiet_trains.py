@@ -79,7 +79,7 @@ def test_a_train_begins_behind_one_in_other_rows_of_its_banks_after_as_many_cloc
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(runs(often_refreshed(LONG_ROWS), LONG), st.sets(st.integers(0, 3), min_size=1))
 def test_many_more_streams_of_long_trains_without_a_log_do_the_same(run, unlogged):
     check_all_ways(run, unlogged)
