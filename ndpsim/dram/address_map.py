@@ -4,7 +4,8 @@ The notation lists digits, most significant first: `row bank rank column bank_gr
 bits; a name without a width takes all bits of its field that are not spelt out elsewhere. STREAM_CONTROLLER.md has the
 rules for the streams of a rank. Maps of the host also have the digits `channel` and `pseudo_channel`, and may hash
 after a bar: in `row rank bank column bank_group | bank ^= row, bank_group ^= row>>2` the bank of a request is its digit
-XORed with the low bits of the row, the bank group with those of the row shifted right.
+XORed with the low bits of the row, the bank group with those of the row shifted right. In maps of
+streams only the rank may be hashed, with the row.
 """
 
 import re
@@ -31,13 +32,15 @@ _HASH = re.compile(r"\s*(\w+)\s*\^=\s*(\w+)\s*(?:>>\s*(\d{1,4})\s*)?", re.ASCII)
 class MapArrays(NamedTuple):
     """An address map as kernels see it; digits describe the local address, in which the rank bits are left out.
 
-    rank_lo, rank_width: bits of the rank in the linear address; digits: int64[n, 4] of (shift in the local address,
+    rank_lo, rank_width: bits of the rank in the linear address, and rank_hash, the lowest of the bits that they are
+    XORed with (63, beyond all addresses, if there are none); digits: int64[n, 4] of (shift in the local address,
     mask, field, shift in the field), least significant first; run_bits: bits of one run in one row; rotating: 1 if
     there are several bank groups and the lowest digits are all their bits.
     """
 
     rank_lo: int
     rank_width: int
+    rank_hash: int
     run_bits: int
     rotating: int
     digits: NDArray[np.int64]
@@ -49,6 +52,8 @@ class AddressMap:
 
     text: str
     digits: tuple[tuple[str, int], ...]
+    hashed: int | None = None
+    """How far the row is shifted right with which the rank is XORed."""
 
     @property
     def bits(self) -> int:
@@ -79,17 +84,23 @@ class AddressMap:
         run_bits = low if rotating else 0
         while (rotating or low == 0) and names and names[0][0] == "column":
             run_bits += names.pop(0)[1]
-        return MapArrays(rank_lo, rank_width, run_bits, int(rotating), np.array(rows, np.int64).reshape(-1, 4))
+        digits = np.array(rows, np.int64).reshape(-1, 4)
+        return MapArrays(rank_lo, rank_width, self._rank_hash(), run_bits, int(rotating), digits)
+
+    def _rank_hash(self) -> int:
+        if self.hashed is None:
+            return 63
+        names = [name for name, _ in self.digits]
+        return self.hashed + sum(width for _, width in self.digits[names.index("row") + 1 :])
 
 
 def parse_address_map(text: str, organization: Organization) -> AddressMap:
     """Read the address map of an NDP stream.
 
-    Raises InputError if a field is missing, unknown, too wide or too narrow, if the rank bits are not contiguous, or
-    if it uses what only maps of the host have: channels and hashes.
+    Raises InputError if a field is missing, unknown, too wide or too narrow, if the rank bits are not contiguous, if it
+    has digits that only maps of the host have, or if it hashes anything but the rank with the row, or these where they
+    are not each one digit above a run of bursts in one row.
     """
-    if "|" in text:
-        raise InputError(f"address map '{text}': expected digits alone, found '|': only maps of the host can hash")
     counts = {
         "bank_group": organization.bank_groups,
         "bank": organization.banks,
@@ -97,11 +108,26 @@ def parse_address_map(text: str, organization: Organization) -> AddressMap:
         "column": organization.columns,
         "rank": organization.ranks,
     }
-    final = _digits(text, text, counts)
+    notation, bar, hashing = text.partition("|")
+    final = _digits(notation, text, counts)
     ranks = [i for i, (name, width) in enumerate(d for d in final if d[1]) if name == "rank"]
     if ranks and ranks[-1] - ranks[0] + 1 != len(ranks):
         raise InputError(f"address map '{text}': rank: expected contiguous bits")
-    return AddressMap(text, final)
+    found = AddressMap(text, final, _rank_hash(hashing, text, counts, final) if bar else None)
+    arrays = found.arrays()
+    if bar and arrays.rank_lo < arrays.run_bits:
+        raise InputError(f"address map '{text}': rank: expected its digit above those of a run in one row to be hashed")
+    return found
+
+
+def _rank_hash(hashing: str, text: str, counts: Mapping[str, int], digits: tuple[tuple[str, int], ...]) -> int:
+    hashes = _hashes(hashing, text, counts)
+    if len(hashes) != 1 or hashes[0][:2] != ("rank", "row"):
+        raise InputError(f"address map '{text}': expected a hash of rank with row: only maps of the host have others")
+    shift = hashes[0][2]
+    if [name for name, width in digits if width].count("row") > 1 or counts["row"] >> shift < counts["rank"]:
+        raise InputError(f"address map '{text}': hash of rank: expected row in one digit, as wide as the rank")
+    return shift
 
 
 class HostMapArrays(NamedTuple):

@@ -49,7 +49,7 @@ def ndp_rows(
         )
     arrays = checked.arrays()
     address = np.arange(first_atom, first_atom + atoms, dtype=np.int64)
-    rank = address >> arrays.rank_lo & (ranks - 1)
+    rank = (address >> arrays.rank_lo ^ address >> arrays.rank_hash) & (ranks - 1)
     above = address >> arrays.rank_lo + arrays.rank_width << arrays.rank_lo
     local = above | address & (1 << arrays.rank_lo) - 1
     fields = np.zeros((4, atoms), np.int64)

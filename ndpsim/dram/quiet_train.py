@@ -64,9 +64,10 @@ class Quiet(NamedTuple):
 
     long, again and opened: those of `Kind`. touched: banks of a long train. start: of the stream; after and
     after_in_group: from burst to burst in the rank and in a bank group; clocks, latency: of a burst; all in clocks.
-    ahead, queue: depths of the controller. run: bursts of the longest train. An atom is in the rank first_unit + (atom
-    >> rank_lo & rank_mask), and its row, bank and bank group are found alike; a rank has `groups` bank groups with
-    `banks` each. in_rank, in_group, in_bank: where the last burst is kept in the record of each; counter: of bursts.
+    ahead, queue: depths of the controller. run: bursts of the longest train. An atom is in the rank first_unit +
+    ((atom >> rank_lo ^ atom >> rank_hash) & rank_mask), and its row, bank and bank group are found alike; a rank has
+    `groups` bank groups with `banks` each. in_rank, in_group, in_bank: where the last burst is kept in the record of
+    each; counter: of bursts.
     """
 
     long: int
@@ -83,6 +84,7 @@ class Quiet(NamedTuple):
     run: int
     first_unit: int
     rank_lo: int
+    rank_hash: int
     rank_mask: int
     row_shift: int
     row_mask: int
@@ -125,7 +127,8 @@ def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, beat: Beat, run: int, s
         kind.after_write if kind.write else kind.after_read,
         kind.after_write_in_group if kind.write else kind.after_read_in_group,
         kind.clocks, kind.latency, t.ahead, t.queue, run,
-        first_unit, amap.rank_lo, (1 << amap.rank_width) - 1, row_shift, row_mask, bank_shift, bank_mask, group_shift,
+        first_unit, amap.rank_lo, amap.rank_hash, (1 << amap.rank_width) - 1,
+        row_shift, row_mask, bank_shift, bank_mask, group_shift,
         group_mask, t.bank_groups, t.banks,
         LAST_WRITE if kind.write else LAST_READ,
         GROUP_WRITE if kind.write else GROUP_READ,
@@ -169,7 +172,7 @@ def quiet_rows(
                 span = whole * hold.step + extra * beat.pace
                 work, tail = bursts * hold.ticks, span * beat.tck + hold.ticks
                 queued = (q.queue - 1) * hold.ticks
-            unit = np.uint64(q.first_unit + (atom >> q.rank_lo & q.rank_mask))
+            unit = np.uint64(q.first_unit + ((atom >> q.rank_lo ^ atom >> q.rank_hash) & q.rank_mask))
             m, count = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
             long_from = m[LONG]
             if not fits or long_from < q.start:

@@ -65,17 +65,17 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: i
         sequences = sequences_of(rows, lists, i, array.sequences)
         if sequences != hold.sequences:
             hold = hold_for(array, beat, sequences)
-        rank, visits = 0, ranks
+        rank, visits, hashed = 0, ranks, 0
         if by_runs:
             begin = max(begin, atom)
-            rank, visits = begin >> amap.rank_lo & ranks - 1, 1
+            rank, visits, hashed = begin >> amap.rank_lo & ranks - 1, 1, begin >> amap.rank_hash & ranks - 1
             end = min(end, (begin | run - 1) + 1)
             atom = end
         for unit in range(rank, rank + visits):
             local, stop = _below(amap, unit, begin), _below(amap, unit, end)
             while local < stop:
                 bursts = min(stop - local, run - (local & run - 1))
-                run_train(t, amap, state, stream, hold, dimm * ranks + unit, local, bursts, log)
+                run_train(t, amap, state, stream, hold, dimm * ranks + (unit ^ hashed), local, bursts, log)
                 local += bursts
         if not by_runs or atom == first_atom(rows, lists, i) + rows.atoms:
             i, atom = i + 1, -1

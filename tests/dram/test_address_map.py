@@ -41,7 +41,7 @@ def maps(draw):
 
 def place(arrays, atom):
     """Where the arrays put an atom: rank, bank group, bank, row, column."""
-    rank = atom >> arrays.rank_lo & (1 << arrays.rank_width) - 1
+    rank = (atom >> arrays.rank_lo ^ atom >> arrays.rank_hash) & (1 << arrays.rank_width) - 1
     below = atom & (1 << arrays.rank_lo) - 1
     local = atom >> arrays.rank_lo + arrays.rank_width << arrays.rank_lo | below
     fields = [0] * 4
@@ -125,6 +125,36 @@ def test_a_map_that_does_not_fit_is_refused(text, fault):
     assert str(error.value) == f"address map '{text}': {fault}"
 
 
+@pytest.mark.parametrize(
+    "text", ["row bank bank_group rank column | rank ^= row", "row rank bank column | rank ^= row>>1"]
+)
+def test_a_hashed_rank_is_where_the_reference_says(text):
+    organization = SMALL | {"bank_groups": 2 if "bank_group" in text else 1}
+    arrays, reference = parse_address_map(text, Organization(**organization)).arrays(), parse_map(text, organization)
+    atoms = range(math.prod(organization.values()))
+    places = [place(arrays, atom) for atom in atoms]
+    assert places == [tuple(locate(atom, reference)) for atom in atoms]
+    assert len(set(places)) == len(places)
+    column = organization["columns"]
+    assert {place(arrays, 2 * vector * column)[0] for vector in range(len(atoms) // (2 * column))} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("row bank column bank_group rank | rank ^= row", "rank: expected its digit above those of a run in one row"),
+        ("row:1 bank row bank_group rank column | rank ^= row", "hash of rank: expected row in one digit, as wide as"),
+        ("row bank bank_group rank column | rank ^= row>>2", "hash of rank: expected row in one digit, as wide as"),
+        ("row bank bank_group rank column | rank ^= column", "expected a hash of rank with row"),
+        ("row bank bank_group rank column |", "expected a hash such as"),
+    ],
+)
+def test_a_hash_that_no_stream_can_follow_is_refused(text, fault):
+    with pytest.raises(InputError) as error:
+        parse_address_map(text, Organization(**SMALL))
+    assert fault in str(error.value) and "\n" not in str(error.value)
+
+
 def test_a_field_of_one_value_may_be_left_out():
     address_map = parse_address_map("row bank column", Organization(**SMALL | {"ranks": 1, "bank_groups": 1}))
     assert address_map.bits == 3 + 2 + 4
@@ -134,7 +164,10 @@ def test_a_field_of_one_value_may_be_left_out():
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("row bank rank column bank_group | bank ^= row", "expected digits alone, found '|'"),
+        (
+            "row bank rank column bank_group | bank ^= row",
+            "expected a hash of rank with row: only maps of the host have others",
+        ),
         ("row bank rank column bank_group channel", "found 'channel', which only maps of the host have"),
         ("row bank rank column bank_group pseudo_channel", "found 'pseudo_channel', which only maps of the host have"),
     ],

@@ -30,9 +30,13 @@ class BankId(NamedTuple):
 
 @dataclass(frozen=True)
 class AddressMap:
-    """Of every address bit, most significant first: its field and the bit of that field which it holds."""
+    """Of every address bit, most significant first: its field and the bit of that field which it holds.
+
+    hashed: how far the row is shifted right with which the rank is XORed.
+    """
 
     bits: tuple[tuple[str, int], ...]
+    hashed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ def parse_map(text: str, organization: dict[str, int]) -> AddressMap:
         width_of[name] = size.bit_length() - 1
 
     digits: list[tuple[str, int | None]] = []
-    for token in text.split():
+    written, _, hashing = text.partition("|")
+    for token in written.split():
         name, colon, width = token.partition(":")
         if name not in width_of:
             raise ValueError(f"{text!r}: unknown digit {name!r}")
@@ -100,7 +105,13 @@ def parse_map(text: str, organization: dict[str, int]) -> AddressMap:
     positions = [position for position, (name, _) in enumerate(bits) if name == "rank"]
     if positions and positions != list(range(positions[0], positions[-1] + 1)):
         raise ValueError(f"{text!r}: the bits of rank are not contiguous")
-    return AddressMap(tuple(bits))
+    if not hashing:
+        return AddressMap(tuple(bits))
+    target, _, source = hashing.split()
+    field, _, shift = source.partition(">>")
+    if (target, field) != ("rank", "row"):
+        raise ValueError(f"{text!r}: only the rank is hashed, with the row")
+    return AddressMap(tuple(bits), int(shift or 0))
 
 
 def locate(atom: int, address_map: AddressMap) -> Location:
@@ -113,6 +124,9 @@ def locate(atom: int, address_map: AddressMap) -> Location:
         if rest % 2:
             fields[name] += 2**bit
         rest //= 2
+    if address_map.hashed is not None:
+        ranks = 2 ** sum(name == "rank" for name, _ in address_map.bits)
+        fields["rank"] ^= fields["row"] // 2**address_map.hashed % ranks
     return Location(**fields)
 
 

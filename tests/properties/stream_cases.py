@@ -37,6 +37,8 @@ MAPS = [
     "row:2 column bank row rank bank_group",
     "row bank column:1 rank column bank_group",
     "row bank bank_group column:1 rank column",
+    "row bank bank_group rank column | rank ^= row",
+    "bank row rank column bank_group | rank ^= row",
 ]
 ROTATING = [text for text in MAPS if text.endswith("bank_group")]
 
