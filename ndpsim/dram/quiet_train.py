@@ -198,7 +198,7 @@ def quiet_rows(
                     acts += 1
                     pres += m[b + OPEN_ROW] >= 0
                     if m[b + q.in_bank] >= long_from and m[b + OPEN_ROW] >= 0:  # the bank is one of the last train
-                        if k == 0 and m[b + q.in_bank] != before - (q.touched - 1) * beat.pace:
+                        if m[b + q.in_bank] != before - (q.touched - 1 - k) * beat.pace:
                             return i, atom
                         first = max(first, before + q.again)
             if beat.passes > 0:

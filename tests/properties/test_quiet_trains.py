@@ -141,6 +141,19 @@ def test_a_pass_that_is_too_short_for_all_banks_leaves_their_last_bursts_where_t
     check_without_logs(run, {0, 1, 2})
 
 
+def test_bursts_of_other_banks_as_far_back_as_at_the_pace_are_not_taken_for_those_of_the_same():
+    # The MAC array holds bursts of three sequences for 6 clocks, so that the third latest is 12 clocks before the last.
+    standard = load_standard("DDR4-3200AA")
+    organization = standard.organization.model_dump() | {"ranks": 1, "bank_groups": 4, "banks": 1, "columns": 64}
+    stream = unmasked([], service=2500) | {"rows": [(0, 3), (3, 1)], "masked": True}
+    run = {
+        "standard": replace(standard, organization=standard.organization.model_copy(update=organization)),
+        "organization": organization, "map": MAPS[0], "ahead": 2, "queue": 2, "base": 0, "row_atoms": 222,
+        "stride": 225, "streams": [stream], "first_due": 10_000,
+    }  # fmt: skip
+    check_all_ways(run, {0})
+
+
 @pytest.mark.parametrize("alternating", [False, True])
 @pytest.mark.parametrize("text", MAPS[:2])
 def test_long_trains_of_hermes_end_when_the_reference_says(text, alternating):
