@@ -83,7 +83,8 @@ def vector_costs() -> Ints:
 def holds(c: Clocks, t: Timing) -> Ints:
     """Return int64[17, 256, 2] by type and sequences: how long a rank's slice of the MAC array holds a burst.
 
-    With alternating loads, a pass. The last axis is that of `holds_of`. The row TRANSFER is that of the buffer port,
+    With alternating loads, a pass: the products of one sequence after the other, which go down the reduction tree while
+    the next ones are made. The last axis is that of `holds_of`. The row TRANSFER is that of the buffer port,
     for one burst: a core cycle.
     """
     sequences = np.arange(256)
@@ -93,7 +94,7 @@ def holds(c: Clocks, t: Timing) -> Ints:
             values = codes.ATOM_BYTES // size * c.ranks  # a burst of each rank
             rate = c.macs_8bit if code == codes.T_I8 else c.macs_16bit
             if c.pass_bursts > 0:
-                table[code] = sequences * (-(-c.pass_bursts * values // rate) + c.reduction)
+                table[code, 1:] = sequences[1:] * -(-c.pass_bursts * values // rate) + c.reduction
             else:
                 table[code] = np.maximum(-(-sequences * values // rate), 1)
     table[TRANSFER, 1] = 1
