@@ -96,7 +96,7 @@ def grained(rows: int, held: int) -> int:
 def _widths(width: int, size: int) -> Iterator[tuple[int, int]]:
     """Yield numbers of tiles and the columns of each, the widest first; size: bytes of an element.
 
-    Tiles of many bursts are whole runs of PASS bursts, for which a MAC array that fills up before it works loses no time.
+    Tiles of many bursts are whole runs of PASS bursts: a MAC array that fills up before it works loses no time.
     """
     burst = codes.ATOM_BYTES // size
     bursts = -(-width // burst)
