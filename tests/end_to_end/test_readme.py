@@ -9,7 +9,8 @@ from pathlib import Path
 
 from processes import environment
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(name):
@@ -26,6 +27,11 @@ def test_every_shell_block_of_the_readme_is_run_here_or_by_ci():
     assert README.count("```sh") == len(blocks("tour")) + 2
 
 
+def test_the_policy_in_the_readme_is_the_one_in_examples():
+    policy = (ROOT / "examples" / "kv_in_dimms.py").read_text(encoding="utf-8")
+    assert f"```python\n{policy}```" in README and policy.count("\n") <= 40
+
+
 def test_the_tour_works_from_beginning_to_end(tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -35,6 +41,7 @@ def test_the_tour_works_from_beginning_to_end(tmp_path):
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     work = tmp_path / "work"
     work.mkdir()
+    (work / "examples").symlink_to(ROOT / "examples")
     bash = shutil.which("bash")
     assert bash
     done = subprocess.run(
