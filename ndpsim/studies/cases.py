@@ -9,7 +9,7 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from statistics import fmean
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ndpsim.llm.shape import ModelShape
 
 _POLL_S: Final = 0.1
-_SAMPLE: Final = 4
+_SAMPLE: Final = 8
 _done: Any = None
 """In a worker: how many cases all workers have ended, a shared number."""
 
@@ -120,7 +120,7 @@ def run_case(case: Case) -> Outcome | InputError:
 def attention_growth(dimms: "Machine", shape: "ModelShape", batch: int, prompt: int, tokens: int, output: int) -> float:
     """Return how many seconds longer attention takes for a token of the whole output than for one of the first tokens.
 
-    Both are means of samples: one layer's programs, timed by the engine, at every fourth context.
+    Both are means of samples: one layer's programs, timed by the engine, at every eighth context.
     """
     from ndpsim.machine.ndp_model import NdpModel
 
@@ -165,20 +165,22 @@ def _weight(group: Sequence[Case]) -> float:
         return 0.0  # the run will tell
 
 
-def _in_processes(groups: Sequence[Sequence[Case]], jobs: int, tell: Callable[[int], None]) -> dict[Case, Any]:
+def _in_processes(
+    groups: Sequence[Sequence[Case]], jobs: int, tell: Callable[[int], None]
+) -> dict[Case, Outcome | InputError]:
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(done,))
     try:
-        waiting: set[Future[list[Outcome | InputError]]] = set()
-        futures = [pool.submit(_run_group, group) for group in groups]
-        waiting.update(futures)
+        waiting = {pool.submit(_run_group, group) for group in groups}
+        found: dict[Case, Outcome | InputError] = {}
         while waiting:
-            waiting = wait(waiting, _POLL_S).not_done
+            ended, waiting = wait(waiting, _POLL_S)
+            for future in ended:
+                found |= future.result()
             tell(done.value)
-        pairs = zip(groups, futures, strict=True)
-        return {case: one for group, future in pairs for case, one in zip(group, future.result(), strict=True)}
+        return found
     except BrokenProcessPool:
         raise InputError("jobs: a process was ended from outside, probably for memory; try fewer jobs") from None
     except BaseException:
@@ -204,10 +206,10 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _run_group(group: Sequence[Case]) -> list[Outcome | InputError]:
-    found = []
+def _run_group(group: Sequence[Case]) -> dict[Case, Outcome | InputError]:
+    found = {}
     for case in group:
-        found.append(run_case(case))
+        found[case] = run_case(case)
         with _done.get_lock():
             _done.value += 1
     return found
