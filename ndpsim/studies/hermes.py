@@ -1,4 +1,4 @@
-"""Hermes (HPCA 2025) reproduced: all systems on the machine that ships, for all models and batches; nothing is fitted.
+"""Hermes (HPCA 2025) reproduced: all systems on the machine that ships, one for all models and batches.
 
 Tokens/s are those of the paper: tokens of all sequences by the time of prompt and output.
 """

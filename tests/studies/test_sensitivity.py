@@ -70,3 +70,12 @@ def test_every_point_that_ships_is_a_possible_setup():
     definition = sensitivity("hermes-sensitivity")
     for case in sensitivity_cases(definition):
         assert Setup.of(case.system, case.model, batch=case.batch, preset=case.preset, changes=dict(case.changes))
+
+
+def test_every_point_that_ships_can_be_run():
+    shipped = sensitivity("hermes-sensitivity")
+    sweeps = [sweep.model_copy(update={"batches": [1]}) for sweep in shipped.sweeps]
+    update = {"models": ["relu-lm"], "tokens": 1, "prompt": 8, "output": 4, "sweeps": sweeps}
+    found = effects(shipped.model_copy(update=update))
+    assert [one for one in found if one.ratio is None] == []
+    assert len({one.tokens_per_s for one in found}) > 15
