@@ -20,7 +20,7 @@ from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.encoding import encoder, words_to_array
-from ndpsim.isa.program import Joined, Program, Region
+from ndpsim.isa.program import Joined, Program, Region, Regions
 from ndpsim.isa.spec import isa
 
 _mat, _range, _st, _dot, _axpy = (encoder(name) for name in ("mat", "range", "st", "dot", "axpy"))
@@ -98,7 +98,7 @@ class CachePlacement:
     shape: CacheShape
     name: str
     dimms: int
-    regions: tuple[tuple[Region, ...], ...]
+    regions: Regions
     first_atom: int
     end: int
 
@@ -126,7 +126,7 @@ def place_cache(shape: CacheShape, machine: Machine, *, first_atom: int = 0, nam
     Raises InputError if a DIMM is too small.
     """
     totals = [shape.pair_atoms * len(own) for own in _pairs(shape, machine.dimms)]
-    regions = tuple((Region(name, first_atom, total, writable=True),) if total else () for total in totals)
+    regions = Regions((Region(name, first_atom, total, writable=True),) if total else () for total in totals)
     end = first_atom + max(totals)
     if end > machine.atoms:
         raise InputError(

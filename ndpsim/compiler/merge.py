@@ -16,7 +16,7 @@ from ndpsim.compiler.placement import Placement
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.encoding import encoder, relocate, words_to_array
-from ndpsim.isa.program import Joined, Program, Region
+from ndpsim.isa.program import Joined, Program, Regions
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
@@ -141,9 +141,7 @@ def checked_batch(batch: int) -> int:
     return batch
 
 
-def assemble(
-    machine: str, streams: Sequence[Words], lists: Joined, regions: tuple[tuple[Region, ...], ...], first_atom: int
-) -> Program:
+def assemble(machine: str, streams: Sequence[Words], lists: Joined, regions: Regions, first_atom: int) -> Program:
     """Join the streams of all DIMMs, encoded for matrices from atom 0 on, into a program for those at `first_atom`."""
     words = Joined.of(streams)
     relocate(words.values, first_atom)

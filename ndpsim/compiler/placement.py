@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
-from ndpsim.isa.program import Region
+from ndpsim.isa.program import Region, Regions
 from ndpsim.isa.spec import isa
 
 Activation = Literal["relu", "silu", "gelu"]
@@ -118,7 +118,7 @@ class Placement:
     neurons: tuple[NDArray[np.int32], ...]
     held: NDArray[np.int64]
     bases: tuple[tuple[int, ...], ...]
-    regions: tuple[tuple[Region, ...], ...]
+    regions: Regions
     first_atom: int
     end: int
 
@@ -173,7 +173,7 @@ def place(
         )
     counts = np.array([len(held) for held in neurons], np.int64)
     return Placement(
-        shape, name, owner, local, neurons, counts, tuple(bases), tuple(regions), first_atom=first_atom, end=end
+        shape, name, owner, local, neurons, counts, tuple(bases), Regions(regions), first_atom=first_atom, end=end
     )
 
 

@@ -6,7 +6,6 @@ executor and the timing kernel share.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +33,7 @@ from ndpsim.errors import ProgramError
 from ndpsim.isa import codes
 from ndpsim.isa.assembly import disassemble_word
 from ndpsim.isa.encoding import array_to_words
-from ndpsim.isa.program import Program, Region
+from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
@@ -104,7 +103,7 @@ def resolve(program: Program, buffer_bytes: int, host_bytes: list[int] | None = 
     order = np.empty(len(ops), np.int64)
     result = np.zeros(4, np.int64)  # instructions run, trap code, DIMM, index
     host = np.array(host_bytes, np.int64) if host_bytes else np.full(len(program.regions), UNLIMITED)
-    tables = _Tables(lists, list_starts, *_regions(program.regions), host)
+    tables = _Tables(lists, list_starts, *program.regions.table, host)
     _resolve(ops, starts, tables, buffer_bytes, order, result)
     ran, code, dimm, index = result.tolist()
     return Resolved(ops, starts, order[:ran], lists, _trap(program, code, dimm, index) if code else None)
@@ -114,13 +113,6 @@ def _trap(program: Program, code: int, dimm: int, index: int) -> Trap:
     words = program.dimms[dimm].words
     text = disassemble_word(array_to_words(words[index : index + 1])[0]) if index < len(words) else "end of the stream"
     return Trap(dimm, index, isa().trap_name(code), text)
-
-
-@lru_cache(maxsize=1 << 12)  # the programs of a layer have the same ones
-def _regions(regions: tuple[tuple[Region, ...], ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    starts = np.cumsum([0] + [len(own) for own in regions])
-    table = [(r.base * codes.ATOM_BYTES, r.end * codes.ATOM_BYTES, int(r.writable)) for own in regions for r in own]
-    return starts, np.array(table, np.int64).reshape(-1, 3)
 
 
 @njit

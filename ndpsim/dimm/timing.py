@@ -5,7 +5,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from ndpsim.dram.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankS
 from ndpsim.dram.stream_timing import timing_of
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
-from ndpsim.isa.program import Program, Region
+from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
@@ -128,16 +127,11 @@ def time_program(program: Program, machine: Machine, *, log: bool = False) -> Ru
 
 def require_fit(program: Program, machine: Machine) -> None:
     """Raise InputError if a region reaches beyond the DIMM."""
-    last = _last_region(program.regions)
+    last = program.regions.last
     if last is not None and last.end > machine.atoms:
         raise InputError(
             f"region {last.name}: expected an end within the {machine.atoms} atoms of a DIMM, found {last.end}"
         )
-
-
-@lru_cache(maxsize=1 << 12)  # the programs of a layer have the same ones
-def _last_region(regions: tuple[tuple[Region, ...], ...]) -> Region | None:
-    return max((region for own in regions for region in own), key=lambda region: region.end, default=None)
 
 
 class Timer:

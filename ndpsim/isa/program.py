@@ -8,9 +8,9 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
 from ndpsim.files import appearing
+from ndpsim.isa import codes
 
 MAGIC = b"\x93NDP\r\n\x1a\n"
 VERSION = 1
@@ -84,7 +85,6 @@ class DimmProgram:
         return self.words.nbytes + self.lists.nbytes
 
 
-@lru_cache(maxsize=1 << 12)  # the programs of a layer have the same ones
 def _check_regions(regions: tuple[Region, ...]) -> None:
     reached, before = 0, "the start of the memory"
     for region in sorted(regions, key=lambda r: (r.base, r.atoms)):
@@ -98,6 +98,32 @@ def _check_regions(regions: tuple[Region, ...]) -> None:
         reached, before = region.end, f"region {region.name}"
 
 
+class Regions(tuple[tuple[Region, ...], ...]):
+    """The regions of each DIMM, checked once: the programs of a layer share them."""
+
+    def __new__(cls, regions: Iterable[tuple[Region, ...]]) -> "Regions":
+        """Take what each DIMM may touch. Raises InputError as `DimmProgram` does."""
+        found = super().__new__(cls, regions)
+        for own in found:
+            _check_regions(own)
+        return found
+
+    @cached_property
+    def table(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the regions of each DIMM begin in a table, int64[DIMMs + 1], and the table, int64[n, 3].
+
+        Its rows are the first byte, the end, and whether the region may be written.
+        """
+        starts = np.cumsum([0] + [len(own) for own in self])
+        rows = [(r.base * codes.ATOM_BYTES, r.end * codes.ATOM_BYTES, int(r.writable)) for own in self for r in own]
+        return starts, np.array(rows, np.int64).reshape(-1, 3)
+
+    @cached_property
+    def last(self) -> Region | None:
+        """The region that reaches highest, if there is one."""
+        return max((region for own in self for region in own), key=lambda region: region.end, default=None)
+
+
 @dataclass(frozen=True)
 class Program:
     """Streams for all DIMMs, and the machine that they were compiled for (as `Machine.to_json` writes it).
@@ -108,18 +134,13 @@ class Program:
     machine: str
     words: Joined
     lists: Joined
-    regions: tuple[tuple[Region, ...], ...]
-
-    def __post_init__(self) -> None:
-        """Refuse what `DimmProgram` refuses."""
-        for own in self.regions:
-            _check_regions(own)
+    regions: Regions
 
     @classmethod
     def of(cls, machine: str, dimms: Sequence[DimmProgram]) -> "Program":
         """Join the programs of all DIMMs, of which there is at least one."""
         words, lists = Joined.of([dimm.words for dimm in dimms]), Joined.of([dimm.lists for dimm in dimms])
-        return cls(machine, words, lists, tuple(dimm.regions for dimm in dimms))
+        return cls(machine, words, lists, Regions(dimm.regions for dimm in dimms))
 
     @cached_property
     def dimms(self) -> tuple[DimmProgram, ...]:
