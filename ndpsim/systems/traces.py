@@ -24,6 +24,9 @@ from ndpsim.systems.cache import cached
 
 Parents = list[NDArray[np.int32]]
 
+_latest: dict[str, tuple[ActivationTrace, Parents]] = {}
+"""The trace that was generated last, by what it is of: studies run several systems on one."""
+
 
 def generated_trace(
     shape: ModelShape, preset: Mapping[str, Any], prompt: int, output: int, sequences: int, seed: int
@@ -42,22 +45,26 @@ def generated_trace(
         source=f"preset {chosen.name}",
     )
     header = generator.header(sequences, prompt)
-    asked = [shape.name, shape.layers, shape.hidden, shape.ffn, preset, prompt, output, sequences, seed]
-    key = json.dumps(["generated", *asked, _makers()], sort_keys=True)
-
+    asked = [shape.name, shape.layers, shape.hidden, shape.ffn, preset, prompt, output, seed]
+    whole = json.dumps([*asked, sequences], sort_keys=True)
+    if whole in _latest:
+        return _latest[whole]
+    _latest.clear()
     ends = np.cumsum([row_bytes(neurons) for neurons in header.neurons])
-    shape_of_rows = (prompt + output, sequences, int(ends[-1]))
+    rows = np.empty((prompt + output, sequences, int(ends[-1])), np.uint8)
+    for sequence in range(sequences):  # by itself, so that a larger batch serves a smaller one
+        key = json.dumps(["generated", *asked, sequence, _makers()], sort_keys=True)
 
-    def make() -> NDArray[np.uint8]:
-        rows = np.empty(shape_of_rows, np.uint8)
-        for group, part in enumerate(np.split(rows, ends[:-1], axis=2)):
-            for sequence in range(sequences):
-                part[:, sequence] = generator.rows(group, 0, prompt + output, sequence)
-        return rows
+        def make(sequence: int = sequence) -> NDArray[np.uint8]:
+            one = np.empty((prompt + output, int(ends[-1])), np.uint8)
+            for group, part in enumerate(np.split(one, ends[:-1], axis=1)):
+                part[:] = generator.rows(group, 0, prompt + output, sequence)
+            return one
 
-    rows = cached(key, "uint8", shape_of_rows, make)
+        rows[:, sequence] = cached(key, "uint8", (prompt + output, int(ends[-1])), make)
     trace = ActivationTrace(header, np.split(rows, ends[:-1], axis=2))
-    return trace, [generator.partners(group) for group in range(header.groups)]
+    _latest[whole] = trace, [generator.partners(group) for group in range(header.groups)]
+    return _latest[whole]
 
 
 def recorded_trace(

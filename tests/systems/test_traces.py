@@ -10,6 +10,7 @@ from ndpsim.sparsity.parents import correlation_table
 from ndpsim.sparsity.presets import load_preset
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.sparsity.trace_format import TraceHeader
+from ndpsim.systems import traces
 from ndpsim.systems.traces import generated_trace, recorded_trace
 
 SHAPE = load_shape("relu-lm").with_overrides(layers=3, hidden=24, heads=2, kv_heads=2, ffn=40, head_width=12)
@@ -19,6 +20,7 @@ PAPER = load_preset("paper").for_model(SHAPE.name).model_dump(mode="json", exclu
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(traces, "_latest", {})
 
 
 def rows(trace):
@@ -32,9 +34,18 @@ def same(a, b):
 def test_a_generated_trace_comes_from_the_cache_the_second_time(monkeypatch):
     first, parents = generated_trace(SHAPE, PAPER, 8, 4, 2, seed=5)
     monkeypatch.setattr(ActivationGenerator, "rows", lambda *_: pytest.fail("made again"))
+    assert generated_trace(SHAPE, PAPER, 8, 4, 2, seed=5)[0] is first  # the latest is at hand
+    traces._latest.clear()
     again, same_parents = generated_trace(SHAPE, PAPER, 8, 4, 2, seed=5)
     assert same(first, again) and again.header.prompt_tokens == 8 and again.tokens == 12
     assert all(np.array_equal(a, b) for a, b in zip(parents, same_parents, strict=True))
+
+
+def test_a_larger_batch_serves_a_smaller_one(monkeypatch):
+    larger, _ = generated_trace(SHAPE, PAPER, 8, 4, 3, seed=5)
+    monkeypatch.setattr(ActivationGenerator, "rows", lambda *_: pytest.fail("made again"))
+    smaller, _ = generated_trace(SHAPE, PAPER, 8, 4, 2, seed=5)
+    assert all(np.array_equal(a[:, :2], b) for a, b in zip(rows(larger), rows(smaller), strict=True))
 
 
 def test_a_generated_trace_is_that_of_the_generator():
