@@ -66,8 +66,7 @@ class Quiet(NamedTuple):
     after_in_group: from burst to burst in the rank and in a bank group; clocks, latency: of a burst; all in clocks.
     ahead, queue: depths of the controller. run: bursts of the longest train. An atom is in the rank first_unit +
     ((atom >> rank_lo ^ atom >> rank_hash) & rank_mask), and its row, bank and bank group are found alike; a rank has
-    `groups` bank groups with `banks` each. in_rank, in_group, in_bank: where the last burst is kept in the record of
-    each; counter: of bursts.
+    `groups` bank groups with `banks` each. write: whether bursts are writes.
     """
 
     long: int
@@ -94,10 +93,7 @@ class Quiet(NamedTuple):
     group_mask: int
     groups: int
     banks: int
-    in_rank: int
-    in_group: int
-    in_bank: int
-    counter: int
+    write: bool
 
 
 @merged
@@ -129,23 +125,17 @@ def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, beat: Beat, run: int, s
         kind.clocks, kind.latency, t.ahead, t.queue, run,
         first_unit, amap.rank_lo, amap.rank_hash, (1 << amap.rank_width) - 1,
         row_shift, row_mask, bank_shift, bank_mask, group_shift,
-        group_mask, t.bank_groups, t.banks,
-        LAST_WRITE if kind.write else LAST_READ,
-        GROUP_WRITE if kind.write else GROUP_READ,
-        BANK_WRITE if kind.write else BANK_READ,
-        N_WR if kind.write else N_RD,
+        group_mask, t.bank_groups, t.banks, kind.write,
     )  # fmt: skip
 
 
-@borrowing
-def quiet_rows(
-    t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows, lists: Any, state: RankState, i: int, atom: int, log: Log
-) -> tuple[int, int]:
-    """Run long trains behind long ones, without a log, from an atom of row `i` on (-1: its first).
-
-    Returns the row and the atom with which a train begins that is none of them; behind the last row, -1.
-    """
+@merged
+def _run_rows(touched: int, passing: bool, write: bool, t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows,
+              lists: Any, state: RankState, i: int, atom: int, log: Log) -> tuple[int, int]:  # fmt: skip
+    """As `quiet_rows`; for constants, LLVM drops what trains in `touched` banks, in passes or not, have no need of."""
     at = state.places
+    in_rank, in_group = (LAST_WRITE, GROUP_WRITE) if write else (LAST_READ, GROUP_READ)
+    in_bank, counter = (BANK_WRITE, N_WR) if write else (BANK_READ, N_RD)
     hold = hold_for(array, beat, array.sequences)
     fits = stale = False
     known = whole = extra = span = work = tail = queued = 0
@@ -162,13 +152,13 @@ def quiet_rows(
             bursts = min(end - atom, q.run - (atom & q.run - 1))
             if bursts != known:
                 known = bursts
-                whole = (bursts - 1) // beat.passes if beat.passes > 0 else 0
+                whole = (bursts - 1) // beat.passes if passing else 0
                 extra = bursts - 1 - whole * beat.passes
                 stale = True
             if stale:
                 stale = False
-                fits = bursts >= q.long and extra >= q.touched - 1
-                fits = fits and (beat.passes > 0 or hold.ticks <= beat.pace * beat.tck)
+                fits = bursts >= q.long and extra >= touched - 1
+                fits = fits and (passing or hold.ticks <= beat.pace * beat.tck)
                 span = whole * hold.step + extra * beat.pace
                 work, tail = bursts * hold.ticks, span * beat.tck + hold.ticks
                 queued = (q.queue - 1) * hold.ticks
@@ -187,21 +177,22 @@ def quiet_rows(
             row = atom >> q.row_shift & q.row_mask
             bank = atom >> q.bank_shift & q.bank_mask
             group = atom >> q.group_shift & q.group_mask
-            before = m[q.in_rank]
+            before = m[in_rank]
             first = max(first, before + q.after)
             acts = pres = 0
-            for k in range(q.touched):
+            for k in range(touched):
                 g = (group + k) & (q.groups - 1)
                 b = at.banks + (g * q.banks + bank) * BANK_SIZE
-                first = max(first, m[at.groups + g * GROUP_SIZE + q.in_group] + q.after_in_group - k * beat.pace)
-                if m[b + OPEN_ROW] != row:
-                    acts += 1
-                    pres += m[b + OPEN_ROW] >= 0
-                    if m[b + q.in_bank] >= long_from and m[b + OPEN_ROW] >= 0:  # the bank is one of the last train
-                        if m[b + q.in_bank] != before - (q.touched - 1 - k) * beat.pace:
-                            return i, atom
-                        first = max(first, before + q.again)
-            if beat.passes > 0:
+                first = max(first, m[at.groups + g * GROUP_SIZE + in_group] + q.after_in_group - k * beat.pace)
+                opened, latest = m[b + OPEN_ROW], m[b + in_bank]
+                closes = opened >= 0 and opened != row
+                acts += opened != row
+                pres += closes
+                again = closes and latest >= long_from  # the bank is one of the last train
+                if touched > 1 and again and latest != before - (touched - 1 - k) * beat.pace:
+                    return i, atom
+                first = max(first, before + q.again if again else NEVER)
+            if passing:
                 first = max(first, m[PASS_FROM])
                 m[PASS_FROM] = first + span + hold.rest
                 m[MAC_FREE] = (first + q.latency) * beat.tck + tail
@@ -219,19 +210,46 @@ def quiet_rows(
             m[pattern + PACED] = NEVER
             m[pattern + STEP] = hold.step
             m[LONG] = first
-            m[q.in_rank] = last
+            m[in_rank] = last
             m[FREE] = last + q.clocks
-            for k in range(q.touched):
-                g = (group + bursts - 1 - k) & (q.groups - 1) if q.touched > 1 else group
+            for k in range(touched):
+                g = (group + bursts - 1 - k) & (q.groups - 1) if touched > 1 else group
                 b = at.banks + (g * q.banks + bank) * BANK_SIZE
                 m[b + OPEN_ROW] = row
-                m[b + q.in_bank] = last - k * beat.pace
-                m[at.groups + g * GROUP_SIZE + q.in_group] = last - k * beat.pace
+                m[b + in_bank] = last - k * beat.pace
+                m[at.groups + g * GROUP_SIZE + in_group] = last - k * beat.pace
             count[N_ACT] += acts
             count[N_PRE] += pres
-            count[q.counter] += bursts
+            count[counter] += bursts
             count[N_TRAINS] = train + 1
             atom += bursts
         i += 1
         atom = -1
     return i, atom
+
+
+@borrowing
+def _passes_in_one_bank(
+    t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows, lists: Any, state: RankState, i: int, atom: int, log: Log
+) -> tuple[int, int]:
+    return _run_rows(1, True, False, t, q, beat, array, rows, lists, state, i, atom, log)
+
+
+@borrowing
+def _in_any_banks(
+    t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows, lists: Any, state: RankState, i: int, atom: int, log: Log
+) -> tuple[int, int]:
+    return _run_rows(q.touched, beat.passes > 0, q.write, t, q, beat, array, rows, lists, state, i, atom, log)
+
+
+@borrowing
+def quiet_rows(
+    t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows, lists: Any, state: RankState, i: int, atom: int, log: Log
+) -> tuple[int, int]:
+    """Run long trains behind long ones, without a log, from an atom of row `i` on (-1: its first).
+
+    Returns the row and the atom with which a train begins that is none of them; behind the last row, -1.
+    """
+    if q.touched == 1 and beat.passes > 0 and not q.write:
+        return _passes_in_one_bank(t, q, beat, array, rows, lists, state, i, atom, log)
+    return _in_any_banks(t, q, beat, array, rows, lists, state, i, atom, log)

@@ -85,12 +85,15 @@ def refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> Non
     m, counters = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
     logging = log.records.shape[0] > 0
     begin = max(m[DUE], m[FREE])
-    any_open = False
-    for b in range(state.places.banks + OPEN_ROW, state.records.shape[1], BANK_SIZE):
-        any_open = any_open or m[b] >= 0
-        m[b] = -1
+    highest = -1
+    b = state.places.banks + OPEN_ROW
+    for _ in range(t.bank_groups):
+        for _ in range(t.banks):
+            highest = max(highest, m[b])
+            m[b] = -1
+            b += BANK_SIZE
     refresh = begin
-    if any_open:
+    if highest >= 0:
         precharge = begin
         for i in range(len(t.before_prea)):
             precharge = max(precharge, m[i] + t.before_prea[i])
