@@ -1,5 +1,6 @@
 """A run: a system on a machine, from a setup, token by token."""
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class Run:
 
         tell: hears how many tokens are done, after each.
         """
+        gc.freeze()  # what is there by now stays; looking through it again and again takes a twentieth of a run
         with plugin_errors(self.plugin):
             if self.prompt_ps is None:
                 self.now_ps = self.prompt_ps = self._checked("prompt", self.system.prompt(), 0)

@@ -25,7 +25,7 @@ from ndpsim.systems.cache import cached
 Parents = list[NDArray[np.int32]]
 
 _latest: dict[str, tuple[ActivationTrace, Parents]] = {}
-"""The trace that was generated last, by what it is of: studies run several systems on one."""
+"""The trace that was generated last, by what it is of: several systems may run on one."""
 
 
 def generated_trace(
@@ -63,7 +63,12 @@ def generated_trace(
 
         rows[:, sequence] = cached(key, "uint8", (prompt + output, int(ends[-1])), make)
     trace = ActivationTrace(header, np.split(rows, ends[:-1], axis=2))
-    _latest[whole] = trace, [generator.partners(group) for group in range(header.groups)]
+    key = json.dumps(["partners", *asked, _makers()], sort_keys=True)
+    parents = cached(
+        key, "int32", (sum(header.neurons), PARENTS),
+        lambda: np.concatenate([generator.partners(group) for group in range(header.groups)]),
+    )  # fmt: skip
+    _latest[whole] = trace, np.split(parents, np.cumsum(header.neurons)[:-1])
     return _latest[whole]
 
 

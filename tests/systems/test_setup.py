@@ -107,7 +107,8 @@ def test_sizes_that_a_model_leaves_out_follow_those_that_change():
 
 
 def test_fields_that_a_file_leaves_out_can_be_set():
-    devices = devices_of(setup(changes={"dimm.ranks": 2, "dimm.address_maps.row": "row bank bank_group column rank"}))
+    changes = {"dimm.ranks": 2, "dimm.placement": "row", "dimm.address_maps.row": "row bank bank_group column rank"}
+    devices = devices_of(setup(changes=changes))
     assert devices.dimms.ranks == 2 and devices.dimms.address_map.text == "row bank bank_group column rank"
 
 
