@@ -175,6 +175,11 @@ class Timer:
             self.machine, resolved, start, total, times.finish, times.upload, times.spans, counters, commands_log
         )
 
+    @property
+    def counters(self) -> NDArray[np.int64]:
+        """Commands of all programs so far, int64[DIMMs, ranks, 7] (`COUNTERS`)."""
+        return self._state.counters.reshape(self.machine.dimms, self._model.clocks.ranks, -1)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the clocks of all ranks as arrays; with `restore` another such timer goes on from them."""
         ranks = {name: value.copy() for name, value in self._state._asdict().items() if isinstance(value, np.ndarray)}

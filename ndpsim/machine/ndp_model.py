@@ -22,7 +22,7 @@ from ndpsim.dimm.energy import NdpWork, add_ndp_work
 from ndpsim.dimm.resolve import resolve
 from ndpsim.dimm.timing import IS_STREAM, Timer
 from ndpsim.dimm.timing_kernel import Ints
-from ndpsim.dram.rank_state import COUNTERS, N_RD, N_WR
+from ndpsim.dram.rank_state import N_RD, N_WR
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 from ndpsim.jit import njit
@@ -57,7 +57,6 @@ class NdpModel:
         self.machine, self.shape, self.sequences = machine, shape, sequences
         self.timer = Timer(machine)
         self._work = np.zeros(len(fields(NdpWork)), np.int64)
-        self.counters = np.zeros((machine.dimms, machine.ranks, len(COUNTERS)), np.int64)
         self.stream_ps = np.zeros(machine.dimms, np.int64)
         dimms, first = machine.dimms, 0
         self.rows: dict[Kind, int] = {}
@@ -89,6 +88,11 @@ class NdpModel:
         return NdpWork(*self._work.tolist())
 
     @property
+    def counters(self) -> NDArray[np.int64]:
+        """Commands so far, int64[DIMMs, ranks, 7] (`COUNTERS`)."""
+        return self.timer.counters
+
+    @property
     def dram_bytes(self) -> NDArray[np.int64]:
         """Bytes that each DIMM has moved between DRAM and its unit, int64[DIMMs]."""
         bursts = self.counters[:, :, [N_RD, N_WR]].sum((1, 2))
@@ -114,7 +118,6 @@ class NdpModel:
         return {
             **clocks,
             "work": self._work.copy(),
-            "counters": self.counters.copy(),
             "stream_ps": self.stream_ps.copy(),
         }
 
@@ -122,14 +125,13 @@ class NdpModel:
         """Take what `state` returned."""
         begin = "timer."
         self.timer.restore({name.removeprefix(begin): one for name, one in state.items() if name.startswith(begin)})
-        self._work[:], self.counters[:], self.stream_ps[:] = (state[name] for name in ("work", "counters", "stream_ps"))
+        self._work[:], self.stream_ps[:] = state["work"], state["stream_ps"]
 
     def _run(self, program: Program, start: int, gpu: bool) -> Span:
         resolved = resolve(program, self.machine.buffer_bytes).require_clean()
         self.timer.now_ps = max(self.timer.now_ps, start)
         run = self.timer.run(program, resolved)
         add_ndp_work(resolved, self._work)
-        self.counters += run.counters
         self.stream_ps += run.stream_ps_by_dimm()
         end = run.start_ps + run.total_ps
         partial = int(_partial(resolved.ops, resolved.starts[1], run.spans, IS_STREAM)) if gpu else end

@@ -25,28 +25,31 @@ def frequencies(trace: ActivationTrace, group: int, tokens: int) -> Frequencies:
     """Count how often the neurons of a group fire in the first tokens of a trace, of which there is at least one."""
     neurons = trace.header.neurons[group]
     rows = trace.packed(group, 0, tokens)
-    counts = np.zeros((rows.shape[1] + 1, rows.shape[2], 8), np.int64)
-    _count(rows, _SPREAD, counts.shape[0] - 1, counts)
+    counts = np.zeros((rows.shape[1] + (rows.shape[1] > 1), rows.shape[2], 8), np.int64)
+    _count(rows, _SPREAD, rows.shape[1], counts)
     shares = (counts.reshape(len(counts), -1)[:, :neurons] / tokens).astype(np.float32)
-    return Frequencies(shares[:-1], shares[-1])
+    return Frequencies(shares[: rows.shape[1]], shares[-1])
 
 
 @njit
 def _count(rows: Any, spread: Any, sequences: Any, counts: Any) -> None:
-    """Count the bits of rows, uint8[tokens, sequences, bytes], into int64[sequences + 1, bytes, 8]; last the union."""
-    tokens, width = rows.shape[0], rows.shape[2]
-    eight = np.zeros((sequences + 1, width), np.uint64)  # eight counters each
+    """Count the bits of rows, uint8[tokens, sequences, bytes], into int64[n, bytes, 8]; several have a union, last."""
+    tokens, width, unites = rows.shape[0], rows.shape[2], counts.shape[0] > sequences
+    eight = np.zeros((counts.shape[0], width), np.uint64)  # eight counters each
     union = np.zeros(width, np.uint8)
     for t in range(tokens):
-        union[:] = 0
         for s in range(sequences):
             for w in range(width):
                 eight[s, w] += spread[rows[t, s, w]]
-                union[w] |= rows[t, s, w]
-        for w in range(width):
-            eight[sequences, w] += spread[union[w]]
+        if unites:
+            union[:] = 0
+            for s in range(sequences):
+                for w in range(width):
+                    union[w] |= rows[t, s, w]
+            for w in range(width):
+                eight[sequences, w] += spread[union[w]]
         if t % _FULL == _FULL - 1 or t == tokens - 1:
-            for s in range(sequences + 1):
+            for s in range(counts.shape[0]):
                 for w in range(width):
                     for b in range(8):
                         counts[s, w, b] += np.int64((eight[s, w] >> np.uint64(8 * b)) & np.uint64(_FULL))

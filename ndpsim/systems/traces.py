@@ -51,7 +51,7 @@ def generated_trace(
         return _latest[whole]
     _latest.clear()
     ends = np.cumsum([row_bytes(neurons) for neurons in header.neurons])
-    rows = np.empty((prompt + output, sequences, int(ends[-1])), np.uint8)
+    found = []
     for sequence in range(sequences):  # by itself, so that a larger batch serves a smaller one
         key = json.dumps(["generated", *asked, sequence, _makers()], sort_keys=True)
 
@@ -61,7 +61,8 @@ def generated_trace(
                 part[:] = generator.rows(group, 0, prompt + output, sequence)
             return one
 
-        rows[:, sequence] = cached(key, "uint8", (prompt + output, int(ends[-1])), make)
+        found.append(cached(key, "uint8", (prompt + output, int(ends[-1])), make))
+    rows = np.stack(found, axis=1) if sequences > 1 else found[0][:, None]
     trace = ActivationTrace(header, np.split(rows, ends[:-1], axis=2))
     key = json.dumps(["partners", *asked, _makers()], sort_keys=True)
     parents = cached(
