@@ -86,7 +86,9 @@ class RunTime:
 
     def stream_ps_by_dimm(self) -> NDArray[np.int64]:
         """Return for each DIMM the time in its stream instructions, int64[DIMMs]."""
-        return np.asarray(_stream_ps(self.resolved.ops, self.resolved.starts, self.spans, IS_STREAM))
+        took = np.zeros(len(self.resolved.starts) - 1, np.int64)
+        add_stream_ps(self.resolved.ops, self.resolved.starts, self.spans, IS_STREAM, took)
+        return took
 
     def summary(self) -> dict[str, object]:
         """Return the figures that a report prints: times in seconds, bytes, command counts, joules."""
@@ -107,13 +109,12 @@ class RunTime:
 
 
 @njit
-def _stream_ps(ops: Ints, starts: Ints, spans: Ints, is_stream: NDArray[np.bool_]) -> Ints:
-    took = np.zeros(len(starts) - 1, np.int64)
+def add_stream_ps(ops: Ints, starts: Ints, spans: Ints, is_stream: NDArray[np.bool_], took: Ints) -> None:
+    """Add to int64[DIMMs] the time of each DIMM in its stream instructions; is_stream: `IS_STREAM`."""
     for dimm in range(len(took)):
         for at in range(starts[dimm], starts[dimm + 1]):
             if is_stream[ops[at, OP]]:  # one that never ran has two equal ends
                 took[dimm] += spans[at, 1] - spans[at, 0]
-    return took
 
 
 def time_program(program: Program, machine: Machine, *, log: bool = False) -> RunTime:
@@ -155,25 +156,34 @@ class Timer:
         With `log`, it is run twice: once to count its commands, once to write them. Raises InputError if the program is
         for another number of DIMMs, or for larger ones.
         """
-        found = len(program.regions)
-        if found != self.machine.dimms:
-            raise InputError(f"program: expected {self.machine.dimms} DIMMs as in its machine, found {found}")
-        require_fit(program, self.machine)
         before, commands = self._state.counters.copy(), self._no_log
         if log:
+            self._require_own(program)
             trial = self._state._replace(records=self._state.records.copy(), counters=before.copy())
             self._advance(program, resolved, trial, self._no_log)
             count = int((trial.counters - before)[:, : COUNTERS.index("trains")].sum())
             commands = Log(np.empty((max(count, 1), len(LOG_COLUMNS)), np.int64), np.zeros(1, np.int64))
         start = self.now_ps
-        times = self._advance(program, resolved, self._state, commands)
-        self.now_ps = max(times.finish.tolist())
+        times = self.advance(program, resolved, commands)
         counters = (self._state.counters - before).reshape(self.machine.dimms, self._model.clocks.ranks, -1)
         commands_log = _command_log(commands.records[: commands.used[0]], self.machine) if log else None
         total = self.now_ps - start
         return RunTime(
             self.machine, resolved, start, total, times.finish, times.upload, times.spans, counters, commands_log
         )
+
+    def advance(self, program: Program, resolved: Resolved, log: Log | None = None) -> Times:
+        """Time a program that has been checked, advance to its end, and return its times alone; raises as `run`."""
+        self._require_own(program)
+        times = self._advance(program, resolved, self._state, log or self._no_log)
+        self.now_ps = max(times.finish.tolist())
+        return times
+
+    def _require_own(self, program: Program) -> None:
+        found = len(program.regions)
+        if found != self.machine.dimms:
+            raise InputError(f"program: expected {self.machine.dimms} DIMMs as in its machine, found {found}")
+        require_fit(program, self.machine)
 
     @property
     def counters(self) -> NDArray[np.int64]:

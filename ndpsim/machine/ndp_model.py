@@ -20,7 +20,7 @@ from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import OP
 from ndpsim.dimm.energy import NdpWork, add_ndp_work
 from ndpsim.dimm.resolve import resolve
-from ndpsim.dimm.timing import IS_STREAM, Timer
+from ndpsim.dimm.timing import IS_STREAM, Timer, add_stream_ps
 from ndpsim.dimm.timing_kernel import Ints
 from ndpsim.dram.rank_state import N_RD, N_WR
 from ndpsim.isa import codes
@@ -129,24 +129,23 @@ class NdpModel:
 
     def _run(self, program: Program, start: int, gpu: bool) -> Span:
         resolved = resolve(program, self.machine.buffer_bytes).require_clean()
-        self.timer.now_ps = max(self.timer.now_ps, start)
-        run = self.timer.run(program, resolved)
+        begin = self.timer.now_ps = max(self.timer.now_ps, start)
+        spans = self.timer.advance(program, resolved).spans
         add_ndp_work(resolved, self._work)
-        self.stream_ps += run.stream_ps_by_dimm()
-        end = run.start_ps + run.total_ps
-        partial = int(_partial(resolved.ops, resolved.starts[1], run.spans, IS_STREAM)) if gpu else end
-        return Span(run.start_ps, end, partial)
+        partial = int(_accounts(resolved.ops, resolved.starts, spans, IS_STREAM, self.stream_ps))
+        return Span(begin, self.timer.now_ps, partial if gpu else self.timer.now_ps)
 
 
 @njit
-def _partial(ops: Ints, end: int, spans: Ints, is_stream: NDArray[np.bool_]) -> int:
-    """Return when DIMM 0 is ready to take the GPU's partial result: it adds it last, tile by tile; the last tile.
+def _accounts(ops: Ints, starts: Ints, spans: Ints, is_stream: NDArray[np.bool_], stream_ps: Ints) -> int:
+    """Add up the time in which each DIMM moves rows, and return when DIMM 0 is ready to take the GPU's partial result.
 
-    That is its first `hin` behind everything that it does with its own rows and with what comes from other DIMMs; ops,
-    spans: instructions that run, and from when to when, those of DIMM 0 up to `end`.
+    It adds that last, tile by tile; the last tile. That is its first `hin` behind everything that it does with its own
+    rows and with what comes from other DIMMs. ops, spans: instructions that run, and from when to when.
     """
-    first = end
-    for at in range(end - 1, -1, -1):
+    add_stream_ps(ops, starts, spans, is_stream, stream_ps)
+    first = end = starts[1] - 1
+    for at in range(end, -1, -1):
         code = ops[at, OP]
         if code == codes.OP_HIN:
             first = at

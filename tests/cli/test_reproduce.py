@@ -22,6 +22,7 @@ def small(monkeypatch):
     monkeypatch.setattr(hermes_points, "published", lambda: PUBLISHED)
 
 
+@pytest.mark.slow
 def test_each_published_value_is_printed_beside_ours(capsys, small):
     code, out, err = run(capsys, "reproduce", "hermes", *FEW)
     assert (code, err) == (0, "")

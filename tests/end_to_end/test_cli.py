@@ -267,6 +267,7 @@ def test_a_prompt_that_is_no_utf8_and_options_that_contradict_are_refused(capsys
     assert "gated" in refused(capsys, "compile", "--activation", "none", "--gated", "-o", tmp_path / "c.ndp")
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_of_an_image_is_refused_or_harmless(capsys, tmp_path, program):
     data = bytearray(program[1].read_bytes())
     damaged = tmp_path / "damaged.h5"
