@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.bits import popcount
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, MASKS, OP, TO, TYPE
 from ndpsim.dimm.resolve import Resolved
@@ -20,7 +21,6 @@ from ndpsim.dram.energy import dram_energy
 from ndpsim.dram.rank_state import COUNTERS
 from ndpsim.isa import codes
 from ndpsim.jit import njit
-from ndpsim.sparsity.bits import popcount
 
 F16, BF16, I8, BUFFER, VECTOR, LINK = range(6)
 """Fields of NdpWork, for kernels."""

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.bits import lowest_bit
 from ndpsim.errors import InputError
 from ndpsim.isa.program import Joined
 from ndpsim.jit import njit
-from ndpsim.sparsity.bits import lowest_bit
 
 
 class Rows:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.bits import popcount
 from ndpsim.jit import njit
-from ndpsim.sparsity.bits import popcount
 
 SAMPLED_NEURONS = 64
 MAX_SAMPLED_TOKENS = 2048

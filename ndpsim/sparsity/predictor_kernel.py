@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from ndpsim.bits import lowest_bit
 from ndpsim.jit import njit
-from ndpsim.sparsity.bits import lowest_bit
 
 NO_PARENT = 0
 """Offset of a slot behind the last one that never fires."""

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.bits import lowest_bit, popcount
 from ndpsim.errors import InputError
 from ndpsim.jit import njit
-from ndpsim.sparsity.bits import lowest_bit, popcount
 from ndpsim.sparsity.layout import WORD, NeuronLayout
 
 _STATES = 16
