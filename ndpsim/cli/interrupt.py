@@ -1,15 +1,46 @@
 """Long work that Ctrl-C can stop: at once, even in kernels (Python sees a signal only when the main thread is in
 Python), or after the step at hand."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from threading import Thread
+from threading import Thread, Timer, get_ident
+from types import FrameType
 from typing import TypeVar
 
+INTERRUPTED = 130  # the exit code, as shells know it
 T = TypeVar("T")
 _POLL_S = 0.05
+_AGAIN_S = 0.01
+_LOSING = f"{os.sep}llvmlite{os.sep}"  # its functions are called back from C, which drops what they raise
+
+
+def interrupt(_number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, as Ctrl-C does; a little later if code runs that would lose it.
+
+    Lost is what is raised in a finalizer, and while LLVM calls back.
+    """
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or _LOSING in frame.f_code.co_filename:
+            again = Timer(_AGAIN_S, signal.pthread_kill, (get_ident(), signal.SIGINT))
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupts_arrive() -> Iterator[None]:
+    """Let no library lose a Ctrl-C, unless whoever started this process has other plans for it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def interruptible(call: Callable[[], T], stop: Callable[[], None] | None = None) -> T:
@@ -18,6 +49,8 @@ def interruptible(call: Callable[[], T], stop: Callable[[], None] | None = None)
     When the main thread is interrupted, the process ends and takes the call with it. A call that has files to clear
     away gives `stop`, which makes it return soon, and is waited for.
     """
+    from concurrent.futures import Future, wait
+
     future: Future[T] = Future()
 
     def run() -> None:
@@ -43,9 +76,9 @@ def stopping() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether Ctrl-C or SIGTERM has come; a second Ctrl-C interrupts at once."""
     came: list[int] = []
 
-    def note(number: int, _frame: object) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         if came and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            interrupt(number, frame)
         came.append(number)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ndpsim import __version__
+from ndpsim.cli.interrupt import INTERRUPTED, interrupts_arrive
 from ndpsim.errors import InputError, ProgramError
 
 COMMANDS = {
@@ -64,7 +65,8 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit."""
     try:
-        code = cli.main(arguments, prog_name="ndpsim", standalone_mode=False)
+        with interrupts_arrive():
+            code = cli.main(arguments, prog_name="ndpsim", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)  # click returns the code of an Exit that a command raised
     except click.ClickException as error:
@@ -88,7 +90,7 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted; nothing was written")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _say(text: str) -> None:

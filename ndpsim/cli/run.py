@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from ndpsim.cli.interrupt import INTERRUPTED, stopping
 from ndpsim.cli.show import json_option, print_json, progress
 from ndpsim.errors import InputError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_S = 30.0
 CHECKPOINT_SHARE = 20  # writing a long run takes at most so small a part of its time
-INTERRUPTED = 130
 _ON_RESUME = {"resume", "output_path", "timeline", "as_json"}
 
 
@@ -130,7 +130,6 @@ def advance(run: "Run", output_path: Path | None) -> bool:
 
     With a result file, it is written now and then, and a signal to stop ends the run after the token at hand.
     """
-    from ndpsim.cli.interrupt import stopping
     from ndpsim.report.run_file import write_run
 
     with bar(run) as tell:

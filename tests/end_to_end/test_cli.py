@@ -226,7 +226,7 @@ def test_ctrl_c_stops_a_kernel_that_would_run_for_minutes(tmp_path):
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert process.returncode == 130 and out == b"" and b"interrupted" in err and b"Traceback" not in err
 
 
