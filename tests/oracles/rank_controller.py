@@ -54,7 +54,8 @@ class Stream:
     burst: int = 0  # and its next burst there
     row_commands_end: dict[int, int] = field(default_factory=dict)  # of a train: the clock after those issued for it
     last_burst: int = NEVER
-    finished_ps: Fraction | None = None  # f of the last burst issued
+    finished_ps: Fraction | None = None  # f of the last burst issued; of a pass as if it ended there
+    loaded: int = 0  # which burst of its pass the last one issued was, from 1
 
     @property
     def started(self) -> int:
@@ -64,6 +65,13 @@ class Stream:
     @property
     def issued(self) -> bool:
         return self.train == len(self.trains)
+
+    @property
+    def sequences_change(self) -> bool:
+        """Whether the next burst is the first one for another number of sequences."""
+        if self.burst > 0 or self.train == 0:
+            return False
+        return self.trains[self.train].sequences != self.trains[self.train - 1].sequences
 
 
 class RankController:
@@ -263,14 +271,18 @@ class RankController:
             return NEVER
         train = stream.trains[stream.train]
         if stream.alternating:
-            if stream.burst % self.depth > 0:  # in the middle of a pass
+            if not self._begins_pass(stream):
                 return NEVER
             data_begin = self.latency["RD"] - self.standard.timing["nBL"]
             return ceil(stream.finished_ps / self.tck) - data_begin
         room_from_ps = stream.finished_ps
-        if stream.burst > 0 or train.sequences == stream.trains[stream.train - 1].sequences:
+        if not stream.sequences_change:
             room_from_ps -= (self.depth - 1) * stream.hold_ps[train.sequences]
         return ceil(room_from_ps / self.tck) - self.latency["RD"]
+
+    def _begins_pass(self, stream: Stream) -> bool:
+        """Tell whether the next burst, which is not the first one of the stream, is the first one of a pass."""
+        return stream.loaded == self.depth or stream.sequences_change
 
     def _issue_burst(self, stream: Stream) -> None:
         """Issue the next burst of the train at work."""
@@ -280,6 +292,7 @@ class RankController:
         assert self.open_row[bank] == burst.row
         self._issue(kind, bank, burst.row, burst.column)
         stream.last_burst = self.now
+        stream.loaded = 1 if self._begins_pass(stream) else stream.loaded + 1
         if kind == "RD":
             arrival_ps = (self.now + self.latency["RD"]) * self.tck
             before_ps = arrival_ps if stream.finished_ps is None or stream.alternating else stream.finished_ps

@@ -368,12 +368,81 @@ def test_data_of_a_pass_begin_in_the_first_clock_in_which_they_may():
     assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "67 RD 0.0"]
 
 
-def test_a_pass_ends_with_its_train_and_takes_as_long_as_a_full_one():
+def test_a_pass_ends_before_a_train_for_another_number_of_sequences_and_takes_as_long_as_a_full_one():
     r = rank(depth=4)
     # P = 30 and 60 clocks: data of the second train begin at 24 + 28 + 30, those of the third at 58 + 28 + 60.
     trains = [one_bank(1, 1), one_bank(1, 2), one_bank(3, 1)]
     assert r.run_stream(trains, "RD", 0, {1: 30 * TCK, 2: 60 * TCK}, alternating=True) == (138 + 28 + 30) * TCK
     assert commands(r)[1:] == ["24 RD 0.0", "58 RD 0.0", "122 RD 0.0", "130 RD 0.0", "138 RD 0.0"]
+
+
+@pytest.mark.parametrize(("second_ps", "last_burst"), [(60 * TCK, 98 + 4 + 60), (30 * TCK, 98 + 4 + 30)])
+def test_a_pass_for_another_number_of_sequences_takes_its_full_depth(second_ps, last_burst):
+    r = rank(depth=4)
+    # The second pass begins at 40 + 4 + 30, also where both numbers take the array as long; its fourth burst is in the
+    # third train.
+    trains = [one_bank(3, 1), one_bank(3, 2), one_bank(2, 2)]
+    done = r.run_stream(trains, "RD", 0, {1: 30 * TCK, 2: second_ps}, alternating=True)
+    assert done == (last_burst + 28) * TCK + second_ps
+    assert [entry[0] for entry in r.log[1:]] == [24, 32, 40, 74, 82, 90, 98, last_burst]
+
+
+def test_a_pass_goes_on_in_the_next_train_of_its_row():
+    r = rank(depth=4)
+    # The fourth burst arrives at 76, the array is through at 106; the last pass has two bursts.
+    trains = [train(0, 0, 0, n=3), train(0, 0, 0, n=3)]
+    assert r.run_stream(trains, "RD", 0, 30 * TCK, alternating=True) == (90 + 28 + 30) * TCK
+    assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "40 RD 0.0", "48 RD 0.0", "82 RD 0.0", "90 RD 0.0"]
+
+
+def test_a_pass_goes_on_across_a_row_conflict():
+    r = rank(depth=3)
+    # The array waits for the third burst, and the fourth one for 4 + 100 clocks after it.
+    trains = [train(0, 0, 5, n=2), train(0, 0, 6, n=2)]
+    assert r.run_stream(trains, "RD", 0, 100 * TCK, alternating=True) == (204 + 28 + 100) * TCK
+    assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "52 PRE 0.0", "76 ACT 0.0", "100 RD 0.0", "204 RD 0.0"]
+
+
+def test_a_train_in_the_middle_of_a_pass_keeps_the_gaps_to_the_train_before():
+    r = rank(depth=4)
+    # tCCD_L from 32 to 40, where the pass ends.
+    trains = [rotating(row=3, n=3), rotating(row=3, n=2)]
+    assert r.run_stream(trains, "RD", 0, 30 * TCK, alternating=True) == (74 + 28 + 30) * TCK
+    assert commands(r)[2:] == ["24 RD 0.0", "28 RD 1.0", "32 RD 0.0", "40 RD 0.0", "74 RD 1.0"]
+
+
+def test_a_pass_may_span_more_trains_than_the_window():
+    r = rank(ahead=1, depth=3)
+    # Each train is taken up in the clock after the burst before; the fourth could be read at 99.
+    trains = [train(0, 0, 0), train(1, 0, 0), train(0, 1, 0), train(1, 1, 0)]
+    assert r.run_stream(trains, "RD", 0, 100 * TCK, alternating=True) == (178 + 28 + 100) * TCK
+    assert commands(r) == [
+        "0 ACT 0.0", "24 RD 0.0", "25 ACT 1.0", "49 RD 1.0", "50 ACT 0.1", "74 RD 0.1", "75 ACT 1.1", "178 RD 1.1",
+    ]  # fmt: skip
+
+
+def test_a_refresh_does_not_end_a_pass():
+    r = rank(HERMES, ahead=1, depth=2, first_due=10)
+    # The second burst follows the refresh, long before the array could be through with a pass of the first one alone.
+    trains = [train(0, 0, 0), train(0, 0, 0, n=2)]
+    assert r.run_stream(trains, "RD", 0, 2000 * TCK, alternating=True) == (2984 + 28 + 2000) * TCK
+    assert commands(r) == [
+        "0 ACT 0.0", "24 RD 0.0", "52 PREA", "76 REF", "956 ACT 0.0", "980 RD 0.0", "2984 RD 0.0",
+    ]  # fmt: skip
+
+
+def test_the_last_pass_of_a_stream_may_be_shorter_and_takes_as_long_as_a_full_one():
+    r = rank(depth=2)
+    trains = [train(0, 0, 0), train(0, 0, 0), train(0, 0, 0)]
+    assert r.run_stream(trains, "RD", 0, 30 * TCK, alternating=True) == (66 + 28 + 30) * TCK
+    assert commands(r)[1:] == ["24 RD 0.0", "32 RD 0.0", "66 RD 0.0"]
+
+
+def test_a_stream_begins_with_a_fresh_pass():
+    r = rank(depth=3)
+    assert r.run_stream([train(0, 0, 0, n=2)], "RD", 0, 30 * TCK, alternating=True) == (32 + 28 + 30) * TCK
+    assert r.run_stream([train(0, 0, 0, n=4)], "RD", 100, 30 * TCK, alternating=True) == (150 + 28 + 30) * TCK
+    assert commands(r)[3:] == ["100 RD 0.0", "108 RD 0.0", "116 RD 0.0", "150 RD 0.0"]
 
 
 def test_bursts_of_passes_are_paced_where_the_array_is_faster():
