@@ -6,9 +6,12 @@ train is issued at
     max(first + k * pace, ceil((paced + k * step) / tCK) - latency)
 
 where the second term is the pace of the MAC array, `step` ticks a burst, once it has fallen behind by the length of the
-return queue; it is absent where `paced` is NEVER. Where they alternate, in passes of some bursts, it is issued at
+return queue; it is absent where `paced` is NEVER. Where they alternate, in passes of some bursts, of which the first
+may hold `loaded` bursts of earlier trains, it is issued at
 
-    first + floor(k / passes) * step + (k mod passes) * pace
+    first - loaded * pace + floor((loaded + k) / passes) * step + ((loaded + k) mod passes) * pace
+
+and `loaded` stands where `paced` does otherwise.
 
 Trains follow one another, and so do the row commands of one kind: a search for room begins at the train at which the
 one before ended.
@@ -40,7 +43,8 @@ class Beat(NamedTuple):
 def burst_cycle(first: int, paced: int, step: int, beat: Beat, k: int) -> int:
     """Cycle of burst k of a train."""
     if beat.passes > 0:
-        return first + k // beat.passes * step + k % beat.passes * beat.pace
+        k += paced
+        return first - paced * beat.pace + k // beat.passes * step + k % beat.passes * beat.pace
     cycle = first + k * beat.pace
     if k > 0 and paced > NEVER:
         cycle = max(cycle, -(-(paced + k * step) // beat.tck) - beat.latency)
@@ -54,7 +58,7 @@ def _first_from(first: int, paced: int, step: int, beat: Beat, begin: int) -> in
         return first
     power = beat.pace & (beat.pace - 1) == 0  # as it mostly is, and then there is nothing to divide
     if beat.passes > 0:
-        inside = (begin - first) % step  # since the first burst of its pass
+        inside = (begin - first + paced * beat.pace) % step  # since the first burst of its pass, or where it would be
         if inside > (beat.passes - 1) * beat.pace:
             return begin + step - inside
         return begin + (-inside & (beat.pace - 1) if power else -inside % beat.pace)
@@ -87,10 +91,12 @@ def after_bursts(m: Any, at: Places, train: int, newest: int, beat: Beat, cycle:
             break
         if burst > end:
             break
-        if m[pattern + PACED] == NEVER and beat.pace < beat.clocks + clocks:  # there is no room before the last one
+        if beat.pace < beat.clocks + clocks:  # there is no room before the last one, or the last one of a pass
             if beat.passes > 0:
-                burst += (beat.passes - 1) * beat.pace - (burst - m[pattern + FIRST]) % m[pattern + STEP]
-            burst = min(burst, m[pattern + LAST]) if beat.passes > 0 else m[pattern + LAST]
+                inside = (burst - m[pattern + FIRST] + m[pattern + PACED] * beat.pace) % m[pattern + STEP]
+                burst = min(burst + (beat.passes - 1) * beat.pace - inside, m[pattern + LAST])
+            elif m[pattern + PACED] == NEVER:
+                burst = m[pattern + LAST]
         cycle = burst + beat.clocks
     return cycle, train
 

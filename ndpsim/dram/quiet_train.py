@@ -36,6 +36,7 @@ from ndpsim.dram.rank_state import (
     LAST_READ,
     LAST_REF,
     LAST_WRITE,
+    LOADED,
     LONG,
     MAC_FREE,
     N_ACT,
@@ -193,7 +194,11 @@ def _run_rows(touched: int, passing: bool, write: bool, t: Timing, q: Quiet, bea
                     return i, atom
                 first = max(first, before + q.again if again else NEVER)
             if passing:
+                if m[LOADED] != 0 and m[SEQUENCES] == hold.sequences:
+                    return i, atom  # it goes on with a pass
                 first = max(first, m[PASS_FROM])
+                m[LOADED] = extra + 1 if extra + 1 < beat.passes else 0
+                m[SEQUENCES] = hold.sequences
                 m[PASS_FROM] = first + span + hold.rest
                 m[MAC_FREE] = (first + q.latency) * beat.tck + tail
             elif hold.ticks > 0:
@@ -207,7 +212,7 @@ def _run_rows(touched: int, passing: bool, write: bool, t: Timing, q: Quiet, bea
             pattern = at.patterns + (train & at.trains_ring - 1) * PATTERN_SIZE
             m[pattern + FIRST] = first
             m[pattern + LAST] = last
-            m[pattern + PACED] = NEVER
+            m[pattern + PACED] = 0 if passing else NEVER
             m[pattern + STEP] = hold.step
             m[LONG] = first
             m[in_rank] = last

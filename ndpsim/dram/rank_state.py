@@ -13,7 +13,7 @@ NEVER, FOREVER = -(1 << 60), 1 << 60  # a time so early that it binds nothing, a
 ACT, PRE, PREA, RD, WR, REF = (command_log.COMMANDS.index(name) for name in ("ACT", "PRE", "PREA", "RD", "WR", "REF"))
 # The first places in the record of a rank; six of them are its latest commands, in the order of stream_timing.COMMANDS
 LAST_ACT, LAST_PRE, LAST_PREA, LAST_READ, LAST_WRITE, LAST_REF = range(6)
-FREE, DUE, MAC_FREE, PASS_FROM, SEQUENCES, LONG, ACTS_SEEN = range(6, 13)
+FREE, DUE, MAC_FREE, PASS_FROM, LOADED, SEQUENCES, LONG, ACTS_SEEN = range(6, 14)
 # Columns of RankState.counters
 N_ACT, N_PRE, N_PREA, N_RD, N_WR, N_REF, N_TRAINS = range(7)
 COUNTERS = ("ACT", "PRE", "PREA", "RD", "WR", "REF", "trains")
@@ -43,10 +43,10 @@ class RankState(NamedTuple):
     """Everything that the engine remembers of its ranks; times in clocks.
 
     records int64[ranks, n]: the latest command of each kind; FREE, from when on all busses are free of commands; DUE,
-    the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; PASS_FROM, from when on a
-    pass may be loaded, where loads and work alternate; SEQUENCES, for which the last train worked; LONG, the first
-    burst of the last train if that was long as `quiet_train.py` defines it, else NEVER; ACTS_SEEN; and what `places`
-    says. OPEN_ROW of a closed bank is -1; what never happened was at NEVER. counters: int64[ranks, 7].
+    the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; where loads and work
+    alternate PASS_FROM, from when on the next pass may be loaded, and LOADED, bursts of the pass that the last train
+    left unfinished; SEQUENCES, for which the last train worked; LONG, the first burst of the last train if that was
+    long as `quiet_train.py` defines it, else NEVER; ACTS_SEEN; and what `places` says. OPEN_ROW of a closed bank is -1; what never happened was at NEVER. counters: int64[ranks, 7].
     """
 
     records: NDArray[np.int64]
@@ -75,7 +75,7 @@ def new_state(timing: Timing, first_due: list[int]) -> RankState:
     group_records = patterns + trains_ring * PATTERN_SIZE
     bank_records = group_records + groups * GROUP_SIZE
     records = np.full((ranks, bank_records + groups * timing.banks * BANK_SIZE), NEVER, np.int64)
-    records[:, [FREE, ACTS_SEEN]] = 0
+    records[:, [FREE, LOADED, ACTS_SEEN]] = 0
     records[:, DUE] = first_due if timing.interval > 0 else FOREVER
     records[:, bank_records + OPEN_ROW :: BANK_SIZE] = -1
     places = Places(acts, acts_ring, patterns, trains_ring, group_records, bank_records)

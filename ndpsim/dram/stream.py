@@ -14,7 +14,7 @@ from typing import Any
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.command_bus import Beat
 from ndpsim.dram.quiet_train import quiet_rows, quiet_stream
-from ndpsim.dram.rank_state import LAST_WRITE, MAC_FREE, Log, RankState
+from ndpsim.dram.rank_state import LAST_WRITE, LOADED, MAC_FREE, Log, RankState
 from ndpsim.dram.stream_rows import Array, Rows, first_atom, hold_for, sequences_of
 from ndpsim.dram.stream_timing import Timing
 from ndpsim.dram.stream_train import Stream, run_train
@@ -54,6 +54,7 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: i
     quick = log.records.shape[0] == 0 and quiet.long <= min(rows.atoms, run)
     by_runs = amap.rank_lo >= amap.run_bits  # every run lies in one rank: go through a row run by run
     hold = hold_for(array, beat, array.sequences)
+    state.records[dimm * ranks : (dimm + 1) * ranks, LOADED] = 0  # the array was done with the stream before
     i, atom = 0, -1
     while i < rows.length:
         if quick:

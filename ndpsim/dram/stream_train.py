@@ -31,6 +31,7 @@ from ndpsim.dram.rank_state import (
     LAST_READ,
     LAST_REF,
     LAST_WRITE,
+    LOADED,
     LONG,
     MAC_FREE,
     N_ACT,
@@ -192,8 +193,12 @@ def run_train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, hold
     paced = NEVER
     step = hold.step
     if beat.passes > 0:
-        first = max(first, m[PASS_FROM])
+        paced = m[LOADED] if m[SEQUENCES] == hold.sequences else 0
+        if paced == 0:
+            first = max(first, m[PASS_FROM])
         last = burst_cycle(first, paced, step, beat, bursts - 1)
+        m[LOADED] = (paced + bursts) % beat.passes
+        m[SEQUENCES] = hold.sequences
         m[PASS_FROM] = last + hold.rest
         m[MAC_FREE] = (last + kind.latency) * t.tck + hold.ticks
     elif step > 0:
