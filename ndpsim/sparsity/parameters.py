@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,7 @@ def solve(groups: Sequence[GroupParameters], neurons: int, run_tokens: int) -> l
     return _chain(groups, found)
 
 
+@lru_cache(maxsize=256)  # mostly, all layers are to look the same
 def _solve_one(group: GroupParameters, neurons: int, run_tokens: int) -> GroupChances:
     for names in ALTERNATIVES:
         given = [name for name in names if getattr(group, name) is not None]

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from ndpsim.errors import InputError
 from ndpsim.sparsity import predictor_kernel as kernel
-from ndpsim.sparsity.layout import NeuronLayout
+from ndpsim.sparsity.layout import WORD, NeuronLayout
 from ndpsim.sparsity.parents import PARENTS
 from ndpsim.tables import Table
 
@@ -27,6 +27,7 @@ RARE, FREQUENT = 0.02, 0.9
 EDGES = RARE * (FREQUENT / RARE) ** (np.arange(MOST - 1) / (MOST - 1))
 """Least frequency of the states 1 to 14: a geometric series, so that a neuron is hot (state 11) from 30 % on. States
 tend upwards where a neuron fires more often than once in five tokens; even bins would call it hot from 65 % on."""
+_LEAST = np.append(EDGES, np.nextafter(FREQUENT, 1))
 
 _State = Annotated[int, Field(strict=True, ge=0, le=MOST)]
 _Score = Annotated[int, Field(strict=True, ge=0, le=1000)]
@@ -60,9 +61,11 @@ class PredictorRule(Table):
         return np.array([*least, self.threshold_alone + 1], dtype=np.uint8)
 
 
-def first_states(frequency: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The state of a neuron that fired at so many of the tokens of the prompt, 0 to 1; same shape, 0 to 15."""
-    return (np.searchsorted(EDGES, frequency, side="right") + (frequency > FREQUENT)).astype(np.uint8)
+def first_states(frequency: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """The states of neurons, uint8[n], that fired at so many of the tokens of the prompt, float[n], 0 to 1."""
+    states = np.empty(len(frequency), np.uint8)
+    kernel.first_states(frequency, _LEAST, states)
+    return states
 
 
 class Predictor:
@@ -93,12 +96,16 @@ class Predictor:
         self.states = np.zeros(layout.slots, dtype=np.uint8)
         self._need = self.rule.least_states()
         self._level = np.minimum(self.rule.weight * np.arange(PARENTS + 1), MOST).astype(np.uint8)
-        self._fired = np.zeros(layout.slots + kernel.EXTRA, dtype=np.uint8)
-        self._parents = np.full((layout.slots, PARENTS), layout.slots + kernel.NO_PARENT, dtype=np.uint32)
-        self._parents[:, 0] += kernel.ALONE
+        widest = max((-(-neurons // WORD) * WORD for neurons in layout.neurons), default=0)
+        none, alone = widest + kernel.NO_PARENT, widest + kernel.ALONE
+        self._fired = np.empty(widest + kernel.EXTRA, dtype=np.uint8)
+        # half of the time of a prediction goes into fetching the table
+        self._parents = np.empty((layout.slots, PARENTS), dtype=np.uint16 if alone < 1 << 16 else np.uint32)
+        self._parents[:] = alone, none
         groups, found = len(layout.neurons), (len(parents), len(preceding))
         if found != (groups, groups):
             raise InputError(f"parents, preceding: expected one for each of {groups} groups, found {found}")
+        self._preceding = np.array(preceding, dtype=np.int64)
         for group, table in enumerate(parents):
             before = preceding[group]
             if not -1 <= before < group:
@@ -112,11 +119,9 @@ class Predictor:
                 )
             if self.rule.part == "token":
                 continue
-            # none is behind: of a neuron's two places the first tells whether it has parents
-            first, second = (pick(*table.T).astype(np.int64) for pick in (np.maximum, np.minimum))
-            base, slots = int(layout.first[before]), layout.of(group)
-            self._parents[slots, 0] = np.where(first < 0, layout.slots + kernel.ALONE, base + first)
-            self._parents[slots, 1] = np.where(second < 0, layout.slots + kernel.NO_PARENT, base + second)
+            own = self._parents[layout.of(group)]
+            own[:] = np.where(table < 0, none, table)
+            own[(table[:, 0] & table[:, 1]) < 0, 0] = alone  # no parent is -1
 
     def twin(self) -> "Predictor":
         """Return a predictor with the same parents, and states of its own."""
@@ -132,7 +137,7 @@ class Predictor:
 
     def start(self, frequencies: Sequence[NDArray[np.float64]]) -> None:
         """Set the states from how often neurons fired in the prompt, one float64[neurons] a group, 0 to 1."""
-        self.states[:] = first_states(self.layout.spread(frequencies, empty=0.0))
+        self.states[:] = self.layout.spread([first_states(group) for group in frequencies])
 
     def predict(self, active: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Predict all groups of a token.
@@ -144,10 +149,19 @@ class Predictor:
         Returns:
             Which neurons are predicted active, uint64[words].
         """
-        kernel.unpack(active, self._fired)
         predicted = np.empty(self.layout.words, dtype=np.uint64)
-        by_state = self.rule.part != "layer"
-        kernel.predict(self._fired, self._parents, self._need, self._level, by_state, self.states, predicted)
+        kernel.predict(
+            active,
+            self.layout.first // WORD,
+            self._preceding,
+            self._fired,
+            self._parents,
+            self._need,
+            self._level,
+            self.rule.part != "layer",
+            self.states,
+            predicted,
+        )
         return predicted
 
     def update(self, active: NDArray[np.uint64]) -> None:
@@ -155,8 +169,7 @@ class Predictor:
 
         By ``layer`` alone the states of neurons with parents are made anew by the next `predict`.
         """
-        kernel.unpack(active, self._fired)
-        kernel.update(self._fired, np.int64(self.rule.rise), np.int64(self.rule.fall), np.int64(MOST), self.states)
+        kernel.update(active, np.uint8(self.rule.rise), np.uint8(self.rule.fall), np.uint8(MOST), self.states)
 
     def hot(self) -> NDArray[np.uint64]:
         """Which neurons are hot, uint64[words]."""

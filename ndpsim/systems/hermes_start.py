@@ -15,7 +15,7 @@ from ndpsim.machine.config import MachineConfig
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.ndp_model import KINDS, NdpModel
 from ndpsim.sparsity.frequency import Frequencies
-from ndpsim.systems.placement import Placement, PlacementProblem
+from ndpsim.systems.placement import Placement, PlacementProblem, by_value
 
 _PROBE: Final = 128  # rows of each DIMM, on average, in the programs from which the time of a neuron is taken
 _DRAWS: Final = 4
@@ -111,7 +111,7 @@ def fitted(dimm: NDArray[np.uint8], frequency: NDArray[np.float64], dimms: int, 
     held = np.bincount(dimm, minlength=dimms)
     for full in np.flatnonzero(held > rows).tolist():
         own = np.flatnonzero(dimm == full)
-        _spread(own[np.argsort(frequency[own], kind="stable")][: held[full] - rows], held, dimm)
+        _spread(own[by_value(frequency[own])][: held[full] - rows], held, dimm)
         held[full] = rows
     return dimm
 

@@ -118,15 +118,10 @@ class WindowRemap:
             most_bytes: most bytes over the bridge of each pair; no limit if not given.
         """
         size, slots = self.neuron_bytes[group], self.layout.of(group)
-        before = self.loads(group)
-        heaviest = np.argsort(-before, kind="stable")
-        pairs = np.stack((heaviest, heaviest[::-1]), axis=1)[: self.dimms // 2]
-        after = before.copy()
         most = self.layout.neurons[group] if most_bytes is None else max(most_bytes, 0) // size
-        counts, dimm = self._counts[slots], self.dimm[slots]
-        neurons, source, pair = _move(counts, dimm, pairs, most, self.guard == "literal", after)
-        moved = np.bincount(pair, minlength=len(pairs)) * size
-        return Moves(slots.start + neurons, source, dimm[neurons], pairs, moved, before, after)
+        dimm, before = self.dimm[slots], np.zeros(self.dimms, np.int64)
+        neurons, source, pairs, moved, after = _remap(self._counts[slots], dimm, most, self.guard == "literal", before)
+        return Moves(slots.start + neurons, source, dimm[neurons], pairs, moved * size, before, after)
 
 
 @njit
@@ -146,27 +141,43 @@ def _add(counts: Any, dimm: Any, loads: Any) -> None:
 
 
 @njit
-def _move(counts: Any, dimm: Any, pairs: Any, most: Any, literal: Any, load: Any) -> Any:
-    """Move the most active neurons of heavy DIMMs to their light ones, and keep ``dimm`` and ``load`` up to date.
+def _pairs(loads: Any) -> Any:
+    """Pair the heaviest DIMM with the lightest, and so on: int64[pairs, 2], the heavy one and the light one."""
+    heaviest = np.empty(len(loads), dtype=np.int64)
+    for d in range(len(loads)):
+        at = d
+        while at > 0 and loads[heaviest[at - 1]] < loads[d]:
+            heaviest[at] = heaviest[at - 1]
+            at -= 1
+        heaviest[at] = d
+    pairs = np.empty((len(loads) // 2, 2), dtype=np.int64)
+    for p in range(len(pairs)):
+        pairs[p, 0], pairs[p, 1] = heaviest[p], heaviest[len(loads) - 1 - p]
+    return pairs
+
+
+@njit
+def _remap(counts: Any, dimm: Any, most: Any, literal: Any, before: Any) -> Any:
+    """Move the most active neurons of heavy DIMMs to their light ones, and keep ``dimm`` up to date.
 
     Args:
         counts: activations of each neuron, uint16[n].
         dimm: DIMM of each neuron, uint8[n].
-        pairs: heavy and light DIMM of each pair, int64[pairs, 2].
         most: most moves of a pair.
         literal: whether the loop runs while the heavy load is at most the light one.
-        load: activations by DIMM, int64[dimms].
+        before: to fill in, activations by DIMM, int64[dimms], all 0.
 
     Returns:
-        Neurons, DIMMs that they left, and pairs, in order: int64[moves], uint8[moves], int64[moves].
+        Neurons and DIMMs that they left, in order, int64[moves] and uint8[moves]; heavy and light DIMM of each pair,
+        int64[pairs, 2]; moves of each pair, int64[pairs]; activations by DIMM behind the moves, int64[dimms].
     """
-    pair_of = np.full(len(load), -1, dtype=np.int64)
-    left = np.full(len(pairs), most, dtype=np.int64)
+    _add(counts, dimm, before)
+    load, pairs = before.copy(), _pairs(before)
+    pair_of, moved = np.full(len(load), -1, dtype=np.int64), np.zeros(len(pairs), dtype=np.int64)
     for p in range(len(pairs)):
         pair_of[pairs[p, 0]] = p
     running = len(pairs)
     neurons, source = np.empty(len(dimm), dtype=np.int64), np.empty(len(dimm), dtype=np.uint8)
-    pair = np.empty(len(dimm), dtype=np.int64)
     moves = 0
     most_active = np.int64(counts.max())
     for active in range(most_active, 0, -1):
@@ -179,16 +190,16 @@ def _move(counts: Any, dimm: Any, pairs: Any, most: Any, literal: Any, load: Any
             heavy, light = pairs[p]
             gap = load[heavy] - load[light]
             goes_on = gap <= 0 if literal else active < gap
-            if not goes_on or left[p] == 0:
+            if not goes_on or moved[p] == most:
                 pair_of[heavy] = -1
                 running -= 1
                 if running == 0:
-                    return neurons[:moves], source[:moves], pair[:moves]
+                    return neurons[:moves], source[:moves], pairs, moved, load
                 continue
-            neurons[moves], source[moves], pair[moves] = n, heavy, p
+            neurons[moves], source[moves] = n, heavy
             moves += 1
-            left[p] -= 1
+            moved[p] += 1
             dimm[n] = light
             load[heavy] -= active
             load[light] += active
-    return neurons[:moves], source[:moves], pair[:moves]
+    return neurons[:moves], source[:moves], pairs, moved, load

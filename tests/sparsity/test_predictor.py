@@ -231,7 +231,10 @@ def test_kernels_without_the_compiler_give_the_same(monkeypatch):
         return masks, predictor.states.tolist(), parents_of(trace, 1, 0, 130).tolist()
 
     compiled = run()
-    for module, names in ((predictor_kernel, ("unpack", "predict", "update")), (correlation, ("_strongest",))):
+    for module, names in (
+        (predictor_kernel, ("first_states", "predict", "_unpack", "_predict_group", "update")),
+        (correlation, ("_strongest",)),
+    ):
         for name in names:
             kernel = getattr(module, name)
             monkeypatch.setattr(module, name, getattr(kernel, "py_func", kernel))

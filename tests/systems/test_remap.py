@@ -109,7 +109,7 @@ def test_kernels_without_the_compiler_give_the_same(monkeypatch):
     rng = np.random.default_rng(4)
     owner, activity = rng.integers(0, 2, 90).tolist(), rng.integers(0, 6, 90).tolist()
     compiled = compare((owner.copy(), activity, 4, 200), "corrected")
-    for name in ("_count", "_move"):
+    for name in ("_count", "_add", "_pairs", "_remap"):
         kernel = getattr(remap, name)
         monkeypatch.setattr(remap, name, getattr(kernel, "py_func", kernel))
     assert compare((owner, activity, 4, 200), "corrected") == compiled
