@@ -17,8 +17,6 @@ This is about times alone: open rows, bursts and counts are kept for every train
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ndpsim.dram.address_map import BANK, BANK_GROUP, ROW, MapArrays
 from ndpsim.dram.command_bus import Beat
 from ndpsim.dram.rank_state import (
@@ -51,23 +49,24 @@ from ndpsim.dram.rank_state import (
     PATTERN_SIZE,
     SEQUENCES,
     STEP,
+    TRAIN_SIZE,
     Log,
     RankState,
 )
-from ndpsim.dram.stream_rows import Array, Rows, first_atom, hold_for, sequences_of
+from ndpsim.dram.stream_rows import Array, hold_for
 from ndpsim.dram.stream_timing import ALWAYS_SHORT, Kind, Timing
 from ndpsim.dram.stream_train import refresh
-from ndpsim.jit import borrowing, merged, pointer_to
+from ndpsim.dram.train_queue import BURSTS, LOCAL, WORKS_FOR
+from ndpsim.jit import merged, pointer_to
 
 
 class Quiet(NamedTuple):
-    """What `quiet_rows` knows of a stream.
+    """What `run_long` knows of a stream.
 
     long, again and opened: those of `Kind`. touched: banks of a long train. start: of the stream; after and
     after_in_group: from burst to burst in the rank and in a bank group; clocks, latency: of a burst; all in clocks.
-    ahead, queue: depths of the controller. run: bursts of the longest train. An atom is in the rank first_unit +
-    ((atom >> rank_lo ^ atom >> rank_hash) & rank_mask), and its row, bank and bank group are found alike; a rank has
-    `groups` bank groups with `banks` each. write: whether bursts are writes.
+    ahead, queue: depths of the controller. The row, bank and bank group of a burst are so many bits of its local
+    address; a rank has `groups` bank groups with `banks` each. write: whether bursts are writes.
     """
 
     long: int
@@ -81,11 +80,6 @@ class Quiet(NamedTuple):
     latency: int
     ahead: int
     queue: int
-    run: int
-    first_unit: int
-    rank_lo: int
-    rank_hash: int
-    rank_mask: int
     row_shift: int
     row_mask: int
     bank_shift: int
@@ -98,17 +92,16 @@ class Quiet(NamedTuple):
 
 
 @merged
-def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, beat: Beat, run: int, start: int, first_unit: int) -> Quiet:
-    """Return what `quiet_rows` knows of a stream; its trains are all short if the address map is not made for it.
+def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, run: int, start: int) -> Quiet:
+    """Return what `run_long` knows of a stream; its trains are all short if the address map is not made for it.
 
-    It needs runs that lie in one rank, and a row, bank and bank group of adjacent bits each. first_unit: of the DIMM.
+    It needs a row, bank and bank group of adjacent bits each. run: bursts of the longest train.
     """
     rotates = amap.rotating == 1 and run > 1
-    long = kind.long[1 if rotates else 0] if amap.rank_lo >= amap.run_bits else ALWAYS_SHORT
+    long = kind.long[1 if rotates else 0]
     row_shift = row_mask = bank_shift = bank_mask = group_shift = group_mask = 0
     for i in range(amap.digits.shape[0]):
         low, mask, field = amap.digits[i, 0], amap.digits[i, 1], amap.digits[i, 2]
-        low += amap.rank_width if low >= amap.rank_lo else 0
         if field == ROW:
             long = long if row_mask == 0 else ALWAYS_SHORT
             row_shift, row_mask = low, mask
@@ -123,138 +116,123 @@ def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, beat: Beat, run: int, s
         kind.opened[1 if rotates else 0], start,
         kind.after_write if kind.write else kind.after_read,
         kind.after_write_in_group if kind.write else kind.after_read_in_group,
-        kind.clocks, kind.latency, t.ahead, t.queue, run,
-        first_unit, amap.rank_lo, amap.rank_hash, (1 << amap.rank_width) - 1,
+        kind.clocks, kind.latency, t.ahead, t.queue,
         row_shift, row_mask, bank_shift, bank_mask, group_shift,
         group_mask, t.bank_groups, t.banks, kind.write,
     )  # fmt: skip
 
 
 @merged
-def _run_rows(touched: int, passing: bool, write: bool, t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows,
-              lists: Any, state: RankState, i: int, atom: int, log: Log) -> tuple[int, int]:  # fmt: skip
-    """As `quiet_rows`; for constants, LLVM drops what trains in `touched` banks, in passes or not, have no need of."""
+def _run_long(touched: int, passing: bool, write: bool, t: Timing, q: Quiet, beat: Beat, array: Array, state: RankState,
+              unit: int, queue: Any, j: int, waits: int, log: Log) -> int:  # fmt: skip
+    """As `run_long`; for constants, LLVM drops what trains in `touched` banks, in passes or not, have no need of."""
     at = state.places
     in_rank, in_group = (LAST_WRITE, GROUP_WRITE) if write else (LAST_READ, GROUP_READ)
     in_bank, counter = (BANK_WRITE, N_WR) if write else (BANK_READ, N_RD)
+    m, count = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
+    long_from = m[LONG]
+    if long_from < q.start:
+        return j
     hold = hold_for(array, beat, array.sequences)
-    fits = stale = False
+    fits = False
     known = whole = extra = span = work = tail = queued = 0
-    while i < rows.length:
-        row_begin = first_atom(rows, lists, i)
-        end = row_begin + rows.atoms
-        atom = row_begin if atom < 0 else atom
-        if rows.masks >= 0:
-            sequences = sequences_of(rows, lists, i, 0)
-            if sequences != hold.sequences:
-                hold = hold_for(array, beat, sequences)
-                stale = True
-        while atom < end:
-            bursts = min(end - atom, q.run - (atom & q.run - 1))
-            if bursts != known:
-                known = bursts
-                whole = (bursts - 1) // beat.passes if passing else 0
-                extra = bursts - 1 - whole * beat.passes
-                stale = True
-            if stale:
-                stale = False
-                fits = bursts >= q.long and extra >= touched - 1
-                fits = fits and (passing or hold.ticks <= beat.pace * beat.tck)
-                span = whole * hold.step + extra * beat.pace
-                work, tail = bursts * hold.ticks, span * beat.tck + hold.ticks
-                queued = (q.queue - 1) * hold.ticks
-            unit = np.uint64(q.first_unit + ((atom >> q.rank_lo ^ atom >> q.rank_hash) & q.rank_mask))
-            m, count = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
-            long_from = m[LONG]
-            if not fits or long_from < q.start:
-                return i, atom
-            train = count[N_TRAINS]
-            begin = m[at.patterns + (train - q.ahead & at.trains_ring - 1) * PATTERN_SIZE + FIRST] + 1
-            first = NEVER
-            while m[DUE] <= begin:  # it is not by the start of the stream, in which there was a train already
-                refresh(t, state, unit, 0, log)
-                begin = max(begin, m[LAST_REF] + t.ref_act)
-                first = max(begin, m[LAST_PREA] + t.prea_act) + q.opened
-            row = atom >> q.row_shift & q.row_mask
-            bank = atom >> q.bank_shift & q.bank_mask
-            group = atom >> q.group_shift & q.group_mask
-            before = m[in_rank]
-            first = max(first, before + q.after)
-            acts = pres = 0
-            for k in range(touched):
-                g = (group + k) & (q.groups - 1)
-                b = at.banks + (g * q.banks + bank) * BANK_SIZE
-                first = max(first, m[at.groups + g * GROUP_SIZE + in_group] + q.after_in_group - k * beat.pace)
-                opened, latest = m[b + OPEN_ROW], m[b + in_bank]
-                closes = opened >= 0 and opened != row
-                acts += opened != row
-                pres += closes
-                again = closes and latest >= long_from  # the bank is one of the last train
-                if touched > 1 and again and latest != before - (touched - 1 - k) * beat.pace:
-                    return i, atom
-                first = max(first, before + q.again if again else NEVER)
-            if passing:
-                if m[LOADED] != 0 and m[SEQUENCES] == hold.sequences:
-                    return i, atom  # it goes on with a pass
-                first = max(first, m[PASS_FROM])
-                m[LOADED] = extra + 1 if extra + 1 < beat.passes else 0
-                m[SEQUENCES] = hold.sequences
-                m[PASS_FROM] = first + span + hold.rest
-                m[MAC_FREE] = (first + q.latency) * beat.tck + tail
-            elif hold.ticks > 0:
-                arrival = (first + q.latency) * beat.tck
-                free = m[MAC_FREE]
-                if free > arrival and (free - queued > arrival or m[SEQUENCES] != hold.sequences):
-                    return i, atom
-                m[MAC_FREE] = max(max(arrival, free) + work, arrival + tail)
-                m[SEQUENCES] = hold.sequences
-            last = first + span
-            pattern = at.patterns + (train & at.trains_ring - 1) * PATTERN_SIZE
-            m[pattern + FIRST] = first
-            m[pattern + LAST] = last
-            m[pattern + PACED] = 0 if passing else NEVER
-            m[pattern + STEP] = hold.step
-            m[LONG] = first
-            m[in_rank] = last
-            m[FREE] = last + q.clocks
-            for k in range(touched):
-                g = (group + bursts - 1 - k) & (q.groups - 1) if touched > 1 else group
-                b = at.banks + (g * q.banks + bank) * BANK_SIZE
-                m[b + OPEN_ROW] = row
-                m[b + in_bank] = last - k * beat.pace
-                m[at.groups + g * GROUP_SIZE + in_group] = last - k * beat.pace
-            count[N_ACT] += acts
-            count[N_PRE] += pres
-            count[counter] += bursts
-            count[N_TRAINS] = train + 1
-            atom += bursts
-        i += 1
-        atom = -1
-    return i, atom
+    before, due, free, pass_from, loaded, works_for = (
+        m[in_rank],
+        m[DUE],
+        m[MAC_FREE],
+        m[PASS_FROM],
+        m[LOADED],
+        m[SEQUENCES],
+    )
+    train, all_bursts, all_acts, all_pres = count[N_TRAINS], count[counter], count[N_ACT], count[N_PRE]
+    begun = j
+    while j < waits:
+        local, bursts, sequences = (
+            queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + BURSTS], queue[j * TRAIN_SIZE + WORKS_FOR],
+        )  # fmt: skip
+        if bursts != known or sequences != hold.sequences:
+            hold = hold_for(array, beat, sequences)
+            known = bursts
+            whole = (bursts - 1) // beat.passes if passing else 0
+            extra = bursts - 1 - whole * beat.passes
+            fits = bursts >= q.long and extra >= touched - 1
+            fits = fits and (passing or hold.ticks <= beat.pace * beat.tck)
+            span = whole * hold.step + extra * beat.pace
+            work, tail = bursts * hold.ticks, span * beat.tck + hold.ticks
+            queued = (q.queue - 1) * hold.ticks
+        if not fits or (passing and loaded != 0 and works_for == sequences):  # the latter goes on with a pass
+            break
+        begin = m[at.patterns + (train - q.ahead & at.trains_ring - 1) * PATTERN_SIZE + FIRST] + 1
+        first = NEVER
+        while due <= begin:  # it is not by the start of the stream, in which there was a train already
+            m[in_rank], m[FREE] = before, before + q.clocks
+            refresh(t, state, unit, 0, log)
+            due = m[DUE]
+            begin = max(begin, m[LAST_REF] + t.ref_act)
+            first = max(begin, m[LAST_PREA] + t.prea_act) + q.opened
+        row = local >> q.row_shift & q.row_mask
+        bank = local >> q.bank_shift & q.bank_mask
+        group = local >> q.group_shift & q.group_mask
+        first = max(first, before + q.after)
+        acts = pres = 0
+        lost = False
+        for k in range(touched):
+            g = (group + k) & (q.groups - 1)
+            b = at.banks + (g * q.banks + bank) * BANK_SIZE
+            first = max(first, m[at.groups + g * GROUP_SIZE + in_group] + q.after_in_group - k * beat.pace)
+            opened, latest = m[b + OPEN_ROW], m[b + in_bank]
+            closes = opened >= 0 and opened != row
+            acts += opened != row
+            pres += closes
+            again = closes and latest >= long_from  # the bank is one of the last train
+            lost = lost or (touched > 1 and again and latest != before - (touched - 1 - k) * beat.pace)
+            first = max(first, before + q.again if again else NEVER)
+        if lost:
+            break
+        if passing:
+            first = max(first, pass_from)
+            pass_from = first + span + hold.rest
+            loaded = extra + 1 if extra + 1 < beat.passes else 0
+            free = (first + q.latency) * beat.tck + tail
+        elif hold.ticks > 0:
+            arrival = (first + q.latency) * beat.tck
+            if free > arrival and (free - queued > arrival or works_for != sequences):
+                break
+            free = max(max(arrival, free) + work, arrival + tail)
+        works_for = sequences
+        last = first + span
+        pattern = at.patterns + (train & at.trains_ring - 1) * PATTERN_SIZE
+        m[pattern + FIRST] = first
+        m[pattern + LAST] = last
+        m[pattern + PACED] = 0 if passing else NEVER
+        m[pattern + STEP] = hold.step
+        for k in range(touched):
+            g = (group + bursts - 1 - k) & (q.groups - 1) if touched > 1 else group
+            b = at.banks + (g * q.banks + bank) * BANK_SIZE
+            m[b + OPEN_ROW] = row
+            m[b + in_bank] = last - k * beat.pace
+            m[at.groups + g * GROUP_SIZE + in_group] = last - k * beat.pace
+        long_from, before = first, last
+        all_acts += acts
+        all_pres += pres
+        all_bursts += bursts
+        train += 1
+        j += 1
+    if j > begun:
+        m[LONG], m[in_rank], m[FREE] = long_from, before, before + q.clocks
+        m[MAC_FREE], m[PASS_FROM], m[LOADED], m[SEQUENCES] = free, pass_from, loaded, works_for
+        count[N_TRAINS], count[counter], count[N_ACT], count[N_PRE] = train, all_bursts, all_acts, all_pres
+    return j
 
 
-@borrowing
-def _passes_in_one_bank(
-    t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows, lists: Any, state: RankState, i: int, atom: int, log: Log
-) -> tuple[int, int]:
-    return _run_rows(1, True, False, t, q, beat, array, rows, lists, state, i, atom, log)
+@merged
+def run_long(
+    t: Timing, q: Quiet, beat: Beat, array: Array, state: RankState, unit: int, queue: Any, j: int, waits: int, log: Log
+) -> int:
+    """Run the trains of a rank from the `j`-th on that are long and behind long ones, without a log.
 
-
-@borrowing
-def _in_any_banks(
-    t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows, lists: Any, state: RankState, i: int, atom: int, log: Log
-) -> tuple[int, int]:
-    return _run_rows(q.touched, beat.passes > 0, q.write, t, q, beat, array, rows, lists, state, i, atom, log)
-
-
-@borrowing
-def quiet_rows(
-    t: Timing, q: Quiet, beat: Beat, array: Array, rows: Rows, lists: Any, state: RankState, i: int, atom: int, log: Log
-) -> tuple[int, int]:
-    """Run long trains behind long ones, without a log, from an atom of row `i` on (-1: its first).
-
-    Returns the row and the atom with which a train begins that is none of them; behind the last row, -1.
+    Returns the place of the first train that is no such one.
     """
     if q.touched == 1 and beat.passes > 0 and not q.write:
-        return _passes_in_one_bank(t, q, beat, array, rows, lists, state, i, atom, log)
-    return _in_any_banks(t, q, beat, array, rows, lists, state, i, atom, log)
+        return _run_long(1, True, False, t, q, beat, array, state, unit, queue, j, waits, log)
+    return _run_long(q.touched, beat.passes > 0, q.write, t, q, beat, array, state, unit, queue, j, waits, log)

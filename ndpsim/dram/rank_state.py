@@ -13,7 +13,7 @@ NEVER, FOREVER = -(1 << 60), 1 << 60  # a time so early that it binds nothing, a
 ACT, PRE, PREA, RD, WR, REF = (command_log.COMMANDS.index(name) for name in ("ACT", "PRE", "PREA", "RD", "WR", "REF"))
 # The first places in the record of a rank; six of them are its latest commands, in the order of stream_timing.COMMANDS
 LAST_ACT, LAST_PRE, LAST_PREA, LAST_READ, LAST_WRITE, LAST_REF = range(6)
-FREE, DUE, MAC_FREE, PASS_FROM, LOADED, SEQUENCES, LONG, ACTS_SEEN = range(6, 14)
+FREE, DUE, MAC_FREE, PASS_FROM, LOADED, SEQUENCES, LONG, WAITS, ACTS_SEEN = range(6, 15)
 # Columns of RankState.counters
 N_ACT, N_PRE, N_PREA, N_RD, N_WR, N_REF, N_TRAINS = range(7)
 COUNTERS = ("ACT", "PRE", "PREA", "RD", "WR", "REF", "trains")
@@ -21,6 +21,7 @@ COUNTERS = ("ACT", "PRE", "PREA", "RD", "WR", "REF", "trains")
 OPEN_ROW, BANK_ACT, BANK_PRE, BANK_READ, BANK_WRITE, BANK_SIZE = range(6)
 GROUP_ACT, GROUP_READ, GROUP_WRITE, GROUP_SIZE = range(4)
 FIRST, LAST, PACED, STEP, PATTERN_SIZE = range(5)
+WAITING, TRAIN_SIZE = 1024, 3  # trains that may wait for a rank, and the size of the record of one
 LOG_COLUMNS = ("cycle", "command", "dimm", "rank", "bank_group", "bank", "row", "column")
 
 
@@ -46,11 +47,14 @@ class RankState(NamedTuple):
     the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; where loads and work
     alternate PASS_FROM, from when on the next pass may be loaded, and LOADED, bursts of the pass that the last train
     left unfinished; SEQUENCES, for which the last train worked; LONG, the first burst of the last train if that was
-    long as `quiet_train.py` defines it, else NEVER; ACTS_SEEN; and what `places` says. OPEN_ROW of a closed bank is -1; what never happened was at NEVER. counters: int64[ranks, 7].
+    long as `quiet_train.py` defines it, else NEVER; WAITS, the trains in `waiting`; ACTS_SEEN; and what `places` says.
+    OPEN_ROW of a closed bank is -1; what never happened was at NEVER. counters: int64[ranks, 7]. waiting: int64[ranks,
+    n], trains of the instruction at hand for the ranks of the DIMM that runs it, see `train_queue.py`.
     """
 
     records: NDArray[np.int64]
     counters: NDArray[np.int64]
+    waiting: NDArray[np.int64]
     places: Places
 
 
@@ -79,7 +83,8 @@ def new_state(timing: Timing, first_due: list[int]) -> RankState:
     records[:, DUE] = first_due if timing.interval > 0 else FOREVER
     records[:, bank_records + OPEN_ROW :: BANK_SIZE] = -1
     places = Places(acts, acts_ring, patterns, trains_ring, group_records, bank_records)
-    return RankState(records, np.zeros((ranks, len(COUNTERS)), np.int64), places)
+    waiting = np.empty((ranks, WAITING * TRAIN_SIZE), np.int64)
+    return RankState(records, np.zeros((ranks, len(COUNTERS)), np.int64), waiting, places)
 
 
 def no_log() -> Log:

@@ -13,25 +13,14 @@ from typing import Any
 
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.command_bus import Beat
-from ndpsim.dram.quiet_train import quiet_rows, quiet_stream
-from ndpsim.dram.rank_state import LAST_WRITE, LOADED, MAC_FREE, Log, RankState
-from ndpsim.dram.stream_rows import Array, Rows, first_atom, hold_for, sequences_of
+from ndpsim.dram.hit_train import run_hits
+from ndpsim.dram.quiet_train import quiet_stream, run_long
+from ndpsim.dram.rank_state import LAST_WRITE, LOADED, MAC_FREE, TRAIN_SIZE, WAITS, Log, RankState
+from ndpsim.dram.stream_rows import Array, Rows, hold_for
 from ndpsim.dram.stream_timing import Timing
 from ndpsim.dram.stream_train import Stream, run_train
-from ndpsim.jit import borrowing, merged
-
-
-@merged
-def _below(amap: MapArrays, rank: int, atom: int) -> int:
-    """Count the atoms of a rank whose linear address is below `atom`."""
-    high = atom >> (amap.rank_lo + amap.rank_width)
-    digit = atom >> amap.rank_lo & ((1 << amap.rank_width) - 1)
-    local = high << amap.rank_lo
-    if rank < digit:
-        return local + (1 << amap.rank_lo)
-    if rank == digit:
-        return local + (atom & ((1 << amap.rank_lo) - 1))
-    return local
+from ndpsim.dram.train_queue import BURSTS, LOCAL, WORKS_FOR, Cursor, deal
+from ndpsim.jit import borrowing, pointer_to
 
 
 @borrowing
@@ -49,39 +38,39 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: i
     digit = 0
     while digit < amap.digits.shape[0] and amap.digits[digit, 0] < amap.run_bits:
         digit += 1
-    quiet = quiet_stream(t, amap, kind, beat, run, start, dimm * ranks)
+    quiet = quiet_stream(t, amap, kind, run, start)
     stream = Stream(kind, beat, start, ranks, rotates, run, digit, quiet.long)
-    quick = log.records.shape[0] == 0 and quiet.long <= min(rows.atoms, run)
-    by_runs = amap.rank_lo >= amap.run_bits  # every run lies in one rank: go through a row run by run
+    unlogged = log.records.shape[0] == 0
+    long_ones = unlogged and quiet.long <= min(rows.atoms, run)
+    hits = unlogged and passes > 0 and amap.rotating == 0
     hold = hold_for(array, beat, array.sequences)
-    state.records[dimm * ranks : (dimm + 1) * ranks, LOADED] = 0  # the array was done with the stream before
-    i, atom = 0, -1
-    while i < rows.length:
-        if quick:
-            i, atom = quiet_rows(t, quiet, beat, array, rows, lists, state, i, atom, log)
-            if i == rows.length:
-                break
-        begin = first_atom(rows, lists, i)
-        end = begin + rows.atoms
-        sequences = sequences_of(rows, lists, i, array.sequences)
-        if sequences != hold.sequences:
-            hold = hold_for(array, beat, sequences)
-        rank, visits, hashed = 0, ranks, 0
-        if by_runs:
-            begin = max(begin, atom)
-            rank, visits, hashed = begin >> amap.rank_lo & ranks - 1, 1, begin >> amap.rank_hash & ranks - 1
-            end = min(end, (begin | run - 1) + 1)
-            atom = end
-        for unit in range(rank, rank + visits):
-            local, stop = _below(amap, unit, begin), _below(amap, unit, end)
-            while local < stop:
-                bursts = min(stop - local, run - (local & run - 1))
-                run_train(t, amap, state, stream, hold, dimm * ranks + (unit ^ hashed), local, bursts, log)
-                local += bursts
-        if not by_runs or atom == first_atom(rows, lists, i) + rows.atoms:
-            i, atom = i + 1, -1
+    first_unit = dimm * ranks
+    for rank in range(ranks):
+        state.records[first_unit + rank, LOADED] = 0  # the array was done with the stream before
+    cursor = Cursor(0, -1)
+    while cursor.row < rows.length:
+        for rank in range(ranks):
+            state.records[first_unit + rank, WAITS] = 0
+        cursor = deal(amap, state, dimm, ranks, run, rows, lists, array.sequences, cursor)
+        for rank in range(ranks):
+            unit = first_unit + rank
+            queue, waits = pointer_to(state.waiting[rank]), state.records[unit, WAITS]
+            j = 0
+            while j < waits:
+                if long_ones:
+                    j = run_long(t, quiet, beat, array, state, unit, queue, j, waits, log)
+                    if j == waits:
+                        break
+                sequences = queue[j * TRAIN_SIZE + WORKS_FOR]
+                if sequences != hold.sequences:
+                    hold = hold_for(array, beat, sequences)
+                local, bursts = queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + BURSTS]
+                run_train(t, amap, state, stream, hold, unit, local, bursts, log)
+                j += 1
+                if hits:
+                    j = run_hits(t, amap, stream, hold, state, unit, queue, j, waits)
     done = start * t.tck
-    for unit in range(dimm * ranks, (dimm + 1) * ranks):
+    for unit in range(first_unit, first_unit + ranks):
         if write:
             done = max(done, (state.records[unit, LAST_WRITE] + kind.latency) * t.tck)
         else:

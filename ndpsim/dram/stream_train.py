@@ -59,7 +59,7 @@ from ndpsim.dram.rank_state import (
 )
 from ndpsim.dram.stream_rows import Hold
 from ndpsim.dram.stream_timing import Kind, Timing
-from ndpsim.jit import inlined, pointer_to
+from ndpsim.jit import inlined, merged, pointer_to
 
 
 class Stream(NamedTuple):
@@ -113,14 +113,9 @@ def refresh(t: Timing, state: RankState, unit: int, ranks: int, log: Log) -> Non
         write_command(log, refresh, REF, unit, ranks, -1, -1, -1, -1)
 
 
-@inlined
-def run_train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, hold: Hold, unit: int, local: int,
-              bursts: int, log: Log) -> None:  # fmt: skip
-    """Run one train of `bursts` bursts from local address `local` on."""
-    kind, beat, at = stream.kind, stream.beat, state.places
-    m, counters = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
-    logging = log.records.shape[0] > 0
-
+@merged
+def place_of(t: Timing, amap: MapArrays, stream: Stream, local: int) -> tuple[int, int, int]:
+    """Bank group, bank and row of the burst at a local address."""
     bank = row = 0
     group = local & (t.bank_groups - 1) if amap.rotating == 1 else 0
     for i in range(stream.digit, amap.digits.shape[0]):
@@ -132,6 +127,18 @@ def run_train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, hold
             bank |= part
         elif digit[2] == ROW:
             row |= part
+    return group, bank, row
+
+
+@inlined
+def run_train(t: Timing, amap: MapArrays, state: RankState, stream: Stream, hold: Hold, unit: int, local: int,
+              bursts: int, log: Log) -> None:  # fmt: skip
+    """Run one train of `bursts` bursts from local address `local` on."""
+    kind, beat, at = stream.kind, stream.beat, state.places
+    m, counters = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
+    logging = log.records.shape[0] > 0
+
+    group, bank, row = place_of(t, amap, stream, local)
     touched = min(bursts, t.bank_groups) if stream.rotates else 1
 
     train = counters[N_TRAINS]
