@@ -15,6 +15,7 @@ import numpy as np
 import ndpsim
 from ndpsim.compiler.lower import layer_compiler
 from ndpsim.compiler.placement import LayerShape, memory_image
+from ndpsim.dimm.accounts import Accounts
 from ndpsim.dimm.config import load_machine
 from ndpsim.dimm.executor import execute, new_states
 from ndpsim.dimm.timing import time_program
@@ -46,12 +47,16 @@ def whole_path(shape: LayerShape) -> dict[str, object]:
         state.regions, state.host_in = regions, data
     trap = execute(program, states)
     run = time_program(program, machine, log=True)
+    accounts = Accounts(machine)
+    partial = accounts.run(program)
+    assert accounts.timer.now_ps == run.total_ps
     assert run.log is not None
     log = b"".join(np.asarray(column).astype("<i8").tobytes() for column in run.log[:10])
     return {
         "trap": str(trap),
         "numbers": compiler.result([bytes(state.host_out) for state in states], active, 2).tobytes().hex(),
         "spans": run.spans.tolist(),
+        "accounts": [partial, accounts.work.tolist(), accounts.stream_ps.tolist()],
         "commands": len(run.log.cycle),
         "log": hashlib.sha256(log).hexdigest(),
         "legal": check(run.log, machine.standard).legal,

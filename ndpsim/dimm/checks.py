@@ -93,7 +93,7 @@ def check_stream(
 ) -> int:
     """Give a matrix instruction what its registers hold, and check it.
 
-    matrices, list_registers: the registers of its DIMM, as `_resolve` keeps them.
+    matrices, list_registers: the registers of its DIMM, as `check_ops` keeps them.
     """
     code = op[OP]
     product = code in (codes.OP_DOT, codes.OP_AXPY)

@@ -1,6 +1,7 @@
 """Instructions as rows of plain numbers: the form that the resolve pass, the executor and the timing kernel share."""
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,40 +23,42 @@ _RAW = {
 }  # fmt: skip
 
 
+class Encodings(NamedTuple):
+    """The instruction set, for kernels.
+
+    columns: int64[n, 3], the column of a raw field, its lowest bit in the word, and its width; by opcode, masks:
+    uint64[256, 2], the bits that may be set, and types: int64[256], a bit mask of the allowed types.
+    """
+
+    columns: NDArray[np.int64]
+    masks: NDArray[np.uint64]
+    types: NDArray[np.int64]
+
+
 @cache
-def _legal_bits() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Return by opcode: the bits that may be set, uint64[256, 2], and a bit mask of allowed types, int64[256]."""
+def encodings() -> Encodings:
+    """Return the instruction set."""
+    fields = isa().fields
+    columns = np.array([(column, fields[name].lo, fields[name].width) for name, column in _RAW.items()], np.int64)
     masks = np.zeros((256, 2), np.uint64)
     types = np.zeros(256, np.int64)
     for instruction in isa().instructions.values():
         low, high = instruction.mask & (1 << 64) - 1, instruction.mask >> 64
         masks[instruction.opcode] = low, high
         types[instruction.opcode] = sum(1 << isa().types[name].code for name in instruction.types)
-    return masks, types
-
-
-@cache
-def _columns() -> NDArray[np.int64]:
-    """Return int64[n, 3]: the column of a raw field, its lowest bit in the word, and its width."""
-    fields = isa().fields
-    return np.array([(column, fields[name].lo, fields[name].width) for name, column in _RAW.items()], np.int64)
+    return Encodings(columns, masks, types)
 
 
 def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Decode words uint64[n, 2] into rows int64[n, 23]: raw fields, MASKS (-1), LEGAL (1 if it is an encoding)."""
-    ops = np.zeros((len(words), LEGAL + 1), np.int64)
-    _decode(words, _columns(), *_legal_bits(), ops)
-    return ops
+    return decode_words(words, encodings())
 
 
 @njit
-def _decode(
-    words: NDArray[np.uint64],
-    columns: NDArray[np.int64],
-    masks: NDArray[np.uint64],
-    types: NDArray[np.int64],
-    ops: NDArray[np.int64],
-) -> None:
+def decode_words(words: NDArray[np.uint64], encodings: Encodings) -> NDArray[np.int64]:
+    """Do the work of `decode_fields`."""
+    columns, masks, types = encodings
+    ops = np.zeros((len(words), LEGAL + 1), np.int64)
     for i in range(words.shape[0]):
         low, high, op = words[i, 0], words[i, 1], ops[i]
         for j in range(columns.shape[0]):
@@ -70,3 +73,4 @@ def _decode(
         legal = mask[0] != 0 and low & ~mask[0] == 0 and high & ~mask[1] == 0
         legal = legal and (allowed == 0 or allowed >> op[TYPE] & 1 == 1)
         op[LEGAL] = legal and (op[OP] != codes.OP_CVT or allowed >> op[TO] & 1 == 1)
+    return ops

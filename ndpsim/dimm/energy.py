@@ -6,7 +6,7 @@ The memory channel (programs, host streams) is not in it: no public figure cover
 import math
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from ndpsim.jit import njit
 
 F16, BF16, I8, BUFFER, VECTOR, LINK = range(6)
 """Fields of NdpWork, for kernels."""
-_SIZE = np.array(codes.TYPE_BYTES, np.int64)
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,18 @@ class NdpWork:
     def __add__(self, other: "NdpWork") -> "NdpWork":
         """Return the work of both."""
         return NdpWork(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+
+class OperandSizes(NamedTuple):
+    """What instructions do for each element.
+
+    size: int64[16], bytes by type; by opcode, costs: `vector_costs`, and words: int64[256], 32-bit words that an
+    element-wise instruction moves; `sum` and `max` also write one a vector.
+    """
+
+    size: Ints
+    costs: Ints
+    words: Ints
 
 
 @dataclass(frozen=True)
@@ -74,13 +85,8 @@ def ndp_work(resolved: Resolved) -> NdpWork:
     row works for the sequences in which it takes part; the +0 of a dot product for another one is written all the same.
     """
     totals = np.zeros(LINK + 1, np.int64)
-    add_ndp_work(resolved, totals)
+    add_work(resolved.ops, resolved.order, resolved.lists, operand_sizes(), totals)
     return NdpWork(*totals.tolist())
-
-
-def add_ndp_work(resolved: Resolved, totals: Ints) -> None:
-    """Add the work of a program to int64[6], the fields of NdpWork."""
-    _count(resolved.ops, resolved.order, resolved.lists, _SIZE, vector_costs(), _vector_words(), totals)
 
 
 @njit
@@ -96,10 +102,9 @@ def _products(op: Ints, lists: NDArray[np.uint32]) -> np.int64:
 
 
 @njit
-def _count(
-    ops: Ints, order: Ints, lists: NDArray[np.uint32], size: Ints, costs: Ints, words: Ints, totals: Ints
-) -> None:
-    """Add up int64[6], the fields of NdpWork, over the instructions that run."""
+def add_work(ops: Ints, order: Ints, lists: NDArray[np.uint32], sizes: OperandSizes, totals: Ints) -> None:
+    """Add the work of the instructions that run to int64[6], the fields of NdpWork."""
+    size, costs, words = sizes
     for at in order:
         op = ops[at]
         code, kind, batch, count = op[OP], op[TYPE], op[BATCH], op[COUNT]
@@ -130,18 +135,15 @@ def _count(
 
 
 @cache
-def _vector_words() -> Ints:
-    """Return int64[256] by opcode: 32-bit words that an element-wise instruction moves for each element.
-
-    `sum` and `max` also write one a vector.
-    """
+def operand_sizes() -> OperandSizes:
+    """Return those of the instruction set."""
     words = np.zeros(256, np.int64)
     for code, count in (
         (codes.OP_FILL, 1), (codes.OP_ADD, 3), (codes.OP_MUL, 3), (codes.OP_RELU, 2), (codes.OP_SILU, 2),
         (codes.OP_GELU, 2), (codes.OP_SOFTMAX, 2), (codes.OP_SUM, 1), (codes.OP_MAX, 1),
     ):  # fmt: skip
         words[code] = count
-    return words
+    return OperandSizes(np.array(codes.TYPE_BYTES, np.int64), vector_costs(), words)
 
 
 def ndp_energy(machine: Machine, work: NdpWork, total_ps: int) -> NdpEnergy:

@@ -41,7 +41,7 @@ Ints = NDArray[np.int64]
 UNLIMITED = 1 << 62  # host stream of unknown length: nothing can starve
 
 
-class _Tables(NamedTuple):
+class Tables(NamedTuple):
     """What instructions refer to.
 
     lists: all list sections, list_starts: where each begins; regions: int64[n, 3] of (first byte, end, writable),
@@ -101,10 +101,10 @@ def resolve(program: Program, buffer_bytes: int, host_bytes: list[int] | None = 
     (words, starts), (lists, list_starts) = program.words, program.lists
     ops = decode_fields(words)
     order = np.empty(len(ops), np.int64)
-    result = np.zeros(4, np.int64)  # instructions run, trap code, DIMM, index
+    result = np.zeros(4, np.int64)
     host = np.array(host_bytes, np.int64) if host_bytes else np.full(len(program.regions), UNLIMITED)
-    tables = _Tables(lists, list_starts, *program.regions.table, host)
-    _resolve(ops, starts, tables, buffer_bytes, order, result)
+    tables = Tables(lists, list_starts, *program.regions.table, host)
+    check_ops(ops, starts, tables, buffer_bytes, order, result)
     ran, code, dimm, index = result.tolist()
     return Resolved(ops, starts, order[:ran], lists, _trap(program, code, dimm, index) if code else None)
 
@@ -116,8 +116,12 @@ def _trap(program: Program, code: int, dimm: int, index: int) -> Trap:
 
 
 @njit
-def _resolve(ops: Ints, starts: Ints, tables: _Tables, buffer_bytes: int, order: Ints, result: Ints) -> None:
-    """Run all DIMMs in turns without data; see `state` in ndp.toml for the turns."""
+def check_ops(ops: Ints, starts: Ints, tables: Tables, buffer_bytes: int, order: Ints, result: Ints) -> None:
+    """Run all DIMMs in turns without data; see `state` in ndp.toml for the turns.
+
+    ops, starts, order: those of `Resolved`; result: int64[4], the number of instructions that run, and if there is a
+    trap its code (else 0), DIMM and index.
+    """
     lists, list_starts, region_starts, regions, host = tables
     dimms = starts.shape[0] - 1
     matrices = np.full((dimms, 16, 7), -1, np.int64)

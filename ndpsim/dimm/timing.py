@@ -144,10 +144,10 @@ class Timer:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.now_ps = 0
-        self._model = _model(machine)
-        interval, ranks = self._model.timing.interval, self._model.clocks.ranks
+        self.model = _model(machine)
+        interval, ranks = self.model.timing.interval, self.model.clocks.ranks
         staggered = [interval * (rank + 1) // ranks for rank in range(ranks)]  # for the current that a REF draws
-        self._state = new_state(self._model.timing, staggered * machine.dimms)
+        self.ranks = new_state(self.model.timing, staggered * machine.dimms)
         self._no_log = no_log()
 
     def run(self, program: Program, resolved: Resolved, *, log: bool = False) -> RunTime:
@@ -156,30 +156,25 @@ class Timer:
         With `log`, it is run twice: once to count its commands, once to write them. Raises InputError if the program is
         for another number of DIMMs, or for larger ones.
         """
-        before, commands = self._state.counters.copy(), self._no_log
+        before, commands = self.ranks.counters.copy(), self._no_log
+        self.require_own(program)
         if log:
-            self._require_own(program)
-            trial = self._state._replace(records=self._state.records.copy(), counters=before.copy())
+            trial = self.ranks._replace(records=self.ranks.records.copy(), counters=before.copy())
             self._advance(program, resolved, trial, self._no_log)
             count = int((trial.counters - before)[:, : COUNTERS.index("trains")].sum())
             commands = Log(np.empty((max(count, 1), len(LOG_COLUMNS)), np.int64), np.zeros(1, np.int64))
         start = self.now_ps
-        times = self.advance(program, resolved, commands)
-        counters = (self._state.counters - before).reshape(self.machine.dimms, self._model.clocks.ranks, -1)
+        times = self._advance(program, resolved, self.ranks, commands)
+        self.now_ps = int(times.finish.max())
+        counters = (self.ranks.counters - before).reshape(self.machine.dimms, self.model.clocks.ranks, -1)
         commands_log = _command_log(commands.records[: commands.used[0]], self.machine) if log else None
         total = self.now_ps - start
         return RunTime(
             self.machine, resolved, start, total, times.finish, times.upload, times.spans, counters, commands_log
         )
 
-    def advance(self, program: Program, resolved: Resolved, log: Log | None = None) -> Times:
-        """Time a program that has been checked, advance to its end, and return its times alone; raises as `run`."""
-        self._require_own(program)
-        times = self._advance(program, resolved, self._state, log or self._no_log)
-        self.now_ps = max(times.finish.tolist())
-        return times
-
-    def _require_own(self, program: Program) -> None:
+    def require_own(self, program: Program) -> None:
+        """Raise InputError if a program is for another number of DIMMs, or for larger ones."""
         found = len(program.regions)
         if found != self.machine.dimms:
             raise InputError(f"program: expected {self.machine.dimms} DIMMs as in its machine, found {found}")
@@ -188,24 +183,24 @@ class Timer:
     @property
     def counters(self) -> NDArray[np.int64]:
         """Commands of all programs so far, int64[DIMMs, ranks, 7] (`COUNTERS`)."""
-        return self._state.counters.reshape(self.machine.dimms, self._model.clocks.ranks, -1)
+        return self.ranks.counters.reshape(self.machine.dimms, self.model.clocks.ranks, -1)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the clocks of all ranks as arrays; with `restore` another such timer goes on from them."""
-        ranks = {name: value.copy() for name, value in self._state._asdict().items() if isinstance(value, np.ndarray)}
+        ranks = {name: value.copy() for name, value in self.ranks._asdict().items() if isinstance(value, np.ndarray)}
         return {"now_ps": np.array([self.now_ps]), **ranks}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take what `state` returned."""
         self.now_ps = int(state["now_ps"][0])
         for name in state.keys() - {"now_ps"}:
-            getattr(self._state, name)[:] = state[name]
+            getattr(self.ranks, name)[:] = state[name]
 
     def _advance(self, program: Program, resolved: Resolved, state: RankState, log: Log) -> Times:
         uploads = program.upload_bytes()
         spans = np.full((len(resolved.ops), 2), -1, np.int64)
         times = Times(uploads, np.empty(len(uploads), np.int64), np.empty(len(uploads), np.int64), spans)
-        run_all(resolved.ops, resolved.starts, resolved.lists, self._model, state, self.now_ps, times, log)
+        run_all(resolved.ops, resolved.starts, resolved.lists, self.model, state, self.now_ps, times, log)
         return times
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ndpsim.errors import InputError
 from ndpsim.files import appearing
 from ndpsim.isa import codes
+from ndpsim.jit import njit
 
 MAGIC = b"\x93NDP\r\n\x1a\n"
 VERSION = 1
@@ -149,8 +150,14 @@ class Program:
 
     def upload_bytes(self) -> NDArray[np.int64]:
         """Return the bytes that the host sends to each DIMM before it can start, int64[DIMMs]."""
-        before = 16 * self.words.starts + 4 * self.lists.starts
-        return before[1:] - before[:-1]
+        return upload_bytes(self.words.starts, self.lists.starts)
+
+
+@njit
+def upload_bytes(starts: NDArray[np.int64], list_starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of `Program`, from where words and lists of each DIMM begin, int64[DIMMs + 1]."""
+    before = 16 * starts + 4 * list_starts
+    return before[1:] - before[:-1]
 
 
 def to_bytes(program: Program) -> bytes:

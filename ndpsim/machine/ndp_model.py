@@ -5,7 +5,7 @@ Every DIMM has some rows more than its share, so that neurons can move between D
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -16,16 +16,12 @@ from ndpsim.compiler.feed_forward import FeedForward
 from ndpsim.compiler.merge import Shares
 from ndpsim.compiler.placement import LayerShape, place
 from ndpsim.compiler.projection import Projection
+from ndpsim.dimm.accounts import Accounts
 from ndpsim.dimm.config import Machine
-from ndpsim.dimm.decode import OP
-from ndpsim.dimm.energy import NdpWork, add_ndp_work
-from ndpsim.dimm.resolve import resolve
-from ndpsim.dimm.timing import IS_STREAM, Timer, add_stream_ps
-from ndpsim.dimm.timing_kernel import Ints
+from ndpsim.dimm.energy import NdpWork
 from ndpsim.dram.rank_state import N_RD, N_WR
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
-from ndpsim.jit import njit
 from ndpsim.llm.shape import ModelShape
 
 Kind = Literal["attention", "ffn"]
@@ -55,9 +51,9 @@ class NdpModel:
         Raises InputError if the DIMMs are too small.
         """
         self.machine, self.shape, self.sequences = machine, shape, sequences
-        self.timer = Timer(machine)
-        self._work = np.zeros(len(fields(NdpWork)), np.int64)
-        self.stream_ps = np.zeros(machine.dimms, np.int64)
+        self._accounts = Accounts(machine)
+        self.timer = self._accounts.timer
+        self.stream_ps = self._accounts.stream_ps
         dimms, first = machine.dimms, 0
         self.rows: dict[Kind, int] = {}
         widths: dict[Kind, int] = {"attention": shape.hidden, "ffn": shape.ffn}
@@ -85,7 +81,7 @@ class NdpModel:
     @property
     def work(self) -> NdpWork:
         """What the units have done."""
-        return NdpWork(*self._work.tolist())
+        return NdpWork(*self._accounts.work.tolist())
 
     @property
     def counters(self) -> NDArray[np.int64]:
@@ -117,7 +113,7 @@ class NdpModel:
         clocks = {f"timer.{name}": values for name, values in self.timer.state().items()}
         return {
             **clocks,
-            "work": self._work.copy(),
+            "work": self._accounts.work.copy(),
             "stream_ps": self.stream_ps.copy(),
         }
 
@@ -125,30 +121,10 @@ class NdpModel:
         """Take what `state` returned."""
         begin = "timer."
         self.timer.restore({name.removeprefix(begin): one for name, one in state.items() if name.startswith(begin)})
-        self._work[:], self.stream_ps[:] = state["work"], state["stream_ps"]
+        self._accounts.work[:], self.stream_ps[:] = state["work"], state["stream_ps"]
 
     def _run(self, program: Program, start: int, gpu: bool) -> Span:
-        resolved = resolve(program, self.machine.buffer_bytes).require_clean()
-        begin = self.timer.now_ps = max(self.timer.now_ps, start)
-        spans = self.timer.advance(program, resolved).spans
-        add_ndp_work(resolved, self._work)
-        partial = int(_accounts(resolved.ops, resolved.starts, spans, IS_STREAM, self.stream_ps))
-        return Span(begin, self.timer.now_ps, partial if gpu else self.timer.now_ps)
-
-
-@njit
-def _accounts(ops: Ints, starts: Ints, spans: Ints, is_stream: NDArray[np.bool_], stream_ps: Ints) -> int:
-    """Add up the time in which each DIMM moves rows, and return when DIMM 0 is ready to take the GPU's partial result.
-
-    It adds that last, tile by tile; the last tile. That is its first `hin` behind everything that it does with its own
-    rows and with what comes from other DIMMs. ops, spans: instructions that run, and from when to when.
-    """
-    add_stream_ps(ops, starts, spans, is_stream, stream_ps)
-    first = end = starts[1] - 1
-    for at in range(end, -1, -1):
-        code = ops[at, OP]
-        if code == codes.OP_HIN:
-            first = at
-        elif is_stream[code] or code == codes.OP_RECV:
-            break
-    return spans[first, 0]
+        timer = self.timer
+        begin = timer.now_ps = max(timer.now_ps, start)
+        partial = self._accounts.run(program)
+        return Span(begin, timer.now_ps, partial if gpu else timer.now_ps)
