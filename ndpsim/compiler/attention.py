@@ -240,7 +240,7 @@ class _Buffer(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 3)  # the layers of a token have the same ones
-def _streams(shape: CacheShape, dimms: int, contexts: bytes) -> list[Words]:
+def _streams(shape: CacheShape, dimms: int, contexts: bytes) -> Joined:
     """Return what each DIMM runs for a cache from atom 0 on; contexts: the bytes of uint64[sequences]."""
     kept, pairs = _encoded(shape, dimms), _pairs(shape, dimms)
     lengths = np.frombuffer(contexts, np.uint64)[np.concatenate(pairs)[:, 0]]
@@ -252,7 +252,7 @@ def _streams(shape: CacheShape, dimms: int, contexts: bytes) -> list[Words]:
     words[:, (_ALL_ROWS, _SOFTMAX), count.lo // 64] |= own[:, None]
     words[:, _CVT, count.lo // 64] |= own * np.uint64(shape.group)
     before = np.cumsum([0, *runs])[np.cumsum([0, *map(len, pairs)])].tolist()
-    return [np.concatenate([words[begin:end].reshape(-1, 2), END]) for begin, end in pairwise(before)]
+    return Joined.of([np.concatenate([words[begin:end].reshape(-1, 2), END]) for begin, end in pairwise(before)])
 
 
 @lru_cache(maxsize=1 << 6)

@@ -17,7 +17,7 @@ from ndpsim.compiler.tiles import cut, too_small
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa.encoding import encoder, words_to_array
-from ndpsim.isa.program import Program
+from ndpsim.isa.program import Joined, Program
 from ndpsim.isa.spec import isa
 
 _list, _dot, _hin, _hout = (encoder(name) for name in ("list", "dot", "hin", "hout"))
@@ -45,7 +45,7 @@ class Matrix:
         placement, rows = self.placement, checked_shares(self.placement, shares)
         tile = self._tile(batch)
         streams = [self._stream(dimm, count, batch, tile) for dimm, count in enumerate(rows.lengths())]
-        return assemble(self._machine_json, streams, rows, placement.regions, placement.first_atom)
+        return assemble(self._machine_json, Joined.of(streams), rows, placement.regions, placement.first_atom)
 
     def host_input(self, x: NDArray[np.generic], shares: Sequence[Share]) -> list[bytes]:
         """Return what the host sends to each DIMM; x: [batch, width] in the stored type."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ndpsim.compiler.placement import Placement
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
-from ndpsim.isa.encoding import encoder, relocate, words_to_array
+from ndpsim.isa.encoding import encoder, relocated, words_to_array
 from ndpsim.isa.program import Joined, Program, Regions
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
@@ -141,8 +141,7 @@ def checked_batch(batch: int) -> int:
     return batch
 
 
-def assemble(machine: str, streams: Sequence[Words], lists: Joined, regions: Regions, first_atom: int) -> Program:
-    """Join the streams of all DIMMs, encoded for matrices from atom 0 on, into a program for those at `first_atom`."""
-    words = Joined.of(streams)
-    relocate(words.values, first_atom)
+def assemble(machine: str, streams: Joined, lists: Joined, regions: Regions, first_atom: int) -> Program:
+    """Make a program of the words of all DIMMs, encoded for matrices from atom 0 on, for those at `first_atom`."""
+    words = Joined(relocated(streams.values, first_atom), streams.starts)
     return Program(machine, words, lists, regions)

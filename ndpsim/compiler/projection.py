@@ -20,7 +20,7 @@ from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.encoding import encoder, words_to_array
-from ndpsim.isa.program import Program
+from ndpsim.isa.program import Joined, Program
 
 _hin = encoder("hin")
 
@@ -54,7 +54,7 @@ class Projection:
         parts = enumerate(zip(self._held, counts, strict=True))
         streams = [_stream(plan, held, dimm, count, last, gpu, masked) for dimm, (held, count) in parts]
         lists = list_sections(placement.name, rows, masks, batch)
-        return assemble(self._machine_json, streams, lists, placement.regions, placement.first_atom)
+        return assemble(self._machine_json, Joined.of(streams), lists, placement.regions, placement.first_atom)
 
     def host_input(
         self, a: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None

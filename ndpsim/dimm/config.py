@@ -6,6 +6,7 @@ A file that is `like` a shipped DIMM holds what that one's holds, but for the fi
 import json
 import tomllib
 from dataclasses import dataclass
+from functools import cached_property
 from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -163,7 +164,7 @@ class Machine:
         """Ranks of one DIMM, those of all its sub-channels; each has a data bus to the unit of its own."""
         return self.standard.organization.channels * self.standard.organization.ranks
 
-    @property
+    @cached_property
     def atoms(self) -> int:
         """Bursts of 64 bytes that one DIMM holds."""
         return 1 << self.address_map.bits

@@ -78,25 +78,28 @@ def array_to_words(words: NDArray[np.uint64]) -> list[int]:
     return [int(low) | int(high) << 64 for low, high in words.tolist()]
 
 
-def relocate(words: NDArray[np.uint64], atoms: int) -> None:
-    """Add to the base of every `mat`, in place: a program encoded for matrices at atom 0 then finds them at `atoms`.
+def relocated(words: NDArray[np.uint64], atoms: int) -> NDArray[np.uint64]:
+    """Add to the base of every `mat`: a program encoded for matrices at atom 0 then finds them at `atoms`.
 
-    words: uint64[n, 2]. Raises InputError if a base becomes too large for its field.
+    words: uint64[n, 2]; they stay as they are. Raises InputError if a base becomes too large for its field.
     """
     base = isa().fields["base"]
-    if not _relocate(words, np.uint64(atoms), np.uint64(base.lo), np.uint64((1 << base.width) - 1)):
+    moved, fits = _relocated(words, atoms, base.lo, (1 << base.width) - 1)
+    if not fits:
         raise InputError(f"mat: base: expected 0 to {(1 << base.width) - 1}, found a matrix behind that")
+    return moved
 
 
 @njit
-def _relocate(words: NDArray[np.uint64], atoms: np.uint64, lo: np.uint64, most: np.uint64) -> bool:
+def _relocated(words: NDArray[np.uint64], atoms: int, lo: int, most: int) -> tuple[NDArray[np.uint64], bool]:
+    moved = words.copy()
     for i in range(words.shape[0]):
-        low = words[i, 0]
+        low = np.uint64(words[i, 0])
         if low & np.uint64(0xFF) == np.uint64(codes.OP_MAT):
-            if ((low >> lo) & most) + atoms > most:
-                return False
-            words[i, 0] = low + (atoms << lo)
-    return True
+            if np.int64(low >> np.uint64(lo)) & most > most - atoms:
+                return moved, False
+            moved[i, 0] = low + (np.uint64(atoms) << np.uint64(lo))
+    return moved, True
 
 
 def decode(word: int) -> tuple[Instruction, dict[str, int]] | None:

@@ -14,7 +14,7 @@ from ndpsim.isa.encoding import (
     encoder,
     float_bits,
     float_from_bits,
-    relocate,
+    relocated,
     words_to_array,
 )
 from ndpsim.isa.spec import isa
@@ -171,18 +171,18 @@ def test_an_unknown_instruction_is_refused_with_the_known_ones():
 def test_relocation_moves_every_matrix_and_nothing_else():
     mat = {"type": 0, "mat": 3, "base": 7, "rows": 5, "cols": 32, "stride": 1}
     words = [encode("mat", mat), encode("list", {"list": 0, "first": 7, "count": 2}), encode("mat", mat | {"base": 0})]
-    moved = words_to_array(words)
-    relocate(moved, 100)
+    before = words_to_array(words)
+    moved = relocated(before, 100)
     expected = [encode("mat", mat | {"base": 107}), words[1], encode("mat", mat | {"base": 100})]
     assert array_to_words(moved) == expected
+    assert array_to_words(before) == words
 
 
 @pytest.mark.parametrize(("atoms", "fits"), [((1 << 32) - 8, True), ((1 << 32) - 7, False)])
 def test_a_matrix_behind_the_last_address_is_refused(atoms, fits):
     words = words_to_array([encode("mat", {"type": 0, "mat": 0, "base": 7, "rows": 1, "cols": 32, "stride": 1})])
     if fits:
-        relocate(words, atoms)
-        assert decode(array_to_words(words)[0])[1]["base"] == 7 + atoms
+        assert decode(array_to_words(relocated(words, atoms))[0])[1]["base"] == 7 + atoms
     else:
         with pytest.raises(InputError, match="mat: base: expected 0 to 4294967295"):
-            relocate(words, atoms)
+            relocated(words, atoms)
