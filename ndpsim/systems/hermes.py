@@ -71,6 +71,7 @@ class Hermes(SharedLayers):
         guard: Literal["literal", "corrected"] = "literal" if policy.literal_guard.value else "corrected"
         self.remap = WindowRemap(layout, self.neuron_bytes, layout.spread(owners), dimms, guard)
         self._cold = np.zeros_like(self.neurons.computed)
+        self._room = [0] * job.shape.layers
         self._remaps = False
 
     def token(self, number: int, now: int) -> int:
@@ -81,6 +82,10 @@ class Hermes(SharedLayers):
         self._cold = neurons.computed & ~neurons.resident
         self._remaps = self.policy.remap.value and number > 0 and number % window == window - 1
         end = self.step(number, now, neurons.layout.counts(union & neurons.resident))
+        if self.policy.adjust.value:
+            swaps = neurons.swap(self._room)
+            self.meter.move("swap", int(swaps.bytes.sum()))
+            self.meter.count("hot neurons that wait", int(swaps.waiting.sum()))
         for cold in self._cold:
             self.remap.observe(cold)
         neurons.learn()
@@ -95,12 +100,11 @@ class Hermes(SharedLayers):
         return Share(chosen, masks if 1 < len(self._cold) <= codes.ENTRY_BITS else None)
 
     def meanwhile(self, layer: int, begin: int, end: int) -> int:
-        """Copy hot neurons to the GPU while it projects, and move cold ones between DIMMs once a window."""
-        if self.policy.adjust.value:
-            room = (end - begin) * self.devices.config.pcie.gb_per_s.value / 1e3
-            swaps = self.neurons.swap(layer, int(room))
-            self.meter.move("swap", swaps.bytes)
-            self.meter.count("hot neurons that wait", swaps.waiting)
+        """Copy hot neurons to the GPU while it projects, and move cold ones between DIMMs once a window.
+
+        What is copied counts from the next token on; here, only how much it can be.
+        """
+        self._room[layer] = int((end - begin) * self.devices.config.pcie.gb_per_s.value / 1e3)
         return max(end, self._move(layer, begin)) if self._remaps else end
 
     def _move(self, layer: int, begin: int) -> int:

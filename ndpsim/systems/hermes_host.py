@@ -103,6 +103,7 @@ class HermesHost(System):
         times = layer_times(self.devices.gpu, shape, job.batch, on_gpu[0::2], on_gpu[1::2])
         layers = (np.column_stack(times[:-1]) * PS_A_US).astype(np.int64).tolist()
         hidden, attended = 2 * job.batch * shape.hidden, 2 * job.batch * shape.attention_width
+        room = []  # bytes of hot neurons that can be copied while the GPU projects
         for layer, (norm, project, output, norm2, block) in enumerate(layers):
             begin = now
             normed = self._gpu("qkv", begin, norm, layer)
@@ -115,11 +116,7 @@ class HermesHost(System):
             meter.spend("attention", now - merged)
             arrived = now + self.pcie("h2d", attended)
             normed = self._gpu("projection", arrived, output + norm2, layer)
-            if self.policy.adjust.value:
-                room = (normed - arrived) * self.devices.config.pcie.gb_per_s.value / 1e3
-                swaps = neurons.swap(layer, int(room))
-                meter.move("swap", swaps.bytes)
-                meter.count("hot neurons that wait", swaps.waiting)
+            room.append(int((normed - arrived) * self.devices.config.pcie.gb_per_s.value / 1e3))
             meter.spend("projection", normed - now)
             computed = self._gpu("ffn", normed, block, layer)
             sums = 0
@@ -128,6 +125,10 @@ class HermesHost(System):
                 computed = max(computed, on_host + self.pcie("h2d", 2 * hidden))
             meter.spend("ffn", computed - normed)
             now = computed
+        if self.policy.adjust.value:
+            swaps = neurons.swap(room)
+            meter.move("swap", int(swaps.bytes.sum()))
+            meter.count("hot neurons that wait", int(swaps.waiting.sum()))
         neurons.learn()
         end = self._gpu("head", now, int(times.head * PS_A_US))
         meter.spend("head", end - now)

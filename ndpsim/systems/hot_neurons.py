@@ -71,9 +71,9 @@ class HotNeurons:
             self._heat = np.floor_divide(total, len(pairs)).astype(np.uint8)
         self._hot = self.layout.mask(self._heat > self.rule.hot)
 
-    def swap(self, layer: int, most_bytes: int) -> Swaps:
-        """Exchange neurons of a layer: hot ones come into GPU memory in the place of colder ones."""
-        return self.residency.swap(layer, self._hot, self._heat, most_bytes)
+    def swap(self, most_bytes: Sequence[int]) -> Swaps:
+        """Exchange neurons of each layer: hot ones come into GPU memory in the place of colder ones."""
+        return self.residency.swap(self._hot, self._heat, most_bytes)
 
     def learn(self) -> None:
         """Move the states on by the token that was predicted."""

@@ -7,7 +7,6 @@ one, so that equals do not displace each other for nothing; of equals the lower 
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,15 +21,16 @@ _STATES = 16
 
 
 class Swaps(NamedTuple):
-    """Neurons that are copied to the GPU, hottest first, and those that they overwrite.
+    """Neurons that are copied to the GPU, layer by layer, hottest first, and those that they overwrite.
 
-    incoming, evicted: int64[swaps], slots; bytes: what is copied; waiting: hot neurons that are still not resident.
+    incoming, evicted: int64[swaps], slots; bytes, waiting: int64[layers], what is copied, and hot neurons that are
+    still not resident.
     """
 
     incoming: NDArray[np.int64]
     evicted: NDArray[np.int64]
-    bytes: int
-    waiting: int
+    bytes: NDArray[np.int64]
+    waiting: NDArray[np.int64]
 
 
 class Residency:
@@ -67,32 +67,29 @@ class Residency:
         self.resident = resident.copy()
         self.neuron_bytes = np.array(neuron_bytes, dtype=np.int64)
         self._words = layout.first // WORD
-        cuts = np.searchsorted(layers, np.arange(max(layers, default=-1) + 2)).tolist()
-        self._groups = list(pairwise(cuts))
+        self._cuts = np.searchsorted(layers, np.arange(max(layers, default=-1) + 2))
 
     def bytes(self) -> int:
         """Bytes of the neurons in GPU memory."""
         return int(self.layout.counts(self.resident) @ self.neuron_bytes)
 
-    def swap(self, layer: int, hot: NDArray[np.uint64], states: NDArray[np.uint8], most_bytes: int) -> Swaps:
-        """Exchange neurons of a layer.
+    def swap(self, hot: NDArray[np.uint64], states: NDArray[np.uint8], most_bytes: Sequence[int]) -> Swaps:
+        """Exchange neurons of all layers, each by itself.
 
         Hot neurons come hottest first, whatever their group. One is copied if its bytes still fit into ``most_bytes``
         and a resident neuron of its group is colder; otherwise it waits, and the next one may be copied.
 
         Args:
-            layer: of whose groups.
             hot: which neurons are hot, uint64[words].
             states: how hot neurons are, uint8[slots], 0 to 15.
-            most_bytes: most bytes to copy.
+            most_bytes: most bytes to copy of each layer.
         """
-        first, last = self._groups[layer] if 0 <= layer < len(self._groups) else (0, 0)
-        if first == last:
-            raise InputError(f"layer: expected a layer of the model, found {layer}")
-        words, sizes = self._words[first : last + 1], self.neuron_bytes[first:last]
+        layers = len(self._cuts) - 1
+        if len(most_bytes) != layers:
+            raise InputError(f"most_bytes: expected one for each of {layers} layers, found {len(most_bytes)}")
+        room = np.maximum(np.array(most_bytes, np.int64), 0)
         with np.errstate(over="ignore"):  # products that count bits
-            incoming, evicted, copied, waiting = _swap(words, sizes, hot, states, max(most_bytes, 0), self.resident)
-        return Swaps(incoming, evicted, int(copied), int(waiting))
+            return Swaps(*_swap(self._cuts, self._words, self.neuron_bytes, hot, states, room, self.resident))
 
 
 @njit
@@ -134,13 +131,49 @@ def _absent(hot: Any, resident: Any) -> Any:
 
 
 @njit
-def _swap(words: Any, sizes: Any, hot: Any, states: Any, most_bytes: Any, resident: Any) -> Any:
-    """Exchange neurons of the groups whose words in the masks begin at words[g]; see `Residency.swap`."""
-    groups, begin, end = len(sizes), words[0], words[-1]
-    most = np.zeros(groups, dtype=np.int64)
-    for g in range(groups):
-        first, last = words[g], words[g + 1]
-        most[g] = min(_absent(hot[first:last], resident[first:last]), most_bytes // sizes[g])
+def _swap(cuts: Any, words: Any, sizes: Any, hot: Any, states: Any, most_bytes: Any, resident: Any) -> Any:
+    """Exchange neurons; see `Residency.swap`.
+
+    The groups of a layer are cuts[layer] to cuts[layer + 1] - 1, and their words in the masks begin at words[g].
+    """
+    layers = len(most_bytes)
+    most = np.empty(len(sizes), dtype=np.int64)
+    for layer in range(layers):
+        for g in range(cuts[layer], cuts[layer + 1]):
+            first, last = words[g], words[g + 1]
+            most[g] = min(_absent(hot[first:last], resident[first:last]), most_bytes[layer] // sizes[g])
+    incoming, evicted = np.empty(most.sum(), dtype=np.int64), np.empty(most.sum(), dtype=np.int64)
+    copied, waiting = np.zeros(layers, dtype=np.int64), np.zeros(layers, dtype=np.int64)
+    swaps = 0
+    for layer in range(layers):
+        first, last = cuts[layer], cuts[layer + 1]
+        if first == last:
+            continue
+        own, size = words[first : last + 1], sizes[first:last]
+        n = _swap_layer(
+            own, size, hot, states, most_bytes[layer], most[first:last], resident, incoming[swaps:], evicted[swaps:]
+        )
+        for i in range(len(size)):
+            copied[layer] += n[i] * size[i]
+        swaps += n.sum()
+        waiting[layer] = _absent(hot[own[0] : own[-1]], resident[own[0] : own[-1]])
+    return incoming[:swaps], evicted[:swaps], copied, waiting
+
+
+@njit
+def _swap_layer(
+    words: Any,
+    sizes: Any,
+    hot: Any,
+    states: Any,
+    most_bytes: Any,
+    most: Any,
+    resident: Any,
+    incoming: Any,
+    evicted: Any,
+) -> Any:
+    """Exchange at most most[g] neurons of each group of a layer, and return how many it is, int64[groups]."""
+    groups = len(sizes)
     shape = (groups, most.max())
     new, old, heat = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
     for g in range(groups):
@@ -153,7 +186,6 @@ def _swap(words: Any, sizes: Any, hot: Any, states: Any, most_bytes: Any, reside
         most[g] = 0
         while most[g] < min(wants, gives) and cold[most[g]] < heat[g, most[g]]:
             most[g] += 1
-    incoming, evicted = np.empty(most.sum(), dtype=np.int64), np.empty(most.sum(), dtype=np.int64)
     taken = np.zeros(groups, dtype=np.int64)
     swaps, copied, one = 0, 0, np.uint64(1)
     while True:
@@ -163,7 +195,7 @@ def _swap(words: Any, sizes: Any, hot: Any, states: Any, most_bytes: Any, reside
             if fits and (best < 0 or heat[g, taken[g]] > heat[best, taken[best]]):
                 best = g
         if best < 0:
-            return incoming[:swaps], evicted[:swaps], copied, _absent(hot[begin:end], resident[begin:end])
+            return taken
         arrives, leaves = new[best, taken[best]], old[best, taken[best]]
         resident[words[best] + (arrives >> 6)] |= one << np.uint64(arrives & 63)
         resident[words[best] + (leaves >> 6)] &= ~(one << np.uint64(leaves & 63))
