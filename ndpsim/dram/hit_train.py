@@ -29,7 +29,7 @@ from ndpsim.dram.rank_state import (
 from ndpsim.dram.stream_rows import Hold
 from ndpsim.dram.stream_timing import Timing
 from ndpsim.dram.stream_train import Stream, place_of
-from ndpsim.dram.train_queue import BURSTS, LOCAL, WORKS_FOR
+from ndpsim.dram.train_queue import LOCAL, WORK, bursts_of, sequences_in
 from ndpsim.jit import merged, pointer_to
 
 
@@ -51,10 +51,11 @@ def run_hits(t: Timing, amap: MapArrays, stream: Stream, hold: Hold, state: Rank
     train, due = counters[N_TRAINS], m[DUE]
     before, reads = j, counters[N_RD]
     while j < waits:
-        bursts = queue[j * TRAIN_SIZE + BURSTS]
+        work = queue[j * TRAIN_SIZE + WORK]
+        bursts = bursts_of(work)
         hit = (queue[j * TRAIN_SIZE + LOCAL] ^ local) >> amap.run_bits == 0 and bursts < stream.long
         begin = m[at.patterns + (train - t.ahead & at.trains_ring - 1) * PATTERN_SIZE + FIRST] + 1
-        hit = hit and queue[j * TRAIN_SIZE + WORKS_FOR] == hold.sequences
+        hit = hit and sequences_in(work) == hold.sequences
         if not hit or due <= begin or loaded + bursts > beat.passes:
             break
         first = max(last + gap, pass_from if loaded == 0 else NEVER)

@@ -56,7 +56,7 @@ from ndpsim.dram.rank_state import (
 from ndpsim.dram.stream_rows import Array, hold_for
 from ndpsim.dram.stream_timing import ALWAYS_SHORT, Kind, Timing
 from ndpsim.dram.stream_train import refresh
-from ndpsim.dram.train_queue import BURSTS, LOCAL, WORKS_FOR
+from ndpsim.dram.train_queue import LOCAL, WORK, bursts_of, sequences_in
 from ndpsim.jit import merged, pointer_to
 
 
@@ -123,10 +123,14 @@ def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, run: int, start: int) -
 
 
 @merged
-def _run_long(touched: int, passing: bool, write: bool, t: Timing, q: Quiet, beat: Beat, array: Array, state: RankState,
-              unit: int, queue: Any, j: int, waits: int, log: Log) -> int:  # fmt: skip
-    """As `run_long`; for constants, LLVM drops what trains in `touched` banks, in passes or not, have no need of."""
-    at = state.places
+def run_long(
+    t: Timing, q: Quiet, beat: Beat, array: Array, state: RankState, unit: int, queue: Any, j: int, waits: int, log: Log
+) -> int:
+    """Run the trains of a rank from the `j`-th on that are long and behind long ones, without a log.
+
+    Returns the place of the first train that is no such one.
+    """
+    at, touched, write, passing = state.places, q.touched, q.write, beat.passes > 0
     in_rank, in_group = (LAST_WRITE, GROUP_WRITE) if write else (LAST_READ, GROUP_READ)
     in_bank, counter = (BANK_WRITE, N_WR) if write else (BANK_READ, N_RD)
     m, count = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
@@ -136,23 +140,16 @@ def _run_long(touched: int, passing: bool, write: bool, t: Timing, q: Quiet, bea
     hold = hold_for(array, beat, array.sequences)
     fits = False
     known = whole = extra = span = work = tail = queued = 0
-    before, due, free, pass_from, loaded, works_for = (
-        m[in_rank],
-        m[DUE],
-        m[MAC_FREE],
-        m[PASS_FROM],
-        m[LOADED],
-        m[SEQUENCES],
-    )
+    before, due, free = m[in_rank], m[DUE], m[MAC_FREE]
+    pass_from, loaded, works_for = m[PASS_FROM], m[LOADED], m[SEQUENCES]
     train, all_bursts, all_acts, all_pres = count[N_TRAINS], count[counter], count[N_ACT], count[N_PRE]
     begun = j
     while j < waits:
-        local, bursts, sequences = (
-            queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + BURSTS], queue[j * TRAIN_SIZE + WORKS_FOR],
-        )  # fmt: skip
-        if bursts != known or sequences != hold.sequences:
+        local, what = queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + WORK]
+        bursts, sequences = bursts_of(what), sequences_in(what)
+        if what != known:
             hold = hold_for(array, beat, sequences)
-            known = bursts
+            known = what
             whole = (bursts - 1) // beat.passes if passing else 0
             extra = bursts - 1 - whole * beat.passes
             fits = bursts >= q.long and extra >= touched - 1
@@ -223,16 +220,3 @@ def _run_long(touched: int, passing: bool, write: bool, t: Timing, q: Quiet, bea
         m[MAC_FREE], m[PASS_FROM], m[LOADED], m[SEQUENCES] = free, pass_from, loaded, works_for
         count[N_TRAINS], count[counter], count[N_ACT], count[N_PRE] = train, all_bursts, all_acts, all_pres
     return j
-
-
-@merged
-def run_long(
-    t: Timing, q: Quiet, beat: Beat, array: Array, state: RankState, unit: int, queue: Any, j: int, waits: int, log: Log
-) -> int:
-    """Run the trains of a rank from the `j`-th on that are long and behind long ones, without a log.
-
-    Returns the place of the first train that is no such one.
-    """
-    if q.touched == 1 and beat.passes > 0 and not q.write:
-        return _run_long(1, True, False, t, q, beat, array, state, unit, queue, j, waits, log)
-    return _run_long(q.touched, beat.passes > 0, q.write, t, q, beat, array, state, unit, queue, j, waits, log)

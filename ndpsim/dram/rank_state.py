@@ -21,7 +21,7 @@ COUNTERS = ("ACT", "PRE", "PREA", "RD", "WR", "REF", "trains")
 OPEN_ROW, BANK_ACT, BANK_PRE, BANK_READ, BANK_WRITE, BANK_SIZE = range(6)
 GROUP_ACT, GROUP_READ, GROUP_WRITE, GROUP_SIZE = range(4)
 FIRST, LAST, PACED, STEP, PATTERN_SIZE = range(5)
-WAITING, TRAIN_SIZE = 1024, 3  # trains that may wait for a rank, and the size of the record of one
+WAITING, TRAIN_SIZE = 1024, 2  # trains that may wait for a rank, and the size of the record of one
 LOG_COLUMNS = ("cycle", "command", "dimm", "rank", "bank_group", "bank", "row", "column")
 
 

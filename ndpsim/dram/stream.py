@@ -14,12 +14,13 @@ from typing import Any
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.command_bus import Beat
 from ndpsim.dram.hit_train import run_hits
+from ndpsim.dram.pass_train import run_long_passes
 from ndpsim.dram.quiet_train import quiet_stream, run_long
 from ndpsim.dram.rank_state import LAST_WRITE, LOADED, MAC_FREE, TRAIN_SIZE, WAITS, Log, RankState
 from ndpsim.dram.stream_rows import Array, Rows, hold_for
 from ndpsim.dram.stream_timing import Timing
 from ndpsim.dram.stream_train import Stream, run_train
-from ndpsim.dram.train_queue import BURSTS, LOCAL, WORKS_FOR, Cursor, deal
+from ndpsim.dram.train_queue import LOCAL, WORK, Cursor, bursts_of, deal, sequences_in
 from ndpsim.jit import borrowing, pointer_to
 
 
@@ -51,21 +52,22 @@ def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: i
     while cursor.row < rows.length:
         for rank in range(ranks):
             state.records[first_unit + rank, WAITS] = 0
-        cursor = deal(amap, state, dimm, ranks, run, rows, lists, array.sequences, cursor)
+        cursor = deal(amap, state, first_unit, ranks, run, rows, lists, array.sequences, cursor)
         for rank in range(ranks):
             unit = first_unit + rank
             queue, waits = pointer_to(state.waiting[rank]), state.records[unit, WAITS]
             j = 0
             while j < waits:
                 if long_ones:
+                    if quiet.touched == 1 and passes > 0:
+                        j = run_long_passes(t, quiet, beat, array, state, unit, queue, j, waits, log)
                     j = run_long(t, quiet, beat, array, state, unit, queue, j, waits, log)
                     if j == waits:
                         break
-                sequences = queue[j * TRAIN_SIZE + WORKS_FOR]
-                if sequences != hold.sequences:
-                    hold = hold_for(array, beat, sequences)
-                local, bursts = queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + BURSTS]
-                run_train(t, amap, state, stream, hold, unit, local, bursts, log)
+                local, work = queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + WORK]
+                if sequences_in(work) != hold.sequences:
+                    hold = hold_for(array, beat, sequences_in(work))
+                run_train(t, amap, state, stream, hold, unit, local, bursts_of(work), log)
                 j += 1
                 if hits:
                     j = run_hits(t, amap, stream, hold, state, unit, queue, j, waits)
