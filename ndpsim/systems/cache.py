@@ -1,12 +1,13 @@
 """Arrays that take long to make and are the same every time, kept in the user's cache folder between runs.
 
 The folder is `ndpsim/traces` in XDG_CACHE_HOME, or in ~/.cache. It may be deleted at any time. What is damaged there,
-or cannot be read or written, is as if it were not there.
+or cannot be read or written, is as if it were not there. A file holds the bytes of an array and a checksum, and never
+changes: it is mapped into memory, which is several times as fast as a copy.
 """
 
 import hashlib
 import os
-import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,6 @@ from ndpsim.files import appearing
 
 LIMIT: Final = 2 << 30
 """Bytes of all files together; those that were not used for longest go."""
-_DAMAGED: Final = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile)
 
 
 def cached(key: str, dtype: str, shape: tuple[int, ...], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
@@ -28,16 +28,19 @@ def cached(key: str, dtype: str, shape: tuple[int, ...], make: Callable[[], NDAr
 
     key: names all that the array depends on.
     """
-    path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
-    found = _read(path, key)
-    if found is not None and (found.dtype, found.shape) == (np.dtype(dtype), shape):
+    path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.array"
+    name = f"{key} {dtype} {shape}"
+    found = _read(path, name, dtype, shape)
+    if found is not None:
         return found
     made = make()
     if made.nbytes <= LIMIT:
         with suppress(OSError, InputError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with appearing(path) as part, part.open("wb") as file:
-                np.savez(file, key=np.array(key), content=made)
+                content = np.ascontiguousarray(made)
+                file.write(content.data)
+                file.write(_checksum(name, content))
             _prune(path)
     return made
 
@@ -48,20 +51,27 @@ def folder() -> Path:
     return (base if base.is_absolute() else Path.home() / ".cache") / "ndpsim" / "traces"
 
 
-def _read(path: Path, key: str) -> NDArray[Any] | None:
-    """Return the content of a file whose checksums are right and whose key this is, and mark it as used."""
-    with suppress(*_DAMAGED), np.load(path, allow_pickle=False) as file:
-        if str(file["key"]) == key:
-            content: NDArray[Any] = file["content"]
+def _read(path: Path, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """Return the content of a file whose checksum is right and whose name this is, and mark it as used."""
+    with suppress(OSError, ValueError):
+        content = np.memmap(path, dtype, "c", shape=shape).view(np.ndarray)
+        with path.open("rb") as file:
+            file.seek(content.nbytes)
+            found = file.read()
+        if found == _checksum(name, content):
             with suppress(OSError):
                 os.utime(path)
             return content
     return None
 
 
+def _checksum(name: str, content: NDArray[Any]) -> bytes:
+    return zlib.crc32(content.data, zlib.crc32(name.encode())).to_bytes(4, "little")
+
+
 def _prune(newest: Path) -> None:
     """Delete the files that were not used for longest, until the rest is within the limit."""
-    files = [(path.stat(), path) for path in newest.parent.glob("*.npz")]
+    files = [(path.stat(), path) for path in newest.parent.glob("[!.]*")]
     total = sum(stat.st_size for stat, _ in files)
     for stat, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
         if total <= LIMIT or path == newest:

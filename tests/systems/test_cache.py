@@ -38,11 +38,11 @@ def test_a_file_that_was_hurt_anywhere_is_made_anew(folder):
     get("a", 7, [])
     (path,) = folder.iterdir()
     whole = path.read_bytes()
-    for at in range(0, len(whole), 7):
+    for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
         assert np.array_equal(get("a", 7, []), np.full((3, 4), 7))
-    for at in range(0, len(whole), 50):
-        path.write_bytes(whole[:at])
+    for hurt in (*(whole[:at] for at in range(len(whole))), whole + b"0"):
+        path.write_bytes(hurt)
         times = []
         assert get("a", 7, times)[0, 0] == 7 and times == [7]
     times = []
@@ -57,10 +57,18 @@ def test_the_content_of_another_key_or_shape_is_not_taken(folder):
     path.write_bytes(other.read_bytes())
     assert get("a", 1, [])[0, 0] == 1
     assert cached("a", "uint8", (5,), lambda: np.arange(5, dtype=np.uint8)).tolist() == [0, 1, 2, 3, 4]
+    assert cached("a", "uint8", (5,), lambda: np.zeros(5, np.uint8)).tolist() == [0, 1, 2, 3, 4]
+    assert cached("a", "int8", (5,), lambda: np.zeros(5, np.int8)).dtype == np.int8
+
+
+def test_what_is_written_to_an_array_is_not_kept():
+    get("a", 1, [])
+    get("a", 1, [])[:] = 5
+    assert get("a", 1, [])[0, 0] == 1
 
 
 def test_those_not_used_for_longest_go(folder, monkeypatch):
-    monkeypatch.setattr(cache, "LIMIT", 2 * 600)
+    monkeypatch.setattr(cache, "LIMIT", 2 * 16)  # two files of 12 bytes and a checksum
     for i, key in enumerate("ab"):
         get(key, i, [])
         (newest,) = [path for path in folder.iterdir() if path.stat().st_mtime > 10_000]
