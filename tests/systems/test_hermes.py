@@ -129,9 +129,9 @@ def test_swaps_keep_within_the_time_of_the_projection(traces):
     seen = []
     swap = hermes.neurons.residency.swap
 
-    def watched(layer, hot, states, most_bytes):
-        swaps = swap(layer, hot, states, most_bytes)
-        seen.append((swaps.bytes, most_bytes))
+    def watched(hot, states, most_bytes):
+        swaps = swap(hot, states, most_bytes)
+        seen.extend(zip(swaps.bytes.tolist(), most_bytes, strict=True))
         return swaps
 
     hermes.neurons.residency.swap = watched
