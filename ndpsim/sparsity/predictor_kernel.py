@@ -100,5 +100,5 @@ def update(active: Any, rise: Any, fall: Any, most: Any, states: Any) -> None:
         word = active[w]
         for b in range(64):
             state = states[64 * w + b]
-            higher, lower = np.uint8(min(state + rise, most)), np.uint8(state - min(state, fall))
-            states[64 * w + b] = higher if (word >> np.uint64(b)) & np.uint64(1) else lower
+            higher, lower = np.uint8(state + rise), np.uint8(state - min(state, fall))
+            states[64 * w + b] = min(higher, most) if (word >> np.uint64(b)) & np.uint64(1) else lower
