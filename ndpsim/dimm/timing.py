@@ -187,8 +187,10 @@ class Timer:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the clocks of all ranks as arrays; with `restore` another such timer goes on from them."""
-        ranks = {name: value.copy() for name, value in self.ranks._asdict().items() if isinstance(value, np.ndarray)}
-        return {"now_ps": np.array([self.now_ps]), **ranks}
+        ranks = self.ranks
+        return {
+            "now_ps": np.array([self.now_ps]), "records": ranks.records.copy(), "counters": ranks.counters.copy()
+        }  # fmt: skip
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take what `state` returned."""
