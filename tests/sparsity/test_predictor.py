@@ -214,6 +214,21 @@ def test_the_parts_together_predict_better_than_each_alone():
     assert accuracy["both"] > 0.9
 
 
+@pytest.mark.parametrize("widest", [(1 << 16) - 64, (1 << 16) - 1])
+def test_parents_are_found_in_groups_of_any_width(widest: int):
+    layout = NeuronLayout((widest, 3))
+    last = widest - 1
+    tables = [np.full((widest, 2), -1, np.int32), np.array([[last, 0], [last, -1], [-1, -1]], np.int32)]
+    predictor = Predictor(layout, tables, (-1, 0))
+    predictor.states[layout.of(1)] = 10
+    active = np.zeros(layout.slots, np.bool_)
+    for parents, predicted in (((), []), ((0,), [0]), ((last,), [0, 1]), ((1, last - 1), [])):
+        active[:] = False
+        active[list(parents)] = True
+        found = layout.flags(predictor.predict(layout.mask(active)))[layout.of(1)]
+        assert np.flatnonzero(found).tolist() == predicted
+
+
 def test_kernels_without_the_compiler_give_the_same(monkeypatch):
     rng = np.random.default_rng(2)
     layout = NeuronLayout((70, 90))

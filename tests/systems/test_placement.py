@@ -8,7 +8,14 @@ from oracles import hermes_placement as oracle
 
 from ndpsim.errors import InputError
 from ndpsim.systems import placement as placement_module
-from ndpsim.systems.placement import Placement, PlacementProblem, place_greedily, place_optimally, place_randomly
+from ndpsim.systems.placement import (
+    Placement,
+    PlacementProblem,
+    by_value,
+    place_greedily,
+    place_optimally,
+    place_randomly,
+)
 
 ROOM = 1 << 40
 
@@ -165,3 +172,12 @@ def test_all_faults_are_told_at_once_and_bundles_have_neurons():
         skewed(groups=2, dimm_s=[], sync_s=-1.0)
     with pytest.raises(InputError, match="bundle: expected 1 or more neurons, found 0"):
         place_greedily(skewed(), 0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_numbers_are_sorted_by_value_and_equals_keep_their_order(kind: type):
+    rng = np.random.default_rng(3)
+    for numbers in (rng.random(500), rng.integers(0, 9, 500) / 8, np.array([0.0, 1e-40, -0.0, 2.0, 0.0]), np.empty(0)):
+        values = numbers.astype(kind)
+        assert by_value(values).tolist() == np.argsort(values, kind="stable").tolist()
+        assert by_value(values, falling=True).tolist() == np.argsort(-values, kind="stable").tolist()
