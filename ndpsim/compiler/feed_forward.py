@@ -25,12 +25,13 @@ from ndpsim.compiler.merge import (
 )
 from ndpsim.compiler.placement import Placement
 from ndpsim.compiler.row_sum import matrices, padded, row_sum, sum_input, sum_result
-from ndpsim.compiler.tiles import KEPT, BlockPlan, cut, grained, plan_block
+from ndpsim.compiler.streams import SETS_KEPT, Streams
+from ndpsim.compiler.tiles import BlockPlan, cut, grained, plan_block
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.encoding import encoder, words_to_array
-from ndpsim.isa.program import Joined, Program
+from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
 
 _dot, _axpy, _fill, _mul, _cvt, _add, _hin = (
@@ -54,7 +55,7 @@ class FeedForward:
             raise InputError(f"{placement.name}: expected a block with an activation, found a single matrix")
         self.machine, self.placement = machine, placement
         self._machine_json = machine.to_json()
-        self._held = placement.held.tolist()
+        self._held = tuple(placement.held.tolist())
 
     def compile(self, shares: Shares, batch: int = 1, *, gpu: bool = False, masks: Shares | None = None) -> Program:
         """Compile one token of each of `batch` sequences.
@@ -65,11 +66,9 @@ class FeedForward:
         """
         placement, rows = self.placement, checked_shares(self.placement, shares)
         counts = rows.lengths()
-        plan, last, masked = self._plan(max(counts), batch, gpu), last_of(counts), masks is not None
-        parts = enumerate(zip(self._held, counts, strict=True))
-        streams = [_stream(plan, held, dimm, count, last, gpu, masked) for dimm, (held, count) in parts]
+        streams = _streams(self._plan(max(counts), batch, gpu), self._held, last_of(counts), gpu, masks is not None)
         lists = list_sections(placement.name, rows, masks, batch)
-        return assemble(self._machine_json, Joined.of(streams), lists, placement.regions, placement.first_atom)
+        return assemble(self._machine_json, streams.of(rows), lists, placement.regions, placement.first_atom)
 
     def host_input(
         self, x: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None
@@ -103,7 +102,16 @@ class FeedForward:
         return plan_block(self.placement.shape, checked_batch(batch), most, machine.buffer_bytes, merged)
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=SETS_KEPT)
+def _streams(plan: BlockPlan, held: tuple[int, ...], last: int, gpu: bool, masked: bool) -> Streams:
+    """Return what DIMMs run that store `held` neurons from atom 0 on; `last` is the last one that works."""
+
+    def encode(dimm: int, rows: int) -> Words:
+        return _stream(plan, held[dimm], dimm, rows, last, gpu, masked)
+
+    return Streams(encode, len(held))
+
+
 def _stream(plan: BlockPlan, held: int, dimm: int, rows: int, last: int, gpu: bool, masked: bool) -> Words:
     """Return what a DIMM runs that computes `rows` of the `held` neurons that it stores from atom 0 on."""
     if dimm > last:

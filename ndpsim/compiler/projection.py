@@ -15,12 +15,13 @@ from ndpsim.compiler.masks import list_sections
 from ndpsim.compiler.merge import END, Share, Shares, Words, aligned, assemble, checked_batch, checked_shares, last_of
 from ndpsim.compiler.placement import Placement
 from ndpsim.compiler.row_sum import padded, row_sum, sum_input, sum_result
-from ndpsim.compiler.tiles import KEPT, SumPlan, grained, plan_sum
+from ndpsim.compiler.streams import SETS_KEPT, Streams
+from ndpsim.compiler.tiles import SumPlan, grained, plan_sum
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.encoding import encoder, words_to_array
-from ndpsim.isa.program import Joined, Program
+from ndpsim.isa.program import Program
 
 _hin = encoder("hin")
 
@@ -39,7 +40,7 @@ class Projection:
             raise InputError(f"{placement.name}: expected a single matrix of f16 or bf16 for a projection")
         self.machine, self.placement = machine, placement
         self._machine_json = machine.to_json()
-        self._held = placement.held.tolist()
+        self._held = tuple(placement.held.tolist())
 
     def compile(self, shares: Shares, batch: int = 1, *, gpu: bool = False, masks: Shares | None = None) -> Program:
         """Compile one token of each of `batch` sequences.
@@ -50,11 +51,9 @@ class Projection:
         """
         placement, rows = self.placement, checked_shares(self.placement, shares)
         counts = rows.lengths()
-        plan, last, masked = self._plan(max(counts), batch, gpu), last_of(counts), masks is not None
-        parts = enumerate(zip(self._held, counts, strict=True))
-        streams = [_stream(plan, held, dimm, count, last, gpu, masked) for dimm, (held, count) in parts]
+        streams = _streams(self._plan(max(counts), batch, gpu), self._held, last_of(counts), gpu, masks is not None)
         lists = list_sections(placement.name, rows, masks, batch)
-        return assemble(self._machine_json, Joined.of(streams), lists, placement.regions, placement.first_atom)
+        return assemble(self._machine_json, streams.of(rows), lists, placement.regions, placement.first_atom)
 
     def host_input(
         self, a: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None
@@ -89,7 +88,16 @@ class Projection:
         return plan_sum(shape.width, shape.type, checked_batch(batch), most, machine.buffer_bytes, merged)
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=SETS_KEPT)
+def _streams(plan: SumPlan, held: tuple[int, ...], last: int, gpu: bool, masked: bool) -> Streams:
+    """Return what DIMMs run that store `held` rows from atom 0 on; `last` is the last one that works."""
+
+    def encode(dimm: int, rows: int) -> Words:
+        return _stream(plan, held[dimm], dimm, rows, last, gpu, masked)
+
+    return Streams(encode, len(held))
+
+
 def _stream(plan: SumPlan, held: int, dimm: int, rows: int, last: int, gpu: bool, masked: bool) -> Words:
     """Return what a DIMM runs that adds `rows` of the `held` rows that it stores from atom 0 on."""
     if dimm > last:

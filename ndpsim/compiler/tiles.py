@@ -23,9 +23,6 @@ from ndpsim.isa.spec import isa
 
 GRAIN = 64
 """Plans are made for numbers of rows rounded up to this, so that tokens share plans and what is encoded for them."""
-KEPT = 1 << 15
-"""Streams that are kept for the tokens and layers to come: a model has some, of a kilobyte each, for every number of
-rows that a DIMM may have to compute."""
 PASS = 16
 """Bursts of a run that a rank's slice of the MAC array takes at once."""
 

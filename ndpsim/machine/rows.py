@@ -62,14 +62,21 @@ def _move(neurons: Any, targets: Any, dimm: Any, row: Any, free: Any, room: Any,
         row[neuron], dimm[neuron], moved[i] = free[target, room[target]], target, True
 
 
-@njit
-def deal(cold: Any, dimm: Any, row: Any, dimms: Any) -> Any:
+def deal(
+    cold: NDArray[np.uint64], dimm: NDArray[np.uint8], row: NDArray[np.uint32], dimms: int
+) -> tuple[Joined, Joined]:
     """Deal neurons out to DIMMs; those that no sequence needs stay out.
 
     cold: uint64[sequences, words], the neurons that each sequence needs; dimm: uint8[neurons]; row: uint32[neurons].
     Returns, joined, the rows of all DIMMs and bits beside each for the sequences that need it, both uint32[n]; neurons
     keep their order on each DIMM. One sequence needs no bits, and gets none that mean anything.
     """
+    rows, masks, starts = _deal(cold, dimm, row, dimms)
+    return Joined(rows, starts), Joined(masks, starts)
+
+
+@njit
+def _deal(cold: Any, dimm: Any, row: Any, dimms: Any) -> Any:
     sequences, words = cold.shape
     union = cold[0].copy()
     for s in range(1, sequences):
@@ -98,4 +105,4 @@ def deal(cold: Any, dimm: Any, row: Any, dimms: Any) -> Any:
                 masks[at[d]] = need
             at[d] += 1
             word &= word - np.uint64(1)
-    return Joined(rows, starts), Joined(masks, starts)
+    return rows, masks, starts
