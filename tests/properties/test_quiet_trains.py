@@ -1,4 +1,5 @@
-"""Long trains behind long ones take a way of their own: it leads to where the general one and the reference do."""
+"""Long trains behind long ones, and hits in the row of the train before, take ways of their own: they lead to where the
+general one and the reference do."""
 
 from dataclasses import replace
 from math import ceil
@@ -89,6 +90,35 @@ def test_many_more_streams_of_long_trains_without_a_log_do_the_same(run, unlogge
 @given(runs(standards(LONG_ROWS, spare=1000), LONG, st.sampled_from(MAPS[:3])), st.sets(st.integers(0, 3), min_size=1))
 def test_without_a_log_long_trains_lead_to_what_the_general_way_does(run, unlogged):
     check_without_logs(run, unlogged)
+
+
+def one_behind_the_other(run):
+    """The same run with rows that adjoin, in passes: keys of one token after the other."""
+    organization = run["standard"].organization
+    atoms = organization.ranks * organization.bank_groups * organization.banks * organization.rows
+    rows = atoms * organization.columns // run["row_atoms"]
+    streams = []
+    for stream in run["streams"]:
+        first = stream["rows"][0][0] if stream["rows"] else 0
+        follow = [((first + k) % rows, sequences) for k, (_, sequences) in enumerate(3 * stream["rows"])]
+        streams.append(stream | {"rows": follow, "write": False, "alternating": True})
+    return run | {"stride": run["row_atoms"], "streams": streams}
+
+
+KEYS = runs(often_refreshed(), st.integers(1, 5), st.sampled_from(MAPS)).map(one_behind_the_other)
+
+
+@settings(max_examples=200, deadline=None)
+@given(KEYS, st.sets(st.integers(0, 3), min_size=1))
+def test_rows_that_go_on_where_the_one_before_ended_do_the_same_without_a_log(run, unlogged):
+    check_all_ways(run, unlogged)
+
+
+@pytest.mark.parametrize("rows", [3000, 20_000])
+def test_more_trains_than_may_wait_are_timed_in_turns(rows):
+    run = a_layer("DDR4-3200-Hermes", MAPS[1], True, 4, streams=1)
+    run["streams"][0]["rows"] = [(row, 1) for row in range(rows)]
+    check_without_logs(run, {0})
 
 
 def a_layer(name, text, alternating, row_atoms, streams=3):
