@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from processes import environment
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,7 @@ def test_the_policy_in_the_readme_is_the_one_in_examples():
     assert f"```python\n{policy}```" in README and policy.count("\n") <= 40
 
 
+@pytest.mark.slow
 def test_the_tour_works_from_beginning_to_end(tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()

@@ -57,7 +57,7 @@ def test_trains_that_always_find_another_row_open_lead_to_what_the_general_way_d
     check_without_logs(run, unlogged)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(standards(FEW_BANKS), st.booleans())
 def test_a_train_begins_behind_one_in_other_rows_of_its_banks_after_as_many_clocks_as_its_timing_says(standard, write):
     standard = replace(standard, refresh_rows={})
@@ -86,7 +86,7 @@ def test_many_more_streams_of_long_trains_without_a_log_do_the_same(run, unlogge
     check_all_ways(run, unlogged)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(runs(standards(LONG_ROWS, spare=1000), LONG, st.sampled_from(MAPS[:3])), st.sets(st.integers(0, 3), min_size=1))
 def test_without_a_log_long_trains_lead_to_what_the_general_way_does(run, unlogged):
     check_without_logs(run, unlogged)
@@ -108,10 +108,19 @@ def one_behind_the_other(run):
 KEYS = runs(often_refreshed(), st.integers(1, 5), st.sampled_from(MAPS)).map(one_behind_the_other)
 
 
-@settings(max_examples=200, deadline=None)
+LONG_AND_SHORT = runs(often_refreshed(LONG_ROWS), st.integers(20, 150), st.sampled_from(MAPS[:5]))
+
+
+@settings(max_examples=100, deadline=None)
 @given(KEYS, st.sets(st.integers(0, 3), min_size=1))
 def test_rows_that_go_on_where_the_one_before_ended_do_the_same_without_a_log(run, unlogged):
     check_all_ways(run, unlogged)
+
+
+@settings(max_examples=100, deadline=None)
+@given(LONG_AND_SHORT.map(one_behind_the_other), st.sets(st.integers(0, 3), min_size=1))
+def test_long_rows_that_go_on_where_the_one_before_ended_do_the_same_without_a_log(run, unlogged):
+    check_without_logs(run, unlogged)
 
 
 @pytest.mark.parametrize("rows", [3000, 20_000])
