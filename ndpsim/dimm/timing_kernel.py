@@ -29,7 +29,7 @@ class Clocks(NamedTuple):
 
     ranks: those with a unit, of all sub-channels. burst, read_latency, write_latency: DRAM clocks of a transfer over a
     sub-channel, of which there are `subchannels`. pass_bursts: those of a rank that the MAC array loads before it
-    works, 0 where it does both at once. reduction: core cycles of the reduction tree behind the products of a pass.
+    works, 0 where it does both at once. reduction: core cycles of the reduction tree behind products of a pass.
     """
 
     ranks: int
@@ -83,8 +83,8 @@ def vector_costs() -> Ints:
 def holds(c: Clocks, t: Timing) -> Ints:
     """Return int64[17, 256, 2] by type and sequences: how long a rank's slice of the MAC array holds a burst.
 
-    With alternating loads, a pass: the products of one sequence after the other, which go down the reduction tree while
-    the next ones are made. The last axis is that of `holds_of`. The row TRANSFER is that of the buffer port,
+    With alternating loads, a pass: one sequence after the other, the products, and then the reduction tree that adds
+    them up. The last axis is that of `holds_of`. The row TRANSFER is that of the buffer port,
     for one burst: a core cycle.
     """
     sequences = np.arange(256)
@@ -94,7 +94,7 @@ def holds(c: Clocks, t: Timing) -> Ints:
             values = codes.ATOM_BYTES // size * c.ranks  # a burst of each rank
             rate = c.macs_8bit if code == codes.T_I8 else c.macs_16bit
             if c.pass_bursts > 0:
-                table[code, 1:] = sequences[1:] * -(-c.pass_bursts * values // rate) + c.reduction
+                table[code] = sequences * (-(-c.pass_bursts * values // rate) + c.reduction)
             else:
                 table[code] = np.maximum(-(-sequences * values // rate), 1)
     table[TRANSFER, 1] = 1

@@ -186,8 +186,8 @@ def test_a_rank_whose_refresh_fell_due_meanwhile_reads_after_it():
     ]  # fmt: skip
 
 
-# With alternating loads a pass of 16 bursts a rank, 512 MACs for each of its 32 MAC slots a cycle, takes 16 cycles
-# for each sequence, and 11 more for the reduction tree behind the last; for the end of an instruction nothing is added.
+# With alternating loads a pass of 16 bursts a rank, 512 MACs for each of its 32 MAC slots a cycle, takes 16 cycles and
+# 11 more in the reduction tree for each sequence; for the end of an instruction nothing is added.
 LAST_OF_PASS = 48 + 15 * 4  # neighbouring bursts alternate bank groups
 # Data of the next pass begin 24 clocks after its command, when the first pass is over: 27 ns are 43.2 clocks.
 NEXT_PASS = LAST_OF_PASS + 28 + 44 - 24
@@ -201,9 +201,9 @@ def timed_alternating(text, lists=()):
     ("text", "end"),
     [
         (ONE_ROW.format("f16", 32) + "dot m0, l0, [0], [256], 1; end", ARRIVAL + 27_000),
-        (ONE_ROW.format("bf16", 32) + "axpy m0, l0, [0], [2048], 16; end", ARRIVAL + 16 * 16_000 + 11_000),
+        (ONE_ROW.format("bf16", 32) + "axpy m0, l0, [0], [2048], 16; end", ARRIVAL + 16 * 27_000),
         # 16 bursts of 64 values on 128 MACs a cycle: 8 cycles.
-        (ONE_ROW.format("i8", 64) + "dot m0, l0, [0], [2048], 5; end", ARRIVAL + 5 * 8_000 + 11_000),
+        (ONE_ROW.format("i8", 64) + "dot m0, l0, [0], [2048], 5; end", ARRIVAL + 5 * 19_000),
         (ONE_ROW.format("f16", 512) + "dot m0, l0, [0], [2048], 1; end", (LAST_OF_PASS + 28) * 625 + 27_000),
         (ONE_ROW.format("f16", 544) + "dot m0, l0, [0], [2048], 1; end", (NEXT_PASS + 28) * 625 + 27_000),
         (ONE_ROW.format("f16", 32) + "ld m0, l0, [0]; end", ARRIVAL + 1000),
