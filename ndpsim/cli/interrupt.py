@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Thread, Timer, get_ident
+from threading import Thread, Timer, current_thread, get_ident, main_thread
 from types import FrameType
 from typing import TypeVar
 
@@ -33,14 +33,15 @@ def interrupt(_number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def interrupts_arrive() -> Iterator[None]:
-    """Let no library lose a Ctrl-C, unless whoever started this process has other plans for it."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
+    """Let no library lose a Ctrl-C, unless whoever started this process or thread has other plans for it."""
+    own = signal.getsignal(signal.SIGINT) is signal.default_int_handler and current_thread() is main_thread()
+    if own:
         signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if own:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def interruptible(call: Callable[[], T], stop: Callable[[], None] | None = None) -> T:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from threading import Thread
 
 import pytest
 from processes import environment
@@ -61,6 +62,19 @@ def test_who_ignores_interrupts_goes_on_ignoring_them():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_thread_leaves_interrupts_to_the_main_one():
+    seen = []
+
+    def work():
+        with interrupts_arrive():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
 
 
 @pytest.mark.slow
