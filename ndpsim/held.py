@@ -23,7 +23,8 @@ T = TypeVar("T")
 class Held(Generic[T]):
     """A tuple of numbers, arrays and tuples, which kernels, compiled or not, read as `held.value`.
 
-    It keeps the arrays alive, and must itself outlive the call.
+    It keeps the arrays alive, and must itself outlive the call. Classes of the tuple stand in the cache of kernels that
+    all processes read, so that each of these must be able to import them.
     """
 
     def __init__(self, value: T) -> None:
