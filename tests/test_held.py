@@ -12,7 +12,7 @@ from ndpsim.jit import njit
 
 
 def _whole():
-    """A tuple of all that tuples hold: of types of the package, as a cached kernel is read by processes without tests."""
+    """A tuple of all that tuples hold, with classes of the package: processes without tests read the cached kernel."""
     first = Array(True, np.arange(6).reshape(2, 3), -1)
     second = Array(False, np.arange(4)[:, None], 1 << 60)
     return -7, first, (second, 2.5), np.arange(5, dtype=np.uint32)
