@@ -63,7 +63,7 @@ def run_long_passes(t: Timing, q: Quiet, beat: Beat, array: Array, state: RankSt
     if j == 0 or m[LONG] < q.start or m[LOADED] != 0:
         return j
     hold = hold_for(array, beat, array.sequences)
-    fits = False
+    fits, nearest = False, max(q.after, q.after_in_group)
     known = span = passes = 0
     first, last, due, pass_from = m[LONG], m[LAST_READ], m[DUE], m[PASS_FROM]
     train, bursts, opens, closes, begun = count[N_TRAINS], 0, 0, 0, j
@@ -78,8 +78,8 @@ def run_long_passes(t: Timing, q: Quiet, beat: Beat, array: Array, state: RankSt
                 bursts = bursts_of(work)
                 passes = bursts // beat.passes
             span = (passes - 1) * hold.step + (beat.passes - 1) * beat.pace
-            fits = bursts >= q.long and passes * beat.passes == bursts and hold.rest >= max(q.after, q.after_in_group)
-        if not fits:
+            fits = bursts >= q.long and passes * beat.passes == bursts
+        if not fits or pass_from < last + nearest:
             break
         begin = m[at.patterns + (train - q.ahead & at.trains_ring - 1) * PATTERN_SIZE + FIRST] + 1
         before, first = last, pass_from

@@ -193,6 +193,19 @@ def test_bursts_of_other_banks_as_far_back_as_at_the_pace_are_not_taken_for_thos
     check_all_ways(run, {0})
 
 
+def test_behind_a_train_that_keeps_the_array_less_long_bursts_still_keep_their_distance():
+    standard = load_standard("DDR4-3200AA")
+    organization = {"ranks": 2, "bank_groups": 1, "banks": 4, "rows": 4, "columns": 128}
+    standard = replace(standard, organization=standard.organization.model_copy(update=organization))
+    stream = unmasked([], service=625, alternating=True) | {"rows": [(k, (1, 32)[k % 2]) for k in range(19)]}
+    run = {
+        "standard": with_overrides(standard, {"nRFC": 54, "nREFI": 117, "nRP": 30, "nRRD_S": 54}),
+        "organization": organization, "map": MAPS[0], "ahead": 3, "queue": 2, "base": 0, "row_atoms": 60,
+        "stride": 60, "streams": [stream | {"masked": True}], "first_due": 247,
+    }  # fmt: skip
+    check_all_ways(run, {0})
+
+
 @pytest.mark.parametrize("alternating", [False, True])
 @pytest.mark.parametrize("text", MAPS[:2])
 def test_long_trains_of_hermes_end_when_the_reference_says(text, alternating):
