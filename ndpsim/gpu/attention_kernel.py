@@ -178,8 +178,9 @@ def _prefill_time(work: Work, device: Device) -> float:
     steps = (max(last, single if singles > 0 else 0.0) - device.tile) / step * tile.resident
     exponent = LOCKSTEP + DRIFT * np.sqrt(max(1.0, blocks / slots) * steps)
     time = _together(compute, _memory_time(work, tiles, slots, device), exponent)
-    pairs = work.prefills * work.queries * (work.past + work.queries / 2) + work.decodes * work.context
-    return max(time, 4 * pairs * work.heads * work.head_dim * device.energy / device.power)
+    pairs = work.prefills * work.queries * (work.past + (work.queries + 1) / 2) + work.decodes * work.context
+    operations = 4 * pairs * work.heads * work.head_dim
+    return max(time, operations / work.rate, operations * device.energy / device.power)
 
 
 @njit
