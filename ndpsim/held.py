@@ -42,6 +42,11 @@ class _HeldType(types.Type):
         self.value = value
         super().__init__(f"Held({value})")
 
+    @property
+    def parts_for_digest(self) -> tuple[types.Type]:
+        """The types that stand behind this one, for the digest of a kernel that takes it."""
+        return (self.value,)
+
 
 register_model(_HeldType)(models.OpaqueModel)
 

@@ -1,74 +1,31 @@
-"""Numba as this project uses it: one decorator, and a compile cache that notices every changed kernel.
+"""Numba as this project uses it: a few decorators, whose kernels are kept between processes (`ndpsim.kernel_cache`).
 
-Numba keys its cache on the file that holds a kernel, so a changed callee in *another* file would go unnoticed. The
-cache folder is therefore named after a hash of all sources of the package and of the instruction set. Kernels import
-`njit` from here, never from numba.
+Kernels import these from here, never from numba.
 """
 
-import hashlib
-import os
-import shutil
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import numba
-import numba.core
 from numba import types
+from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic, overload
 
-from ndpsim.data import isa_dir
+from ndpsim.kernel_cache import KernelCache
 
-_STALE_S = 30 * 24 * 3600
-
-
-def _cache_dir() -> Path:
-    digest = hashlib.sha256()
-    for source in [*sorted(Path(__file__).parent.rglob("*.py")), isa_dir() / "ndp.toml"]:
-        digest.update(source.read_bytes())
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "ndpsim" / "kernels" / digest.hexdigest()[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        _remove_stale(folder)
-    except OSError:  # a home that cannot be written: compile afresh in a folder of this process's own user
-        folder = Path(tempfile.gettempdir()) / f"ndpsim-kernels-{os.getuid() if hasattr(os, 'getuid') else 0}"
-        folder = folder / digest.hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+_dispatcher: Any = Dispatcher
 
 
-def _remove_stale(folder: Path) -> None:
-    """Remove the caches of other versions that have not been used for a month."""
-    os.utime(folder)
-    for other in folder.parent.iterdir():
-        if time.time() - other.stat().st_mtime > _STALE_S:
-            shutil.rmtree(other, ignore_errors=True)
-
-
-_config: Any = numba.core.config
-_CACHE_DIR = _config.CACHE_DIR or str(_cache_dir())
+def _compiled(function: Any, **options: Any) -> Any:
+    jit: Any = numba.njit
+    kernel = jit(nogil=True, fastmath=False, error_model="numpy", **options)(function)
+    if isinstance(kernel, _dispatcher):  # not so without the compiler
+        kernel._cache = KernelCache(kernel)
+    return kernel
 
 
 def njit(function: Any) -> Any:
     """Compile a kernel: cached, without the GIL, and without any licence to reorder floating-point arithmetic."""
-    before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_DIR
-    try:
-        return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
-    finally:
-        _config.CACHE_DIR = before
-
-
-def _borrowing(function: Any, **more: Any) -> Any:
-    options: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy", "_nrt": False}
-    before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_DIR
-    try:
-        return numba.njit(**options, **more)(function)
-    finally:
-        _config.CACHE_DIR = before
+    return _compiled(function)
 
 
 def borrowing(function: Any) -> Any:
@@ -77,7 +34,7 @@ def borrowing(function: Any) -> Any:
     Counting is an atomic operation for each array in each call, which in kernels that call small kernels takes more
     time than all else.
     """
-    return _borrowing(function)
+    return _compiled(function, _nrt=False)
 
 
 def merged(function: Any) -> Any:
@@ -85,7 +42,7 @@ def merged(function: Any) -> Any:
 
     A call hands over seven words for an array and a status back; without such calls requests are served twice as fast.
     """
-    return _borrowing(function, forceinline=True)
+    return _compiled(function, _nrt=False, forceinline=True)
 
 
 def inlined(function: Any) -> Any:

@@ -1,0 +1,46 @@
+"""Where the caches of this user lie.
+
+They are below `ndpsim` in the user's cache folder: XDG_CACHE_HOME, or ~/.cache. All of them may be deleted at any time.
+"""
+
+import os
+import stat
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+_PRIVATE: Final = 0o700
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder of a cache, `kernels` or `traces`; it need not exist."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the XDG specification: a relative path is ignored
+    return (base if base.is_absolute() else Path.home() / ".cache") / "ndpsim" / name
+
+
+@cache
+def writable(folder: Path) -> Path:
+    """Return a folder of this user's own that exists and can be written: this one, or one for temporary files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return _private(Path(tempfile.gettempdir()) / f"ndpsim-{folder.name}-{_user()}")
+
+
+def _private(folder: Path) -> Path:
+    """Return a folder that no other user can write: this one, or a new one if it cannot be had so."""
+    try:
+        folder.mkdir(mode=_PRIVATE, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == _user() and stat.S_IMODE(found.st_mode) == _PRIVATE:
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="ndpsim-"))
+
+
+def _user() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0

@@ -1,0 +1,146 @@
+"""Compiled kernels kept in the user's cache folder between processes.
+
+A file holds one kernel for one set of argument types. Its name has a digest of all that the machine code depends on
+(`kernel_digest`) and of nothing else, so that the same kernel is found from any checkout and after edits elsewhere.
+What is damaged is compiled anew.
+
+Numba's own cache knows the file of a kernel alone, not what it calls. This one uses private parts of Numba: the
+interface of its caches, how it stores a result of compilation, and the place of a dispatcher's cache.
+"""
+
+import hashlib
+import os
+import pickle
+import sys
+import time
+import uuid
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numba.core.caching
+import numba.core.config
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+from ndpsim.cache_folders import cache_folder, writable
+from ndpsim.kernel_digest import UnknownDependencyError, kernel_digest
+
+_config: Any = numba.core.config
+_Interface: Any = numba.core.caching._Cache
+_result: Any = CompileResult
+_dumps: Any = dumps
+_SUFFIX: Final = ".kernel"
+_CHECKSUM_BYTES: Final = 32
+_UNUSED_S: Final = 30 * 24 * 3600
+_TOUCH_S: Final = 24 * 3600
+
+
+def kernel_folder() -> Path:
+    """Return the folder of compiled kernels, NUMBA_CACHE_DIR if that is set; it need not exist."""
+    return Path(_config.CACHE_DIR) if _config.CACHE_DIR else cache_folder("kernels")
+
+
+class KernelCache(_Interface):
+    """The cache of one dispatcher."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._dispatcher = dispatcher
+        self._enabled = True
+
+    @property
+    def cache_path(self) -> str:
+        """The folder of compiled kernels."""
+        return str(_folder())
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what was compiled for these types of arguments, or None."""
+        target_context.refresh()
+        path = self._path(sig, target_context.codegen())
+        content = _read(path) if path else None
+        if path is None or content is None:
+            return None
+        try:
+            return _result._rebuild(target_context, *pickle.loads(content))
+        except Exception:  # whole, yet not understood, whatever the reason: as if it were not there
+            _damaged(path)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled for these types of arguments."""
+        path = self._path(sig, data.codegen)
+        if path is None or data.library.has_dynamic_globals or not all(part.can_cache for part in data.lifted):
+            return
+        content = _dumps(data._reduce())
+        part = path.with_name(f".{uuid.uuid4().hex}.part")
+        with suppress(OSError):  # a full disk, say: what was compiled serves this process
+            try:
+                part.write_bytes(hashlib.sha256(content).digest() + content)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def enable(self) -> None:
+        """Use the cache."""
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Neither read nor write."""
+        self._enabled = False
+
+    def flush(self) -> None:
+        """Forget nothing: what is kept stays right whatever changes."""
+
+    def _path(self, sig: Any, codegen: Any) -> Path | None:
+        if not self._enabled:
+            return None
+        try:
+            digest = kernel_digest(self._dispatcher, sig, codegen.magic_tuple())
+        except UnknownDependencyError:
+            return None
+        function = self._dispatcher.py_func
+        name = "".join(c for c in f"{function.__module__}.{function.__qualname__}" if c.isalnum() or c in "._")
+        return _folder() / f"{name[-120:]}-{digest}{_SUFFIX}"
+
+
+@cache
+def _folder() -> Path:
+    folder = writable(kernel_folder())
+    with suppress(OSError):
+        _remove_unused(folder)
+    return folder
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove kernels that have not been used for a month."""
+    for path in folder.glob(f"*{_SUFFIX}"):
+        if time.time() - path.stat().st_mtime > _UNUSED_S:
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    """Return the content of a file if it is whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(content[_CHECKSUM_BYTES:]).digest() != content[:_CHECKSUM_BYTES]:
+        _damaged(path)
+        return None
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > _TOUCH_S:
+            os.utime(path)
+    return content[_CHECKSUM_BYTES:]
+
+
+def _damaged(path: Path) -> None:
+    """Say that a file is of no use, and remove it."""
+    _say_damaged(path.parent)
+    with suppress(OSError):
+        path.unlink()
+
+
+@cache
+def _say_damaged(folder: Path) -> None:
+    sys.stderr.write(f"ndpsim: {folder}: damaged files of compiled kernels; these kernels are compiled anew\n")

@@ -1,0 +1,89 @@
+"""Compiled kernels are found again wherever the same source lies, and nothing else is; what is damaged is made anew."""
+
+import subprocess
+import sys
+
+import pytest
+from processes import environment
+
+from ndpsim.kernel_cache import kernel_folder
+
+CONSTANTS = "STEP = 1\n"
+KERNELS = '''"""Kernels."""
+from ndpsim.jit import njit
+import constants
+
+@njit
+def inner(x):
+    return x + constants.STEP
+
+@njit
+def kernel(x):
+    return inner(x) * 2
+'''
+SCRIPT = """
+from numba.core import event
+compiled = []
+class Names(event.Listener):
+    def on_start(self, e): compiled.append(e.data["dispatcher"].py_func.__name__)
+    def on_end(self, e): pass
+event.register("numba:compile", Names())
+from kernels import kernel
+print(kernel(3), *compiled)
+"""
+
+
+def write(folder, constants=CONSTANTS, kernels=KERNELS):
+    folder.mkdir(exist_ok=True)
+    (folder / "constants.py").write_text(constants)
+    (folder / "kernels.py").write_text(kernels)
+    return folder
+
+
+def run(folder, cache, **variables):
+    """Return what a process prints that calls the kernel, what it compiles, and what it says."""
+    env = environment(NUMBA_CACHE_DIR=str(cache), PYTHONDONTWRITEBYTECODE="1", **variables)
+    env["PYTHONPATH"] = f"{folder}:{env['PYTHONPATH']}"
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=True)
+    return done.stdout.strip(), done.stderr
+
+
+def test_a_process_finds_kernels_that_another_compiled_in_another_folder_or_with_other_words(tmp_path):
+    cache = tmp_path / "cache"
+    assert run(write(tmp_path / "one"), cache) == ("8 kernel inner", "")
+    other = write(tmp_path / "two", kernels=KERNELS.replace('"""Kernels."""', '"""Kernels.\n\nMore."""\n'))
+    assert run(other, cache) == ("8", "")
+    assert run(write(tmp_path / "one", constants="STEP = 2\n"), cache) == ("10 kernel inner", "")
+    assert run(write(tmp_path / "one"), cache) == ("8", "")  # the kernel of before is still there
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut short", "changed", "foreign"])
+def test_damaged_files_are_compiled_anew_which_is_said_once(tmp_path, damage):
+    source, cache = write(tmp_path / "one"), tmp_path / "cache"
+    run(source, cache)
+    files = list(cache.iterdir())
+    assert len(files) == 2
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(
+            {
+                "emptied": b"",
+                "cut short": content[:-1],
+                "changed": content[:200] + bytes([content[200] ^ 1]) + content[201:],
+                "foreign": content[:32],
+            }[damage]
+        )
+    answer, said = run(source, cache)
+    assert answer == "8 kernel inner"
+    assert said == f"ndpsim: {cache}: damaged files of compiled kernels; these kernels are compiled anew\n"
+    assert run(source, cache) == ("8", "")
+
+
+def test_without_the_compiler_a_kernel_is_its_function(tmp_path):
+    assert run(write(tmp_path / "one"), tmp_path / "cache", NUMBA_DISABLE_JIT="1") == ("8", "")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_numbas_variable_names_the_folder(monkeypatch):
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", "/there")
+    assert str(kernel_folder()) == "/there"
