@@ -1,9 +1,12 @@
 """Where the caches of this user lie.
 
-They are below `ndpsim` in the user's cache folder: XDG_CACHE_HOME, or ~/.cache. All of them may be deleted at any time.
+They are below `ndpsim` in the user's cache folder: XDG_CACHE_HOME, or the folder that the operating system has for
+caches (~/.cache on Linux). All of them may be deleted at any time.
 """
 
+import atexit
 import os
+import shutil
 import stat
 import tempfile
 from functools import cache
@@ -15,8 +18,14 @@ _PRIVATE: Final = 0o700
 
 def cache_folder(name: str) -> Path:
     """Return the folder of a cache, `kernels` or `traces`; it need not exist."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the XDG specification: a relative path is ignored
-    return (base if base.is_absolute() else Path.home() / ".cache") / "ndpsim" / name
+    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if chosen.is_absolute():
+        return chosen / "ndpsim" / name
+    import platformdirs  # loaded only when it is needed, so that --help is quick
+
+    usual = platformdirs.user_cache_path("ndpsim", appauthor=False)
+    # the XDG specification says that a relative path is ignored, which not every version of platformdirs does
+    return (usual if usual.is_absolute() else Path.home() / ".cache" / "ndpsim") / name
 
 
 @cache
@@ -31,7 +40,7 @@ def writable(folder: Path) -> Path:
 
 
 def _private(folder: Path) -> Path:
-    """Return a folder that no other user can write: this one, or a new one if it cannot be had so."""
+    """Return a folder that no other user can write: this one, or else a new one that goes when the process ends."""
     try:
         folder.mkdir(mode=_PRIVATE, exist_ok=True)
         found = folder.lstat()
@@ -39,7 +48,9 @@ def _private(folder: Path) -> Path:
             return folder
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="ndpsim-"))
+    new = Path(tempfile.mkdtemp(prefix="ndpsim-"))
+    atexit.register(shutil.rmtree, new, ignore_errors=True)
+    return new
 
 
 def _user() -> int:

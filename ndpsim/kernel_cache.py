@@ -73,7 +73,7 @@ class KernelCache(_Interface):
         if path is None or data.library.has_dynamic_globals or not all(part.can_cache for part in data.lifted):
             return
         content = _dumps(data._reduce())
-        part = path.with_name(f".{uuid.uuid4().hex}.part")
+        part = path.with_name(f".{uuid.uuid4().hex}{_SUFFIX}.part")
         with suppress(OSError):  # a full disk, say: what was compiled serves this process
             try:
                 part.write_bytes(hashlib.sha256(content).digest() + content)
@@ -113,8 +113,8 @@ def _folder() -> Path:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove kernels that have not been used for a month."""
-    for path in folder.glob(f"*{_SUFFIX}"):
+    """Remove kernels that have not been used for a month, and what killed processes have left."""
+    for path in [*folder.glob(f"*{_SUFFIX}"), *folder.glob(f".*{_SUFFIX}.part")]:
         if time.time() - path.stat().st_mtime > _UNUSED_S:
             path.unlink(missing_ok=True)
 

@@ -9,7 +9,6 @@ makes a kernel that is not cached.
 import enum
 import hashlib
 import json
-import opcode
 import sys
 import types as python
 from collections.abc import Iterator
@@ -24,6 +23,8 @@ import numpy as np
 from numba import types
 from numba.core.dispatcher import Dispatcher
 
+from ndpsim.code_digest import code_digest, globals_of, names_of
+
 _FORMAT: Final = 1  # of this digest, and of the cached files
 _config: Any = numba.core.config
 _LIBRARIES: Final = ("numba", "llvmlite", "numpy")
@@ -31,7 +32,6 @@ _BY_NAME: Final = {"numba", "numpy", "math", "builtins", "typing"}  # packages t
 _EXTENSIONS: Final = ("ndpsim.jit", "ndpsim.held")  # sources that tell Numba how to compile
 _SETTINGS: Final = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "BOUNDSCHECK", "USING_SVML")
 _PLAIN: Final = (types.Number, types.Boolean, types.NoneType, types.UnicodeType, types.CPointer, types.Literal)
-_LOADS: Final = {opcode.opmap[name] for name in ("LOAD_CONST", "RETURN_CONST") if name in opcode.opmap}
 
 
 class UnknownDependencyError(Exception):
@@ -114,9 +114,9 @@ class _Walk:
     def _function(self, kernel: Any) -> Iterator[str]:
         """Describe a kernel by itself, and meet what it calls."""
         function = kernel.py_func
-        digest, loaded, names = _code(function.__code__)
-        yield f"{_name(function)} {digest} {sorted(kernel.targetoptions.items())}"
-        for name in sorted(loaded):
+        names = names_of(function.__code__)
+        yield f"{_name(function)} {code_digest(function.__code__)} {sorted(kernel.targetoptions.items())}"
+        for name in sorted(globals_of(function.__code__)):
             if name in function.__globals__:  # a builtin is not
                 yield f"{name}={self._value(function.__globals__[name], names)}"
         for cell in function.__closure__ or ():
@@ -186,47 +186,3 @@ def _name(value: Any) -> str:
 
 def _package(module: str) -> str:
     return module.partition(".")[0]
-
-
-@cache
-def _code(code: python.CodeType) -> tuple[str, frozenset[str], frozenset[str]]:
-    """Return a digest of byte code and its constants without the docstring, the globals that it loads, all names."""
-    digest, loaded, names = hashlib.sha256(), _globals(code), set(code.co_names)
-    for fact in (
-        code.co_code,
-        code.co_names,
-        code.co_varnames,
-        code.co_freevars,
-        code.co_cellvars,
-        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags),
-        code.co_exceptiontable,
-    ):
-        digest.update(f"{fact!r}\n".encode())
-    for i, constant in enumerate(code.co_consts):
-        if isinstance(constant, python.CodeType):
-            inner, inner_loaded, inner_names = _code(constant)
-            loaded, names = loaded | inner_loaded, names | inner_names
-            digest.update(f"{constant.co_name} {inner}\n".encode())
-        elif i or not isinstance(constant, str) or _loads_first_constant(code):
-            text = sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
-            digest.update(f"{type(constant).__name__} {text}\n".encode())
-    return digest.hexdigest(), frozenset(loaded), frozenset(names)
-
-
-def _operations(code: python.CodeType) -> Iterator[tuple[int, int]]:
-    """Yield the operations of byte code with their arguments: as `dis`, of which a start would take a second."""
-    high = 0
-    for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
-        argument = high | low
-        high = argument << 8 if operation == opcode.EXTENDED_ARG else 0
-        yield operation, argument
-
-
-def _globals(code: python.CodeType) -> set[str]:
-    load = opcode.opmap["LOAD_GLOBAL"]  # its lowest argument bit says whether a call follows
-    return {code.co_names[argument >> 1] for operation, argument in _operations(code) if operation == load}
-
-
-def _loads_first_constant(code: python.CodeType) -> bool:
-    """Whether the first constant, which is the place of a docstring, is used."""
-    return any(operation in _LOADS and argument == 0 for operation, argument in _operations(code))

@@ -1,10 +1,8 @@
 """A kernel's digest changes with all that its machine code depends on, and with nothing else."""
 
 import ast
-import dis
 import importlib
 import json
-import opcode
 import pkgutil
 import shutil
 import subprocess
@@ -163,15 +161,6 @@ def all_kernels():
 def digests():
     kernels = [(f"{k.py_func.__module__}.{k.py_func.__qualname__}", k) for k in all_kernels()]
     return {name: kernel_digest.kernel_digest(kernel, (), "cpu") for name, kernel in kernels}
-
-
-def test_globals_are_read_from_byte_code_as_dis_does():
-    for kernel in all_kernels():
-        code = kernel.py_func.__code__
-        assert kernel_digest._globals(code) == {
-            i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"
-        }
-    assert "LOAD_NAME" in opcode.opmap  # of module bodies alone
 
 
 def test_every_kernel_of_the_package_has_a_digest_that_a_copy_with_other_words_has_too(tmp_path):

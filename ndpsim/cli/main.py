@@ -31,6 +31,7 @@ COMMANDS = {
     "reproduce": ("reproduce", "Run a paper's evaluation and print its figures beside the simulated ones."),
     "study": ("study", "Run a study: loaded latency, other simulators' figures, a serving run."),
     "trace": ("trace", "Describe, generate or capture activation traces."),
+    "cache": ("cache", "Show what is kept between runs to save time; remove it."),
     "list": ("listing", "List what ships with ndpsim."),
 }
 

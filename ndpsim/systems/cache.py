@@ -1,8 +1,8 @@
 """Arrays that take long to make and are the same every time, kept in the user's cache folder between runs.
 
-The folder is `ndpsim/traces` in XDG_CACHE_HOME, or in ~/.cache. It may be deleted at any time. What is damaged there,
-or cannot be read or written, is as if it were not there. A file holds the bytes of an array and a checksum, and never
-changes: it is mapped into memory, which is several times as fast as a copy.
+The folder (`ndpsim.cache_folders`) may be deleted at any time. What is damaged there, or cannot be read or written, is
+as if it were not there. A file holds the bytes of an array and a checksum, and never changes: it is mapped into memory,
+which is several times as fast as a copy.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.cache_folders import cache_folder
 from ndpsim.errors import InputError
 from ndpsim.files import appearing
 
@@ -47,8 +48,7 @@ def cached(key: str, dtype: str, shape: tuple[int, ...], make: Callable[[], NDAr
 
 def folder() -> Path:
     """Return the folder of the cache; it need not exist."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "ndpsim" / "traces"
+    return cache_folder("traces")
 
 
 def _read(path: Path, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any] | None:

@@ -1,17 +1,16 @@
 """The activation trace of a run, and which neurons foretell which in it: generated for a model, or read from a file."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.code_digest import modules_digest
 from ndpsim.errors import InputError
 from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.ndp_model import KINDS
@@ -21,6 +20,10 @@ from ndpsim.sparsity.presets import preset_from
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.sparsity.trace_format import TraceHeader, row_bytes
 from ndpsim.systems.cache import cached
+
+_MAKERS: Final = ("ndpsim.sparsity.generator", "ndpsim.sparsity.parents", "ndpsim.sparsity.presets")
+_NO_NUMBERS: Final = frozenset({"ndpsim.errors", "ndpsim.files", "ndpsim.kernel_cache"})
+"""Modules that these import for messages, files and the cache of kernels."""
 
 Parents = list[NDArray[np.int32]]
 
@@ -139,9 +142,7 @@ def _part_of(
 
 @cache
 def _makers() -> str:
-    """Return a digest of the code that makes traces, and the versions of what it computes with."""
-    digest = hashlib.sha256()
-    for path in sorted(files("ndpsim.sparsity").iterdir(), key=lambda one: one.name):
-        if path.name.endswith(".py"):
-            digest.update(path.read_bytes())
-    return " ".join([digest.hexdigest(), *(f"{name} {version(name)}" for name in ("numpy", "numba"))])
+    """Return a digest of the code that makes traces and parents, this file's included, and of what it computes with."""
+    made_here = modules_digest((__name__,), only=True)
+    versions = [f"{name} {version(name)}" for name in ("numpy", "numba")]
+    return " ".join([made_here, modules_digest(_MAKERS, without=_NO_NUMBERS), *versions])

@@ -1,8 +1,11 @@
 """The trace of a run: generated and kept, or the part of a recorded one that the run uses."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from ndpsim import code_digest
 from ndpsim.errors import InputError
 from ndpsim.llm.catalog import load_shape
 from ndpsim.sparsity.generator import ActivationGenerator, NeuronShape
@@ -21,6 +24,29 @@ PAPER = load_preset("paper").for_model(SHAPE.name).model_dump(mode="json", exclu
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(traces, "_latest", {})
+
+
+def test_the_key_of_what_is_kept_names_the_files_that_make_it_and_no_others(monkeypatch):
+    counted = []
+    digest = code_digest.code_digest
+    monkeypatch.setattr(code_digest, "code_digest", lambda code: counted.append(code.co_filename) or digest(code))
+    traces._makers.cache_clear()
+    traces._makers()
+    package = Path(traces.__file__).parents[1]
+    found = {Path(file).relative_to(package).as_posix() for file in counted if file.endswith(".py")}
+    makers = {
+        "generator",
+        "generator_kernel",
+        "counter_hash",
+        "hotness",
+        "parameters",
+        "presets",
+        "parents",
+        "correlation",
+    }
+    assert {f"sparsity/{name}.py" for name in makers} | {"systems/traces.py", "jit.py"} <= found
+    others = ("predictor", "layout", "capture", "frequency")
+    assert not found & {*(f"sparsity/{name}.py" for name in others), "errors.py", "kernel_cache.py", "systems/run.py"}
 
 
 def rows(trace):
