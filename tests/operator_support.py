@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ndpsim.dimm.config import load_machine
 from ndpsim.dimm.executor import DimmState, execute_resolved
 from ndpsim.dimm.resolve import resolve
-from ndpsim.dram.rank_state import N_RD
+from ndpsim.dram.ndp.rank_state import N_RD
 from ndpsim.isa import codes
 from ndpsim.isa.assembly import disassemble
 from ndpsim.isa.encoding import array_to_words

@@ -4,13 +4,26 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ndpsim"
+PLAN = (ROOT / "README.md").read_text(encoding="utf-8")
+WINGS = {
+    "dram": ("standard", "address_map", "log", "requests", "checker", "energy", "ndp", "banks", "host"),
+    "systems": ("system", "parts", "hermes", "offloading", "cards", "catalog"),
+}
+"""The parts of a floor. In `dram` each may import those before it, in `systems` see `may_import`."""
 
 
 def floors():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return {name: int(floor) for name, floor in re.findall(r"^  (\w+)/ +(\d)  ", text, re.MULTILINE)}
+    return {name: int(floor) for name, floor in re.findall(r"^  (\w+)/ +(\d+) ", PLAN, re.MULTILINE)}
+
+
+def wings(floor):
+    """The folders that the plan lists below a floor."""
+    listed = re.search(rf"^  {floor}/ .*\n((?:    \w+/ .*\n)*)", PLAN, re.MULTILINE)
+    return set(re.findall(r"^    (\w+)/", listed[1], re.MULTILINE))
 
 
 def imported(file):
@@ -22,9 +35,17 @@ def imported(file):
             yield from (alias.name for alias in node.names)
 
 
+def may_import(floor, own, other):
+    if floor == "dram":
+        return WINGS[floor].index(other) < WINGS[floor].index(own)
+    return other == "system" or (other == "parts" and own in ("hermes", "offloading", "cards"))
+
+
 def test_the_plan_names_every_folder():
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert floors().keys() == folders
+    for floor in WINGS:
+        assert wings(floor) == {path.parent.name for path in (PACKAGE / floor).glob("*/__init__.py")}
 
 
 def test_imports_run_downwards():
@@ -38,3 +59,16 @@ def test_imports_run_downwards():
             if plan[parts[1]] >= plan.get(own, 0):
                 upwards.append(f"{file.relative_to(ROOT)} imports {module}")
     assert not upwards
+
+
+@pytest.mark.parametrize("floor", WINGS)
+def test_the_parts_of_a_floor_import_in_order(floor):
+    wrong = []
+    for file in (PACKAGE / floor).rglob("*.py"):
+        own = file.relative_to(PACKAGE / floor).with_suffix("").parts[0]
+        for module in imported(file):
+            parts = module.split(".")
+            other = parts[2] if parts[:2] == ["ndpsim", floor] and len(parts) > 2 else own
+            if other != own and not may_import(floor, own, other):
+                wrong.append(f"{file.relative_to(ROOT)} imports {module}")
+    assert not wrong

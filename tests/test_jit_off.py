@@ -19,11 +19,11 @@ from ndpsim.dimm.accounts import Accounts
 from ndpsim.dimm.config import load_machine
 from ndpsim.dimm.executor import execute, new_states
 from ndpsim.dimm.timing import time_program
-from ndpsim.dram.checker import check
-from ndpsim.dram.host import HostConfig, HostController
-from ndpsim.dram.log import FIELDS, joined
-from ndpsim.dram.standard import load_standard
-from ndpsim.dram.trace import array_trace
+from ndpsim.dram.checker.checker import check
+from ndpsim.dram.host.controller import HostConfig, HostController
+from ndpsim.dram.log.log import FIELDS, joined
+from ndpsim.dram.requests.trace import array_trace
+from ndpsim.dram.standard.standard import load_standard
 
 
 def whole_path(shape: LayerShape) -> dict[str, object]:

@@ -101,7 +101,7 @@ def _token(density: float) -> dict[str, float]:
     from ndpsim.dimm.config import load_machine
     from ndpsim.dimm.resolve import resolve
     from ndpsim.dimm.timing import Timer
-    from ndpsim.dram.rank_state import N_TRAINS
+    from ndpsim.dram.ndp.rank_state import N_TRAINS
 
     machine = load_machine(dimms=8)
     compiler = layer_compiler(LayerShape(28672, 8192, "silu", gated=True), machine)
@@ -158,9 +158,9 @@ TRACES = {"sequential": "sequential", "random": "random", "mixed": "mixed", "row
 
 def _host_rate(standard_name: str, ranks: int, trace_name: str) -> float:
     """Requests a second of wall time on one channel, from arrays in memory, with queues of 32 places."""
-    from ndpsim.dram.host import HostConfig, HostController
-    from ndpsim.dram.standard import load_standard
-    from ndpsim.dram.synthetic import ROW_HIT_MAP, synthetic
+    from ndpsim.dram.host.controller import HostConfig, HostController
+    from ndpsim.dram.requests.synthetic import ROW_HIT_MAP, synthetic
+    from ndpsim.dram.standard.standard import load_standard
 
     standard = load_standard(standard_name, ranks=ranks, channels=1)
     requests = CHASE_REQUESTS if trace_name == "chase" else HOST_REQUESTS
@@ -179,9 +179,9 @@ def _host_rate(standard_name: str, ranks: int, trace_name: str) -> float:
 
 def _channel_scaling() -> float:
     """How many times faster 16 channels of random reads run with a thread a core than with one thread."""
-    from ndpsim.dram.host import HostController
-    from ndpsim.dram.standard import load_standard
-    from ndpsim.dram.synthetic import synthetic
+    from ndpsim.dram.host.controller import HostController
+    from ndpsim.dram.requests.synthetic import synthetic
+    from ndpsim.dram.standard.standard import load_standard
 
     standard = load_standard("DDR4-3200AA", channels=16)
     blocks = list(synthetic("random", HOST_REQUESTS, standard).blocks())

@@ -34,9 +34,9 @@ def check_command(log: Path, standard: str | None, ranks: int, overrides: tuple[
     """
     from dataclasses import asdict
 
-    from ndpsim.dram.checker import StreamChecker
-    from ndpsim.dram.log import read_pieces
-    from ndpsim.dram.standard import load_standard, with_overrides
+    from ndpsim.dram.checker.checker import StreamChecker
+    from ndpsim.dram.log.log import read_pieces
+    from ndpsim.dram.standard.standard import load_standard, with_overrides
 
     pieces = read_pieces(log)
     piece = next(pieces)

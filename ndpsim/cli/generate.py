@@ -52,12 +52,12 @@ def generate_command(
         raise InputError(f"--seed: expected 0 or more, found {seed}")
 
     from ndpsim.dimm.config import load_machine
-    from ndpsim.dram.log import write_log
+    from ndpsim.dram.log.log import write_log
     from ndpsim.files import require_place
+    from ndpsim.functional.dimms import join_logs
+    from ndpsim.functional.ffn_offload import FfnOffload
     from ndpsim.llm.catalog import load_model
     from ndpsim.llm.tokenizer import Tokenizer
-    from ndpsim.machine.dimms import join_logs
-    from ndpsim.systems.ffn_offload import FfnOffload
 
     if log_path is not None:
         require_place(log_path)

@@ -14,8 +14,8 @@ from ndpsim.errors import InputError
 
 if TYPE_CHECKING:
     from ndpsim.dram.address_map import HostMap
-    from ndpsim.dram.request import Trace
-    from ndpsim.dram.standard import Standard
+    from ndpsim.dram.requests.request import Trace
+    from ndpsim.dram.standard.standard import Standard
 
 _DELAY_S = 1.0
 
@@ -106,10 +106,10 @@ def dram_command(
         raise InputError("--standard: expected a name of `ndpsim dram --list`, found none")
 
     from ndpsim.dram.address_map import host_map
-    from ndpsim.dram.host import HostConfig, HostResult, simulate
-    from ndpsim.dram.ndp_bursts import upper_rows
-    from ndpsim.dram.request import Trace
-    from ndpsim.dram.standard import load_standard, with_overrides
+    from ndpsim.dram.host.controller import HostConfig, HostResult, simulate
+    from ndpsim.dram.host.shared.bursts import upper_rows
+    from ndpsim.dram.requests.request import Trace
+    from ndpsim.dram.standard.standard import load_standard, with_overrides
 
     judged = with_overrides(load_standard(standard, ranks=ranks, channels=channels), timings(overrides))
     decoder = host_map(config["address_map"], judged)
@@ -150,14 +150,14 @@ def dram_command(
 
 
 def _expected() -> str:
-    from ndpsim.dram.synthetic import NAMES
+    from ndpsim.dram.requests.synthetic import NAMES
 
     return f"a file with a request trace, or one of {', '.join(f'{name}:N' for name in NAMES)}"
 
 
 def _open(trace: str, standard: "Standard", decoder: "HostMap") -> "Trace":
-    from ndpsim.dram.synthetic import MAX_REQUESTS, NAMES, synthetic
-    from ndpsim.dram.trace import open_trace
+    from ndpsim.dram.requests.synthetic import MAX_REQUESTS, NAMES, synthetic
+    from ndpsim.dram.requests.trace import open_trace
 
     name, _, count = trace.partition(":")
     if name in NAMES and not Path(trace).exists():

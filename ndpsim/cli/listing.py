@@ -13,7 +13,7 @@ def list_command(as_json: bool) -> None:
     """List what ships with ndpsim: systems, machines, models, GPUs, DIMMs, standards, presets, instructions."""
     from ndpsim.compiler.placement import STRATEGIES
     from ndpsim.dimm.config import dimm_names, load_machine
-    from ndpsim.dram.standard import standard_names
+    from ndpsim.dram.standard.standard import standard_names
     from ndpsim.gpu.card import card_names
     from ndpsim.isa.spec import isa
     from ndpsim.llm.catalog import model_names, shape_names

@@ -89,7 +89,7 @@ def exec_command(
     from ndpsim.dimm.config import machine_from_json
     from ndpsim.dimm.resolve import resolve
     from ndpsim.dimm.timing import time_program
-    from ndpsim.dram.log import write_log
+    from ndpsim.dram.log.log import write_log
     from ndpsim.files import require_place
     from ndpsim.isa.program import read_program
 

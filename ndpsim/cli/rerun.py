@@ -22,9 +22,10 @@ def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None
     as many tokens are run. Exit code 1 if figures differ.
     """
     from ndpsim.cli.run import bar, output_places
+    from ndpsim.report.figures import figures_of
     from ndpsim.report.run_file import read_run, write_run
-    from ndpsim.systems.run import Run
-    from ndpsim.systems.setup import versions
+    from ndpsim.runs.run import Run
+    from ndpsim.runs.setup import versions
 
     began = time.perf_counter()
     output_places(output_path)
@@ -37,7 +38,7 @@ def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None
         run = Run(before.setup.model_copy(update={"versions": now}))
     with bar(run) as tell:
         run.advance(len(before.token_ps), tell)
-    found = run.record()
+    found = figures_of(run)
     differ = [name for name in found.keys() | before.figures if _text(found, name) != _text(before.figures, name)]
     if [run.prompt_ps, *run.token_ps] != [before.prompt_ps, *before.token_ps]:
         differ.append("the length of each token")

@@ -15,7 +15,7 @@ from ndpsim.cli.show import json_option, print_json, progress
 from ndpsim.errors import InputError
 
 if TYPE_CHECKING:
-    from ndpsim.systems.run import Run
+    from ndpsim.runs.run import Run
 
 CHECKPOINT_S = 30.0
 CHECKPOINT_SHARE = 20  # writing a long run takes at most so small a part of its time
@@ -60,8 +60,8 @@ def run_command(
     if resume is None:
         if options["model"] is None:
             raise InputError("--model: expected a model, or --resume, found none")
-        from ndpsim.systems.run import Run
-        from ndpsim.systems.setup import Setup
+        from ndpsim.runs.run import Run
+        from ndpsim.runs.setup import Setup
 
         setup = Setup.of(**options, changes=changes_of(settings, gpu))
         with progress("getting ready", None):
@@ -104,6 +104,7 @@ def changes_of(settings: tuple[str, ...], gpu: str | None) -> dict[str, Any]:
 def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json: bool, began: float) -> None:
     """Run to the end and tell the figures; `began`: when the command did, by `time.perf_counter`."""
     from ndpsim.cli.run_table import print_run
+    from ndpsim.report.figures import figures_of
     from ndpsim.report.run_file import write_run
     from ndpsim.report.timeline import write_timeline
 
@@ -115,7 +116,7 @@ def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json:
         write_run(output_path, run)
     wall = time.perf_counter() - began
     simulated = (run.now_ps - before) * 1e-12
-    record = {**run.record(), "wall_s": wall, "slowdown": wall / simulated if simulated else None}
+    record = {**figures_of(run), "wall_s": wall, "slowdown": wall / simulated if simulated else None}
     if as_json:
         print_json({**record, "setup": run.setup.model_dump()})
     else:

@@ -6,7 +6,7 @@ from ndpsim.cli.show import percent, print_table, quantity
 
 
 def print_run(record: dict[str, Any]) -> None:
-    """Print the figures of a run, as `Run.record` has them, with `wall_s` and `slowdown`."""
+    """Print the figures of a run, as `report.figures` has them, with `wall_s` and `slowdown`."""
     tokens, simulated = record["output_tokens"], record["simulated_s"]
     rows = [
         ("tokens/s", f"{record['tokens_per_s']:.2f}, prompt included"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from ndpsim.cli.show import print_json
 from ndpsim.data import workloads_dir
-from ndpsim.dram.standard import Standard, read_standards
+from ndpsim.dram.standard.standard import Standard, read_standards
 from ndpsim.errors import InputError
 
 _WIDTH = 110

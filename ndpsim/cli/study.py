@@ -35,7 +35,7 @@ def loaded_latency_command(
     names: tuple[str, ...], ranks: int | None, requests: int | None, output: Path | None, as_json: bool
 ) -> None:
     """Time random reads while more and more bandwidth is asked for, with and without writes between them."""
-    from ndpsim.dram.standard import load_standard
+    from ndpsim.dram.standard.standard import load_standard
     from ndpsim.studies.loaded_latency import MAX_REQUESTS, curves, loaded_latency
     from ndpsim.studies.plot import plot_latency, require_plot
 

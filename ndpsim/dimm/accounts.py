@@ -15,7 +15,7 @@ from ndpsim.dimm.energy import LINK, OperandSizes, add_work, operand_sizes
 from ndpsim.dimm.resolve import UNLIMITED, Tables, check_ops, resolve
 from ndpsim.dimm.timing import IS_STREAM, Timer, add_stream_ps
 from ndpsim.dimm.timing_kernel import Ints, Model, Times, run_all
-from ndpsim.dram.rank_state import Log, RankState, no_log
+from ndpsim.dram.ndp.rank_state import Log, RankState, no_log
 from ndpsim.held import Held
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program, upload_bytes

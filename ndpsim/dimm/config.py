@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndpsim.data import workloads_dir
 from ndpsim.dram.address_map import AddressMap, parse_address_map
-from ndpsim.dram.standard import Standard, load_standard, with_counts
+from ndpsim.dram.standard.standard import Standard, load_standard, with_counts
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 
@@ -41,7 +41,7 @@ class Unit(BaseModel):
     """The compute unit in the buffer chip.
 
     loading: whether the MAC array takes bursts while it works on others, or loads and works in turn; reduction_cycles:
-    core cycles of the reduction tree, which count by themselves only then. See dram/STREAM_CONTROLLER.md.
+    core cycles of the reduction tree, which count by themselves only then. See dram/ndp/STREAM_CONTROLLER.md.
     """
 
     model_config = _STRICT

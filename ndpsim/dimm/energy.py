@@ -16,9 +16,9 @@ from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, MASKS, OP, TO, TYPE
 from ndpsim.dimm.resolve import Resolved
 from ndpsim.dimm.timing_kernel import Ints, vector_costs
-from ndpsim.dram.activity import RankActivity
-from ndpsim.dram.energy import dram_energy
-from ndpsim.dram.rank_state import COUNTERS
+from ndpsim.dram.energy.counts import RankActivity
+from ndpsim.dram.energy.energy import dram_energy
+from ndpsim.dram.ndp.rank_state import COUNTERS
 from ndpsim.isa import codes
 from ndpsim.jit import njit
 

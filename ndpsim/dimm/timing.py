@@ -15,9 +15,9 @@ from ndpsim.dimm.decode import OP
 from ndpsim.dimm.energy import energy_figures, ndp_work
 from ndpsim.dimm.resolve import Resolved, resolve
 from ndpsim.dimm.timing_kernel import Clocks, Ints, Model, Times, holds, run_all, vector_costs
-from ndpsim.dram.log import FIELDS, CommandLog
-from ndpsim.dram.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log
-from ndpsim.dram.stream_timing import timing_of
+from ndpsim.dram.log.log import FIELDS, CommandLog
+from ndpsim.dram.ndp.gaps import timing_of
+from ndpsim.dram.ndp.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ndpsim.dimm.decode import BASE, BATCH, COLS, COUNT, FIRST, LENGTH, LISTED, MASKS, OP, PEER, STRIDE, TYPE
 from ndpsim.dram.address_map import MapArrays
-from ndpsim.dram.rank_state import Log, RankState
-from ndpsim.dram.stream import run_stream
-from ndpsim.dram.stream_rows import Array, Rows, holds_of
-from ndpsim.dram.stream_timing import Timing
+from ndpsim.dram.ndp.engine import run_stream
+from ndpsim.dram.ndp.gaps import Timing
+from ndpsim.dram.ndp.rank_state import Log, RankState
+from ndpsim.dram.ndp.rows import Array, Rows, holds_of
 from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
 from ndpsim.jit import inlined, njit

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from ndpsim.dram.standard import Organization, Standard
+from ndpsim.dram.standard.standard import Organization, Standard
 from ndpsim.errors import InputError
 
 FIELDS = ("bank_group", "bank", "row", "column", "rank")

@@ -19,7 +19,7 @@ from ndpsim.compiler.projection import Projection
 from ndpsim.dimm.accounts import Accounts
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.energy import NdpWork
-from ndpsim.dram.rank_state import N_RD, N_WR
+from ndpsim.dram.ndp.rank_state import N_RD, N_WR
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 from ndpsim.llm.shape import ModelShape

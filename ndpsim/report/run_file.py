@@ -7,8 +7,8 @@ attribute ``format``         the text ``ndpsim-run``
 attribute ``version``        1
 attribute ``complete``       1 if all tokens are done, else 0
 attribute ``prompt_ps``      length of the prompt in picoseconds
-``setup``                    uint8[n], JSON: `ndpsim.systems.setup.Setup`
-``figures``                  uint8[n], JSON: `ndpsim.systems.run.Run.record`
+``setup``                    uint8[n], JSON: `ndpsim.runs.setup.Setup`
+``figures``                  uint8[n], JSON: `ndpsim.report.figures`
 ``token_ps``                 int64[tokens], length of each output token in picoseconds
 ``timeline.device``          uint16[spans], place of the device in ``names``; likewise ``timeline.operation``
 ``timeline.layer``           int32[spans], -1 for none
@@ -32,11 +32,12 @@ from numpy.typing import NDArray
 from ndpsim.errors import InputError
 from ndpsim.files import CHECKSUMMED, appearing, has_checksums
 from ndpsim.hdf5_fields import column_of, integer_of, text_of
+from ndpsim.machine.meter import Meter
+from ndpsim.report.figures import figures_of
+from ndpsim.runs.run import Run
+from ndpsim.runs.setup import Setup
 from ndpsim.sparsity.trace import FAILURES
 from ndpsim.sparsity.trace_format import one_line
-from ndpsim.systems.meter import Meter
-from ndpsim.systems.run import Run
-from ndpsim.systems.setup import Setup
 
 FORMAT: Final = "ndpsim-run"
 VERSION: Final = 1
@@ -47,7 +48,7 @@ _SUMS: Final = ("operation", "link", "events")
 
 @dataclass(frozen=True)
 class RunFile:
-    """A result file as it was read; figures: `Run.record`; state: of a partial run, arrays by name."""
+    """A result file as it was read; figures: `ndpsim.report.figures`; state: of a partial run, arrays by name."""
 
     path: Path
     setup: Setup
@@ -94,7 +95,7 @@ def write_run(path: Path, run: Run) -> None:
             run.prompt_ps,
         )
         _store(file, "setup", _bytes(run.setup.to_json()))
-        _store(file, "figures", _bytes(json.dumps(run.record(), allow_nan=True)))
+        _store(file, "figures", _bytes(json.dumps(figures_of(run), allow_nan=True)))
         _store(file, "token_ps", np.array(run.token_ps, np.int64))
         for (name, dtype), column in zip(_COLUMNS.items(), meter.spans.columns, strict=True):
             _store(file, f"timeline.{name}", np.array(column, dtype))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ndpsim.files import appearing
-from ndpsim.systems.meter import Span
+from ndpsim.machine.meter import Span
 
 
 def write_timeline(path: Path, spans: Iterable[Span]) -> None:

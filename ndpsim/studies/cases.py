@@ -97,8 +97,9 @@ Found = Mapping[Case, Outcome | InputError]
 
 def run_case(case: Case) -> Outcome | InputError:
     """Run a case, and return what came of it, or why it cannot be run."""
-    from ndpsim.systems.run import Run
-    from ndpsim.systems.setup import Setup
+    from ndpsim.report.figures import figures_of
+    from ndpsim.runs.run import Run
+    from ndpsim.runs.setup import Setup
 
     prompt, output, traced = case.lengths
     try:
@@ -108,7 +109,7 @@ def run_case(case: Case) -> Outcome | InputError:
         )  # fmt: skip
         run = Run(setup)
         run.advance(case.tokens)
-        figures = run.record()
+        figures = figures_of(run)
         growth = 0.0
         if run.system.ndp is not None and case.tokens < output:
             growth = attention_growth(run.devices.dimms, run.job.shape, case.batch, prompt, case.tokens, output)

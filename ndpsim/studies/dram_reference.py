@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import model_validator
 
-from ndpsim.dram.host import HostConfig, simulate
-from ndpsim.dram.host_result import HostResult
-from ndpsim.dram.standard import load_standard, with_overrides
-from ndpsim.dram.synthetic import synthetic
+from ndpsim.dram.host.controller import HostConfig, simulate
+from ndpsim.dram.host.result import HostResult
+from ndpsim.dram.requests.synthetic import synthetic
+from ndpsim.dram.standard.standard import load_standard, with_overrides
 from ndpsim.studies.definition import read_definition
 from ndpsim.studies.saturation import Saturation
 from ndpsim.tables import Table

@@ -8,11 +8,11 @@ import numpy as np
 from pydantic import Field
 
 from ndpsim.dram.address_map import host_map
-from ndpsim.dram.host import HostConfig, simulate
-from ndpsim.dram.host_result import HostResult
-from ndpsim.dram.request import Requests
-from ndpsim.dram.standard import Standard
-from ndpsim.dram.trace import array_trace
+from ndpsim.dram.host.controller import HostConfig, simulate
+from ndpsim.dram.host.result import HostResult
+from ndpsim.dram.requests.request import Requests
+from ndpsim.dram.requests.trace import array_trace
+from ndpsim.dram.standard.standard import Standard
 from ndpsim.studies.definition import read_definition
 from ndpsim.tables import Table
 

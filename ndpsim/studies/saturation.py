@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ndpsim.dram.host import HostConfig
-from ndpsim.dram.standard import load_standard
+from ndpsim.dram.host.controller import HostConfig
+from ndpsim.dram.standard.standard import load_standard
 from ndpsim.studies.loaded_latency import run_random
 from ndpsim.tables import Table
 

@@ -16,14 +16,14 @@ from ndpsim.errors import InputError, ProgramError
 from ndpsim.systems.system import System
 
 SYSTEMS: Final = {
-    "hermes": "ndpsim.systems.hermes:Hermes",
-    "hermes-base": "ndpsim.systems.hermes_base:HermesBase",
-    "hermes-host": "ndpsim.systems.hermes_host:HermesHost",
-    "accelerate": "ndpsim.systems.accelerate:Accelerate",
-    "flexgen": "ndpsim.systems.flexgen:FlexGen",
-    "deja-vu": "ndpsim.systems.deja_vu:DejaVu",
-    "gpu-only": "ndpsim.systems.gpu_only:GpuOnly",
-    "tensor-parallel": "ndpsim.systems.tensor_parallel:TensorParallel",
+    "hermes": "ndpsim.systems.hermes.hermes:Hermes",
+    "hermes-base": "ndpsim.systems.hermes.base:HermesBase",
+    "hermes-host": "ndpsim.systems.hermes.host:HermesHost",
+    "accelerate": "ndpsim.systems.offloading.accelerate:Accelerate",
+    "flexgen": "ndpsim.systems.offloading.flexgen:FlexGen",
+    "deja-vu": "ndpsim.systems.offloading.deja_vu:DejaVu",
+    "gpu-only": "ndpsim.systems.cards.gpu_only:GpuOnly",
+    "tensor-parallel": "ndpsim.systems.cards.tensor_parallel:TensorParallel",
 }
 """Where the class of each one is."""
 

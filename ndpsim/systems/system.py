@@ -17,12 +17,12 @@ from ndpsim.dimm.config import Machine
 from ndpsim.gpu.model import GpuModel
 from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.config import MachineConfig
+from ndpsim.machine.meter import Meter
 from ndpsim.machine.ndp_model import NdpModel
 from ndpsim.sparsity.trace import ActivationTrace
-from ndpsim.systems.meter import Meter
 from ndpsim.tables import Table
 
-PS_A_US: Final = 1_000_000
+PS_PER_US: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -97,4 +97,4 @@ class System(ABC):
         """Return the picoseconds of a transfer over PCIe, and count its bytes; link: h2d, d2h or a purpose."""
         self.meter.move(link, size)
         pcie = self.devices.config.pcie
-        return int((pcie.us.value + size / (pcie.gb_per_s.value * 1e3)) * PS_A_US)
+        return int((pcie.us.value + size / (pcie.gb_per_s.value * 1e3)) * PS_PER_US)

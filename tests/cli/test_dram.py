@@ -98,7 +98,7 @@ def test_the_log_of_a_run_is_legal(capsys, tmp_path):
 
 
 def test_all_kinds_of_trace_files_give_the_same_run(capsys, tmp_path):
-    from ndpsim.dram.trace import write_trace
+    from ndpsim.dram.requests.trace import write_trace
 
     columns = list(range(0, 64_000, 64)), [0, 1] * 500, list(range(0, 5000, 5)), [0] + [1, 0, 1] * 333
     records = []
@@ -148,7 +148,7 @@ def test_the_log_of_shared_ranks_is_legal(capsys, tmp_path):
 
 
 def test_the_list_describes_every_standard(capsys):
-    from ndpsim.dram.standard import standard_names
+    from ndpsim.dram.standard.standard import standard_names
 
     code, out, _ = run(capsys, "dram", "--list", "--json")
     records = {record["name"]: record for record in json.loads(out)["standards"]}

@@ -15,10 +15,10 @@ from system_files import PLAIN, written
 from ndpsim.cli import run as run_module
 from ndpsim.llm.catalog import load_shape
 from ndpsim.report.run_file import read_run, write_run
+from ndpsim.runs.run import Run
+from ndpsim.runs.setup import Setup
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.sparsity.trace_format import TraceHeader
-from ndpsim.systems.run import Run
-from ndpsim.systems.setup import Setup
 
 SMALL = ("run", "--model", "relu-lm", "--input", "16", "--output", "3", "--set", "gpu.weights_gb=0.002")
 STOPPED = PLAIN.replace("        self.meter.work", "        import os, signal\n        STOP\n        self.meter.work")
@@ -149,7 +149,7 @@ def test_other_figures_are_named(capsys, tmp_path, monkeypatch):
 
 def test_another_version_is_named(capsys, tmp_path, monkeypatch):
     assert run(capsys, *SMALL, "--system", written(tmp_path, PLAIN), "-o", tmp_path / "run.h5")[0] == 0
-    monkeypatch.setattr("ndpsim.systems.setup.__version__", "9.9")
+    monkeypatch.setattr("ndpsim.runs.setup.__version__", "9.9")
     code, out, _ = run(capsys, "rerun", tmp_path / "run.h5")
     assert code == 0 and "version: ndpsim 0.1.0, now 9.9" in out
 

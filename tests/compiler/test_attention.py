@@ -9,7 +9,7 @@ from oracles import decode_step as oracle
 
 from ndpsim.compiler.attention import Attention, CacheShape, cache_image, place_cache
 from ndpsim.dimm.timing import time_program
-from ndpsim.dram.rank_state import N_RD, N_WR
+from ndpsim.dram.ndp.rank_state import N_RD, N_WR
 from ndpsim.errors import InputError
 
 

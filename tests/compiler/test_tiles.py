@@ -14,7 +14,7 @@ from ndpsim.compiler.merge import shares_of
 from ndpsim.compiler.placement import LayerShape, memory_image, place
 from ndpsim.compiler.tiles import cut, plan_block
 from ndpsim.dimm.timing import time_program
-from ndpsim.dram.rank_state import N_WR
+from ndpsim.dram.ndp.rank_state import N_WR
 from ndpsim.errors import InputError
 
 

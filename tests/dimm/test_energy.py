@@ -15,13 +15,13 @@ from ndpsim.dimm.config import load_machine, machine_from_json
 from ndpsim.dimm.energy import NdpWork, energy_figures, ndp_energy, ndp_work, stream_activity
 from ndpsim.dimm.resolve import resolve
 from ndpsim.dimm.timing import Timer, time_program
-from ndpsim.dram.activity import activity_of_log
-from ndpsim.dram.energy import dram_energy
+from ndpsim.dram.energy.counts import activity_of_log
+from ndpsim.dram.energy.energy import dram_energy
 from ndpsim.errors import InputError
+from ndpsim.functional.dimms import NdpDimms
 from ndpsim.isa.assembly import assemble
 from ndpsim.isa.encoding import words_to_array
 from ndpsim.isa.program import DimmProgram, Program, Region
-from ndpsim.machine.dimms import NdpDimms
 
 REGION = Region("r", 0, 1 << 20, writable=True)
 HERMES = (workloads_dir() / "hardware" / "dimms" / "hermes.toml").read_text(encoding="utf-8")

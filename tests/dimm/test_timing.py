@@ -12,9 +12,9 @@ from ndpsim.compiler.lower import layer_compiler
 from ndpsim.compiler.placement import LayerShape
 from ndpsim.dimm.config import load_machine
 from ndpsim.dimm.timing import time_program
-from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.rank_state import COUNTERS, N_RD
-from ndpsim.dram.standard import with_overrides
+from ndpsim.dram.log.log import COMMANDS
+from ndpsim.dram.ndp.rank_state import COUNTERS, N_RD
+from ndpsim.dram.standard.standard import with_overrides
 from ndpsim.errors import InputError, ProgramError
 from ndpsim.isa.assembly import assemble
 from ndpsim.isa.encoding import words_to_array

@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 from oracles.slow_checker import Cmd
 
-from ndpsim.dram.checker import check
-from ndpsim.dram.log import COMMANDS, FIELDS, CommandLog
-from ndpsim.dram.standard import load_standard, with_overrides
+from ndpsim.dram.checker.checker import check
+from ndpsim.dram.log.log import COMMANDS, FIELDS, CommandLog
+from ndpsim.dram.standard.standard import load_standard, with_overrides
 
 DDR4 = load_standard("DDR4-3200-Hermes")
 NAMES = ("DDR4-3200AA", "DDR5-4800B", "LPDDR5X-8533", "HBM2E-3200", "HBM3-6400")  # one of each family

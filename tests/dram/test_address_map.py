@@ -9,7 +9,7 @@ from oracles.host_address_map import parse_map as reference_map
 from oracles.rank_trains import locate, parse_map
 
 from ndpsim.dram.address_map import FIELDS, HOST_FIELDS, HOST_MAP, host_map, parse_address_map
-from ndpsim.dram.standard import Organization, load_standard
+from ndpsim.dram.standard.standard import Organization, load_standard
 from ndpsim.errors import InputError
 
 SIZES = {"rank": "ranks", "bank_group": "bank_groups", "bank": "banks", "row": "rows", "column": "columns"}

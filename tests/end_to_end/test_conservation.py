@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from ndpsim.dram.address_map import HOST_FIELDS, host_map
-from ndpsim.dram.checker import StreamChecker
-from ndpsim.dram.host import HostConfig, HostController
-from ndpsim.dram.log import COMMANDS, joined
-from ndpsim.dram.request import BLOCK, Requests
-from ndpsim.dram.standard import load_standard
-from ndpsim.dram.trace import array_trace
+from ndpsim.dram.checker.checker import StreamChecker
+from ndpsim.dram.host.controller import HostConfig, HostController
+from ndpsim.dram.log.log import COMMANDS, joined
+from ndpsim.dram.requests.request import BLOCK, Requests
+from ndpsim.dram.requests.trace import array_trace
+from ndpsim.dram.standard.standard import load_standard
 
 COMMANDS_IN_ALL = 100_000_000
 CHECKED = 2_000_000  # of each run, by the checker: it knows all rules, but is slower than the books

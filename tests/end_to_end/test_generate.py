@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from ndpsim.dimm.config import load_machine
-from ndpsim.dram.checker import check
-from ndpsim.dram.standard import load_standard
+from ndpsim.dram.checker.checker import check
+from ndpsim.dram.standard.standard import load_standard
+from ndpsim.functional.dimms import join_logs
+from ndpsim.functional.ffn_offload import NEAR_TIE, FfnOffload
 from ndpsim.llm.catalog import load_model
 from ndpsim.llm.decoder import Decoder
 from ndpsim.llm.tokenizer import Tokenizer
-from ndpsim.machine.dimms import join_logs
-from ndpsim.systems.ffn_offload import NEAR_TIE, FfnOffload
 
 PROMPTS = [
     "The list", "A function that", "If the file", "Return the", "This module", "Changed in version",

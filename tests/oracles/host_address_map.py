@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ndpsim.dram.standard import Standard
+from ndpsim.dram.standard.standard import Standard
 from oracles.host_controller import Request
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ndpsim.dram.standard import Standard
+from ndpsim.dram.standard.standard import Standard
 
 COLUMN = ("RD", "WR", "RDA", "WRA", "RDN", "WRN")
 LIKE = {"RDN": "RD", "WRN": "WR"}  # what the standard says of these

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
-from ndpsim.dram.standard import Standard
+from ndpsim.dram.standard.standard import Standard
 from oracles.host_commands import COLUMN, LIKE, Bank, Command, History, Rank, on_bank
 
 ORDER = dict.fromkeys(COLUMN, 0) | {"ACT": 1, "PRE": 2}

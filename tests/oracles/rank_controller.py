@@ -1,4 +1,4 @@
-"""Per-cycle reference of the stream controller of one rank, written from ndpsim/dram/STREAM_CONTROLLER.md alone.
+"""Per-cycle reference of the stream controller of one rank, written from ndpsim/dram/ndp/STREAM_CONTROLLER.md alone.
 
 It asks in every clock what each bus may carry. Of the past it remembers only when each command was last issued in each
 bank, bank group and rank.
@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import ceil
 from typing import NamedTuple
 
-from ndpsim.dram.standard import Standard
+from ndpsim.dram.standard.standard import Standard
 from oracles.rank_trains import BankId, Kind, Train, bank_of, gap_of
 
 LogEntry = tuple[int, str, int, int, int, int]  # cycle, command, bank group, bank, row, column

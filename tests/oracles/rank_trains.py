@@ -1,10 +1,10 @@
-"""Addresses, and trains of bursts in one rank, written from ndpsim/dram/STREAM_CONTROLLER.md alone."""
+"""Addresses, and trains of bursts in one rank, written from ndpsim/dram/ndp/STREAM_CONTROLLER.md alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from ndpsim.dram.standard import Standard
+from ndpsim.dram.standard.standard import Standard
 
 Kind = Literal["RD", "WR"]
 

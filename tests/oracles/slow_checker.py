@@ -1,4 +1,4 @@
-"""An obviously slow checker: every pair of commands against every rule. The twin of `ndpsim.dram.checker`.
+"""An obviously slow checker: every pair of commands against every rule. The twin of `ndpsim.dram.checker.checker`.
 
 It has its own statement of the rules. All gaps are between the last clocks of commands.
 """

@@ -1,10 +1,10 @@
-"""The per-cycle reference of a rank against cases computed by hand from ndpsim/dram/STREAM_CONTROLLER.md."""
+"""The per-cycle reference of a rank against cases computed by hand from ndpsim/dram/ndp/STREAM_CONTROLLER.md."""
 
 from dataclasses import replace
 
 import pytest
 
-from ndpsim.dram.standard import load_standard, with_overrides
+from ndpsim.dram.standard.standard import load_standard, with_overrides
 from oracles.rank_controller import RankController
 from oracles.rank_trains import Location, Train, locate, parse_map, trains_of
 

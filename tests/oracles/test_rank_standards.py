@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from ndpsim.dram.constraints import Row
-from ndpsim.dram.standard import load_standard, with_overrides
+from ndpsim.dram.standard.constraints import Row
+from ndpsim.dram.standard.standard import load_standard, with_overrides
 from oracles.rank_controller import RankController
 from oracles.rank_trains import Location, Train, parse_map, trains_of
 

@@ -5,7 +5,7 @@ from math import ceil
 
 from hypothesis import strategies as st
 
-from ndpsim.dram.standard import load_standard, with_overrides
+from ndpsim.dram.standard.standard import load_standard, with_overrides
 
 PRESETS = [
     "DDR4-3200AA", "DDR4-2400R", "DDR5-4800B", "DDR5-6400B-16Gb_x4", "LPDDR5X-8533", "HBM2E-3200", "HBM3-6400",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from oracles.host_address_map import place_requests
 from oracles.host_controller import Config, NdpBurst, Request, Result, run
 
-from ndpsim.dram.standard import Standard, load_standard, standard_names, with_overrides
+from ndpsim.dram.standard.standard import Standard, load_standard, standard_names, with_overrides
 
 CYCLE_LIMIT = 300_000
 FIELDS = {

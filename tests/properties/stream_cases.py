@@ -10,12 +10,12 @@ from oracles.rank_trains import parse_map, trains_of
 from properties.drawn_standards import standards
 
 from ndpsim.dram.address_map import parse_address_map
-from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.rank_state import LOG_COLUMNS, Log, new_state
-from ndpsim.dram.standard import with_overrides
-from ndpsim.dram.stream import run_stream
-from ndpsim.dram.stream_rows import Array, Rows, holds_of
-from ndpsim.dram.stream_timing import timing_of
+from ndpsim.dram.log.log import COMMANDS
+from ndpsim.dram.ndp.engine import run_stream
+from ndpsim.dram.ndp.gaps import timing_of
+from ndpsim.dram.ndp.rank_state import LOG_COLUMNS, Log, new_state
+from ndpsim.dram.ndp.rows import Array, Rows, holds_of
+from ndpsim.dram.standard.standard import with_overrides
 
 ORGANIZATIONS = [
     {"ranks": 2, "bank_groups": 2, "banks": 2, "rows": 8, "columns": 8},

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from oracles.bank_controller import BankController
 from properties.drawn_standards import standards
 
-from ndpsim.dram.bank_stream import COUNTERS, LockstepBanks
-from ndpsim.dram.checker import check
-from ndpsim.dram.log import COMMANDS, joined
-from ndpsim.dram.standard import load_standard
+from ndpsim.dram.banks.stream import COUNTERS, LockstepBanks
+from ndpsim.dram.checker.checker import check
+from ndpsim.dram.log.log import COMMANDS, joined
+from ndpsim.dram.standard.standard import load_standard
 
 ORGANIZATIONS = [{"bank_groups": groups, "banks": banks} for groups, banks in [(2, 2), (4, 4), (8, 4), (1, 4), (4, 1)]]
 STREAMS = st.fixed_dictionaries({

@@ -18,9 +18,9 @@ from ndpsim.dimm.config import load_machine
 from ndpsim.dimm.executor import execute, new_states
 from ndpsim.dimm.resolve import OP
 from ndpsim.dimm.timing import time_program
-from ndpsim.dram.checker import check
-from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.rank_state import N_RD, N_WR
+from ndpsim.dram.checker.checker import check
+from ndpsim.dram.log.log import COMMANDS
+from ndpsim.dram.ndp.rank_state import N_RD, N_WR
 from ndpsim.isa.program import from_bytes, to_bytes
 from ndpsim.isa.spec import isa
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from properties.host_cases import Case, case, run_reference
 
 from ndpsim.dram.address_map import HOST_MAP, host_map
-from ndpsim.dram.constraints import Row
-from ndpsim.dram.host import HostConfig, HostController
-from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.standard import load_standard
-from ndpsim.dram.synthetic import synthetic
-from ndpsim.dram.trace import array_trace
+from ndpsim.dram.host.controller import HostConfig, HostController
+from ndpsim.dram.log.log import COMMANDS
+from ndpsim.dram.requests.synthetic import synthetic
+from ndpsim.dram.requests.trace import array_trace
+from ndpsim.dram.standard.constraints import Row
+from ndpsim.dram.standard.standard import load_standard
 
 
 def run_engine(a_case, block=1 << 18, with_log=True):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from oracles.host_controller import Config, run
 from properties.host_cases import CYCLE_LIMIT, case, requests_of, run_reference, shared_case
 
-from ndpsim.dram.checker import check
-from ndpsim.dram.log import COMMANDS, FIELDS, CommandLog
+from ndpsim.dram.checker.checker import check
+from ndpsim.dram.log.log import COMMANDS, FIELDS, CommandLog
 
 READS, WRITES = ("RD", "RDA"), ("WR", "WRA")
 NDP = ("RDN", "WRN")

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from properties.host_cases import run_reference, shared_case
 
-from ndpsim.dram.host import HostConfig, HostController
-from ndpsim.dram.log import COMMANDS
-from ndpsim.dram.ndp_bursts import NdpBursts
-from ndpsim.dram.trace import array_trace
+from ndpsim.dram.host.controller import HostConfig, HostController
+from ndpsim.dram.host.shared.bursts import NdpBursts
+from ndpsim.dram.log.log import COMMANDS
+from ndpsim.dram.requests.trace import array_trace
 
 FIELDS = ("cycle", "command", "channel", "pseudo_channel", "rank", "bank_group", "bank", "row", "column")
 

@@ -20,9 +20,9 @@ from properties.stream_cases import (
     unmasked,
 )
 
-from ndpsim.dram.rank_state import ACTS_SEEN, N_ACT, RD, WR
-from ndpsim.dram.standard import load_standard, standard_names, with_overrides
-from ndpsim.dram.stream_timing import timing_of
+from ndpsim.dram.ndp.gaps import timing_of
+from ndpsim.dram.ndp.rank_state import ACTS_SEEN, N_ACT, RD, WR
+from ndpsim.dram.standard.standard import load_standard, standard_names, with_overrides
 
 LONG_ROWS = [
     {"ranks": 1, "bank_groups": 2, "banks": 2, "rows": 8, "columns": 128},

@@ -19,10 +19,10 @@ from properties.stream_cases import (
     unmasked,
 )
 
-from ndpsim.dram.checker import check
-from ndpsim.dram.log import CommandLog
-from ndpsim.dram.rank_state import LOG_COLUMNS
-from ndpsim.dram.standard import load_standard, with_overrides
+from ndpsim.dram.checker.checker import check
+from ndpsim.dram.log.log import CommandLog
+from ndpsim.dram.ndp.rank_state import LOG_COLUMNS
+from ndpsim.dram.standard.standard import load_standard, with_overrides
 
 
 @settings(max_examples=80, deadline=None)

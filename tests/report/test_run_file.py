@@ -13,11 +13,12 @@ from system_files import PLAIN, written
 
 from ndpsim.errors import InputError
 from ndpsim.files import CHECKSUMMED
+from ndpsim.machine.meter import Span
+from ndpsim.report.figures import figures_of
 from ndpsim.report.run_file import read_run, write_run
 from ndpsim.report.timeline import write_timeline
-from ndpsim.systems.meter import Span
-from ndpsim.systems.run import Run
-from ndpsim.systems.setup import Setup
+from ndpsim.runs.run import Run
+from ndpsim.runs.setup import Setup
 
 OUTPUT = 12
 ROOM = {"gpu.weights_gb": 0.0018}  # some neurons fit
@@ -62,8 +63,8 @@ def test_a_stopped_run_ends_in_the_same_bytes(tmp_path, system, batch, changes):
 def test_other_processes_write_the_same_bytes(tmp_path):
     setup = small("hermes", 2, ROOM)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom ndpsim.systems.run import Run\n"
-        "from ndpsim.systems.setup import Setup\nfrom ndpsim.report.run_file import write_run\n"
+        "import sys\nfrom pathlib import Path\nfrom ndpsim.runs.run import Run\n"
+        "from ndpsim.runs.setup import Setup\nfrom ndpsim.report.run_file import write_run\n"
         "run = Run(Setup.from_json(sys.stdin.read())); run.advance(); write_run(Path(sys.argv[1]), run)"
     )
     changed = environment(PYTHONHASHSEED="5", NUMBA_NUM_THREADS="1")
@@ -80,7 +81,7 @@ def test_a_file_tells_all_of_a_run(tmp_path):
     found = read_run(tmp_path / "run.h5")
     assert found.complete and found.setup == run.setup and found.state == {}
     assert (found.prompt_ps, found.token_ps) == (run.prompt_ps, run.token_ps)
-    assert json.dumps(found.figures) == json.dumps(run.record())
+    assert json.dumps(found.figures) == json.dumps(figures_of(run))
     assert vars(found.meter) == vars(run.system.meter)
 
 

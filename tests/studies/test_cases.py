@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from ndpsim.errors import InputError
+from ndpsim.report.figures import figures_of
+from ndpsim.runs.run import Run
+from ndpsim.runs.setup import Setup
 from ndpsim.studies import cases
 from ndpsim.studies.cases import Case, Lengths, Outcome, run_case, run_cases
-from ndpsim.systems.run import Run
-from ndpsim.systems.setup import Setup
 
 SMALL = {"dimm.count": 2, "model.layers": 2}
 LENGTHS = Lengths(prompt=8, output=4, traced=2)
@@ -46,7 +47,7 @@ def test_cases_of_one_trace_are_those_that_differ_in_what_it_does_not_depend_on(
 def test_an_outcome_is_what_the_run_itself_says():
     run = Run(Setup.of(system="hermes-base", model="relu-lm", prompt=8, output=2, changes=SMALL))
     run.advance()
-    figures, whole = run.record(), Case.of("hermes-base", "relu-lm", 1, Lengths(8, 2, 2), 2, SMALL)
+    figures, whole = figures_of(run), Case.of("hermes-base", "relu-lm", 1, Lengths(8, 2, 2), 2, SMALL)
     outcome = run_case(whole)
     assert outcome.tokens_per_s == pytest.approx(figures["tokens_per_s"], rel=1e-12)
     assert outcome.figures == figures and outcome.growth_s == 0

@@ -12,11 +12,12 @@ from hermes_support import PUBLISHED, SMALL
 from processes import environment
 
 from ndpsim.errors import InputError
+from ndpsim.report.figures import figures_of
+from ndpsim.runs.run import Run
+from ndpsim.runs.setup import Setup
 from ndpsim.studies.hermes import Reproducer, write_csv
 from ndpsim.studies.hermes_points import published
 from ndpsim.studies.plot_hermes import FILES, plot_hermes
-from ndpsim.systems.run import Run
-from ndpsim.systems.setup import Setup
 
 WHOLE = Reproducer(PUBLISHED, 4, 3, SMALL)
 
@@ -33,7 +34,7 @@ def test_simulated_tokens_per_second_are_those_of_the_run(found):
             setup = Setup.of(*point.key[:2], batch=point.key.batch, prompt=8, output=4, changes=SMALL)
             run = Run(setup)
             run.advance()
-            assert point.simulated == pytest.approx(run.record()["tokens_per_s"], rel=1e-12)
+            assert point.simulated == pytest.approx(figures_of(run)["tokens_per_s"], rel=1e-12)
 
 
 def test_errors_at_the_top_are_those_of_hermes_and_hermes_base(found):
@@ -91,12 +92,13 @@ PROBE = """
 import sys
 opened = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
-from ndpsim.systems.run import Run
-from ndpsim.systems.setup import Setup
+from ndpsim.report.figures import figures_of
+from ndpsim.runs.run import Run
+from ndpsim.runs.setup import Setup
 for system in ("hermes", "hermes-base"):
     run = Run(Setup.of(system, "relu-lm", prompt=8, output=2, changes={"dimm.count": 2}))
     run.advance()
-    run.record()
+    figures_of(run)
 assert any(name.endswith("machines/hermes.toml") for name in opened)
 print([name for name in opened if "studies" in name and not name.endswith(".py")])
 """

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ndpsim.dram.host import HostConfig
-from ndpsim.dram.standard import load_standard
+from ndpsim.dram.host.controller import HostConfig
+from ndpsim.dram.standard.standard import load_standard
 from ndpsim.studies.loaded_latency import curves, loaded_latency, random_requests, run_random
 
 DDR4 = load_standard("DDR4-3200AA")

@@ -3,10 +3,10 @@
 import pytest
 
 from ndpsim.errors import InputError
+from ndpsim.runs.setup import Setup
 from ndpsim.studies import sensitivity as module
 from ndpsim.studies.cases import Case, Lengths, Outcome, run_case
 from ndpsim.studies.sensitivity import Sensitivity, effects, sensitivity, sensitivity_cases
-from ndpsim.systems.setup import Setup
 
 SWEEPS = [
     {"name": "dimms", "about": "how many", "points": {"4": {"dimm.count": 4}, "8": {}}, "batches": [1, 2]},

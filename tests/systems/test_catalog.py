@@ -4,9 +4,10 @@ import pytest
 from system_files import PLAIN, written
 
 from ndpsim.errors import InputError
+from ndpsim.report.figures import figures_of
+from ndpsim.runs.run import Run
+from ndpsim.runs.setup import Setup
 from ndpsim.systems.catalog import SYSTEMS, load_system
-from ndpsim.systems.run import Run
-from ndpsim.systems.setup import Setup
 
 TWO = PLAIN + '\nclass Other(Plain):\n    name = "other"\n'
 
@@ -25,7 +26,7 @@ def test_a_file_with_one_system_is_enough(tmp_path):
     run = Run(setup(written(tmp_path, PLAIN)))
     run.advance()
     assert run.token_ps == [10, 11, 12] and run.now_ps == 1033
-    figures = run.record()
+    figures = figures_of(run)
     assert figures["system"] == "plain" and figures["busy_s"] == {"gpu": {"all": pytest.approx(33e-12)}}
     assert figures["energy_j"] == pytest.approx(33e-12 * 450)
 
@@ -40,7 +41,7 @@ def test_of_two_systems_in_a_file_one_is_named(tmp_path):
 
 
 def test_a_system_that_is_imported_does_not_count(tmp_path):
-    path = written(tmp_path, "from ndpsim.systems.gpu_only import GpuOnly\n" + PLAIN)
+    path = written(tmp_path, "from ndpsim.systems.cards.gpu_only import GpuOnly\n" + PLAIN)
     assert load_system(str(path)).name == "plain"
 
 
@@ -56,7 +57,7 @@ def test_a_policy_of_a_file_has_defaults_and_can_be_set(tmp_path):
 
 
 def test_a_system_derived_from_one_that_ships_has_its_policy(tmp_path):
-    text = "from ndpsim.systems.hermes import Hermes\nclass Mine(Hermes):\n    name = 'mine'\n"
+    text = "from ndpsim.systems.hermes.hermes import Hermes\nclass Mine(Hermes):\n    name = 'mine'\n"
     made = setup(written(tmp_path, text), changes={"policy.window": 3})
     assert made.policy["window"]["value"] == 3 and made.policy["hot_above"]["value"] == 10
 

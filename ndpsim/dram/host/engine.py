@@ -1,0 +1,388 @@
+"""The host controller of one channel, from event to event; HOST_CONTROLLER.md is its specification.
+
+Between two events (a request enters, a command is issued, a refresh or a starving request falls due) nothing changes,
+so the clock jumps. `advance` runs a channel until it has no more requests; everything that it knows is in its memory.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.dram.host.constraint_table import ACT, PRE, PREA, RD, REF, REFSET
+from ndpsim.dram.host.issue import activate, column, count_done, hold, in_turn, precharge, precharge_all, refresh
+from ndpsim.dram.host.queue import choose, enqueue, find_burst, legal_at, switch_mode
+from ndpsim.dram.host.row_hits import TRAIN_AFTER, train
+from ndpsim.dram.host.state import (
+    ACTIVATE,
+    BANK,
+    BANK_SIZE,
+    BEST_BANK,
+    BEST_SIZE,
+    BURST_CLOCKS,
+    COLUMN,
+    COLUMN_BUS,
+    DEPENDENT,
+    DUE,
+    ENTERED,
+    ENTRY,
+    EVENT,
+    FOREVER,
+    FORWARDED,
+    HEAD,
+    HELD,
+    HIT,
+    INDEX,
+    INTERVAL,
+    LOGGED,
+    MAX_BANKS,
+    MODE,
+    N_BANKS,
+    N_RANKS,
+    NEXT,
+    NONE,
+    NOW,
+    OLDEST,
+    OLDEST_W,
+    OPEN_BANKS,
+    ORIGIN,
+    OWING,
+    PATIENCE,
+    POSTPONE,
+    PRECHARGE,
+    QUEUED,
+    R_AFTER,
+    R_ARRIVAL,
+    R_BURST,
+    R_NUMBER,
+    R_WRITE,
+    RANK_READY,
+    RANK_SIZE,
+    READ_CLOCKS,
+    READ_QUEUE,
+    READS,
+    READY,
+    REFRESH_CHECK,
+    REFRESHING,
+    ROW,
+    ROW_BUS,
+    ROW_POLICY,
+    ROW_TIMEOUT,
+    SETS,
+    SLOT_ROW,
+    STREAK,
+    TAKEN,
+    TIMED,
+    TWO_BUSSES,
+    UNDER_WAY,
+    USED,
+    WRITE_CLOCKS,
+    WRITES,
+    Ints,
+)
+from ndpsim.jit import borrowing, merged, pointer_to
+
+# Why `advance` returned
+DONE, NEEDS_REQUESTS, LOG_FULL, AT_LIMIT = range(4)
+# What comes after a block: more requests, nothing, or nothing for this channel while others go on
+MORE, NOTHING_MORE, OTHERS_GO_ON = range(3)
+# What goes on the row bus next
+REFRESH, TO_ACTIVATE, TO_PRECHARGE, TO_CLOSE = range(4)
+
+
+@merged
+def entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> int:
+    """Return the first cycle in which the next request can enter as things stand, FOREVER if they must change first."""
+    queue = block[i, R_WRITE]
+    if m[READS + queue] >= m[READ_QUEUE + queue] and not forwarded:
+        return FOREVER
+    if queue == 1 and find_burst(m, 0, block[i, R_BURST]) >= 0:
+        return FOREVER
+    cycle = max(cycle, block[i, R_ARRIVAL])
+    if m[DEPENDENT] == 1 and block[i, R_AFTER] > 0:
+        ready = done[block[i, R_NUMBER] - block[i, R_AFTER] - m[ORIGIN]]
+        if ready < 0:
+            return FOREVER
+        cycle = max(cycle, ready)
+    return cycle
+
+
+@merged
+def enter(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> None:
+    """Let the next request enter: queue it, or forward a queued write to it."""
+    start = block[i, R_ARRIVAL] if m[TIMED] == 1 else cycle
+    m[TAKEN] = i + 1
+    m[ENTERED] += 1
+    if forwarded:
+        ends = cycle + m[BURST_CLOCKS]
+        m[FORWARDED] += 1
+        count_done(m, 0, start, ends, 0)
+        if m[DEPENDENT] == 1:
+            done[block[i, R_NUMBER] - m[ORIGIN]] = ends
+        return
+    enqueue(m, block, i, cycle, start)
+
+
+@borrowing
+def set_is_wanted(m: Ints, r: int) -> bool:
+    """Tell whether a queued request is for the banks that the rank refreshes next."""
+    if m[SETS] == 0:
+        return m[r + QUEUED] > 0
+    for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
+        wanted = m[b + HEAD] >= 0 or m[b + HEAD + 1] >= 0
+        if wanted and in_turn(m, b, r):
+            return True
+    return False
+
+
+@borrowing
+def _begin_refreshes(m: Ints, cycle: int) -> None:
+    """Begin the refreshes that must begin in this cycle, and note when to look again."""
+    owing = 0
+    again = FOREVER
+    for r in range(0, m[N_RANKS] * RANK_SIZE, RANK_SIZE):
+        if m[r + REFRESHING] == 1:
+            continue
+        if cycle < m[r + DUE]:
+            again = min(again, m[r + DUE])
+            continue
+        owed = (cycle - m[r + DUE]) // m[INTERVAL] + 1
+        if owed > m[POSTPONE] or not set_is_wanted(m, r):
+            hold(m, r)
+        else:
+            owing = 1
+            again = min(again, m[r + DUE] + m[POSTPONE] * m[INTERVAL])
+    m[OWING] = owing
+    m[REFRESH_CHECK] = again
+
+
+@borrowing
+def refresh_step(m: Ints, r: int, floor: int) -> tuple[int, int]:
+    """Return when the next command of a refresh under way can go, and its bank (-1 for the rank's PREA or refresh)."""
+    if m[SETS] == 0:
+        later = PREA if m[r + OPEN_BANKS] > 0 else REF
+        return max(floor, m[r + RANK_READY + later]), NONE
+    cycle = FOREVER
+    chosen = NONE
+    ready = max(floor, m[r + RANK_READY + REFSET])
+    for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
+        if in_turn(m, b, r):
+            if m[b + ROW] >= 0:
+                t = max(floor, legal_at(m, b, PRE))
+                if t < cycle:
+                    cycle, chosen = t, b
+            ready = max(ready, m[READY + REFSET * MAX_BANKS + m[b + INDEX]])
+    if chosen >= 0:
+        return cycle, chosen
+    return ready, NONE
+
+
+@borrowing
+def _idle_row(m: Ints, floor: int) -> tuple[int, int]:
+    """Return when the timeout policy next closes a bank, and which."""
+    cycle = FOREVER
+    chosen = NONE
+    for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
+        if m[b + ROW] < 0 or m[b + HELD] == 1:
+            continue
+        t = max(max(floor, m[b + USED] + m[ROW_TIMEOUT]), legal_at(m, b, PRE))
+        if t < cycle:
+            wanted = False
+            for queue in range(2):
+                at = m[b + HEAD + queue]
+                while at >= 0 and not wanted:
+                    wanted = m[at + SLOT_ROW] == m[b + ROW]
+                    at = m[at + NEXT]
+            if not wanted:
+                cycle, chosen = t, b
+    return cycle, chosen
+
+
+@borrowing
+def oldest_request(m: Ints) -> tuple[int, int]:
+    """Return the queue and place of the request that entered first, or -1, -1."""
+    read, write = m[OLDEST], m[OLDEST_W]
+    if read < 0:
+        return (1, write) if write >= 0 else (NONE, NONE)
+    if write >= 0 and m[write + ENTRY] < m[read + ENTRY]:
+        return 1, write
+    return 0, read
+
+
+@merged
+def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
+    """Go to the next event and issue its commands; False if it is only that something must be looked at again."""
+    cycle = m[NOW]
+    row_floor, column_floor = max(cycle, m[ROW_BUS]), max(cycle, m[COLUMN_BUS])
+    patience = m[PATIENCE]
+
+    column_cycle = row_cycle = FOREVER
+    column_slot = row_slot = row_bank = NONE
+    action = TO_CLOSE
+    if cycle >= patience:
+        queue, oldest = oldest_request(m)
+        b = m[oldest + BANK]
+        if m[b + HELD] == 0:
+            if m[b + ROW] == m[oldest + SLOT_ROW]:
+                column_cycle, column_slot = max(column_floor, legal_at(m, b, RD + queue)), oldest
+            else:
+                closed = m[b + ROW] < 0
+                action = TO_ACTIVATE if closed else TO_PRECHARGE
+                row_cycle, row_slot, row_bank = max(row_floor, legal_at(m, b, ACT if closed else PRE)), oldest, b
+        patience = FOREVER
+    else:
+        queue = m[MODE]
+        if m[READS + queue] > 0:
+            column_cycle = choose(m, COLUMN, column_floor)
+            if column_cycle < FOREVER:
+                column_slot = m[m[BEST_BANK + COLUMN * BEST_SIZE] + HIT]
+            row_cycle = choose(m, ACTIVATE, row_floor)
+            row_bank = m[BEST_BANK + ACTIVATE * BEST_SIZE]
+            action = TO_ACTIVATE
+            t = choose(m, PRECHARGE, row_floor)
+            if t < row_cycle:
+                row_cycle, row_bank, action = t, m[BEST_BANK + PRECHARGE * BEST_SIZE], TO_PRECHARGE
+            if row_cycle < FOREVER:
+                row_slot = m[row_bank + HEAD + queue]
+        if m[ROW_POLICY] == 2:
+            t, b = _idle_row(m, row_floor)
+            if t < row_cycle:
+                row_cycle, row_bank, row_slot, action = t, b, NONE, TO_CLOSE
+    refreshed = NONE
+    if m[UNDER_WAY] > 0:
+        for r in range(0, m[N_RANKS] * RANK_SIZE, RANK_SIZE):
+            if m[r + REFRESHING] == 1:
+                t, b = refresh_step(m, r, row_floor)
+                if t < row_cycle or (t == row_cycle and action != REFRESH):
+                    row_cycle, row_bank, row_slot, action, refreshed = t, b, NONE, REFRESH, r
+
+    event = min(min(column_cycle, row_cycle), entry)
+    look = min(m[REFRESH_CHECK], patience)
+    m[EVENT] = min(event, look)
+    if m[EVENT] >= until:
+        m[NOW] = until
+        return False
+    if look > cycle and look <= event:
+        m[NOW] = look
+        return False
+    m[NOW] = event
+    one_bus = m[TWO_BUSSES] == 0
+    both = column_cycle == event and row_cycle == event
+    if column_cycle == event and not (both and one_bus and action == REFRESH):
+        column(m, log, done, queue, column_slot, event)
+        m[STREAK] += 1
+    if row_cycle == event and not (both and one_bus and action != REFRESH):
+        m[STREAK] = 0
+        if action == TO_ACTIVATE:
+            activate(m, log, row_bank, row_slot, event)
+        elif action == REFRESH and row_bank < 0:
+            if m[SETS] == 0 and m[refreshed + OPEN_BANKS] > 0:
+                precharge_all(m, log, refreshed, event)
+            else:
+                refresh(m, log, refreshed, event)
+        else:
+            precharge(m, log, row_bank, row_slot, event)
+    return True
+
+
+@borrowing
+def advance(m: Ints, block: Ints, after: int, until: int, log: Ints, done: Ints
+            ) -> int:  # fmt: skip
+    """Run a channel until its requests run out, the log has no room, or cycle `until` is reached; say which.
+
+    after: MORE, NOTHING_MORE or OTHERS_GO_ON. log: records [n, 5] (`RECORD`), none kept if n = 0; at least 4.
+    """
+    requests = block.shape[0]
+    while True:
+        cycle = m[NOW]
+        if log.shape[0] > 0 and m[LOGGED] + 4 > log.shape[0]:
+            return LOG_FULL
+        if cycle >= until:
+            m[EVENT] = max(m[EVENT], cycle)
+            return AT_LIMIT
+        i = m[TAKEN]
+        entry = FOREVER
+        forwarded = False
+        if i < requests:
+            forwarded = block[i, R_WRITE] == 0 and find_burst(m, 1, block[i, R_BURST]) >= 0
+            entry = entry_cycle(m, block, done, i, forwarded, cycle)
+        elif after == MORE:
+            return NEEDS_REQUESTS
+        elif after == NOTHING_MORE and m[READS] + m[WRITES] == 0:
+            m[EVENT] = FOREVER
+            return DONE
+        if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
+            _begin_refreshes(m, cycle)
+        switch_mode(m)
+        if m[STREAK] >= TRAIN_AFTER:
+            train(m, block, after == NOTHING_MORE, until, log)
+            continue
+        if _step(m, log, done, entry, until):
+            if m[NOW] == entry:
+                enter(m, block, done, i, forwarded, entry)
+            m[NOW] += 1
+
+
+@borrowing
+def run_channel(state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, after: int, until: int,
+                log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
+    """Run channel k of state [channels, SIZE] as far as its requests, block[bounds[k]:bounds[k + 1]], reach.
+
+    See `advance`; log: records [channels, n, 5].
+    """
+    return advance(pointer_to(state[k]), block[bounds[k] : bounds[k + 1]], after, until, log[k], done)
+
+
+@borrowing
+def begin_together(state: NDArray[np.int64]) -> int:
+    """Return the first cycle up to which all channels can go on alone; nothing is known yet of what they do next."""
+    limit = FOREVER
+    for k in range(state.shape[0]):
+        m = state[k]
+        m[EVENT] = m[NOW]
+        limit = min(limit, m[NOW] + min(m[BURST_CLOCKS], min(m[READ_CLOCKS], m[WRITE_CLOCKS])))
+    return limit
+
+
+@borrowing
+def served(state: NDArray[np.int64]) -> int:
+    """Return the number of requests that got their column command, or were forwarded, in all channels."""
+    total = 0
+    for k in range(state.shape[0]):
+        total += state[k, ENTERED] - state[k, READS] - state[k, WRITES]
+    return total
+
+
+@borrowing
+def go_on_together(state: NDArray[np.int64], limit: int, idle: bool) -> int:
+    """Return the cycle up to which all channels, now at `limit`, can go on alone.
+
+    idle: no request was served since the channels were last looked at, so that none can enter earlier than its channel
+    knew then, and the clock may jump to the first event of all.
+    """
+    following = FOREVER
+    if idle:
+        for k in range(state.shape[0]):
+            following = min(following, state[k, EVENT])
+    begin = limit if following == FOREVER else max(limit, following)
+    return begin + min(state[0, BURST_CLOCKS], min(state[0, READ_CLOCKS], state[0, WRITE_CLOCKS]))
+
+
+@borrowing
+def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, after: int, log: NDArray[np.int64], done: Ints
+                 ) -> int:  # fmt: skip
+    """Run all channels in step, because a request may depend on one in another channel.
+
+    What happens in cycle c is known elsewhere no earlier than c + the shortest time from issue (or forwarding) to done:
+    for so long after the earliest event of all channels each of them can go on alone.
+    """
+    limit = begin_together(state)
+    while True:
+        before = served(state)
+        waiting = False
+        for k in range(state.shape[0]):
+            why = advance(pointer_to(state[k]), block[bounds[k] : bounds[k + 1]], after, limit, log[k], done)
+            if why in (LOG_FULL, NEEDS_REQUESTS):
+                return why
+            waiting |= why == AT_LIMIT
+        if not waiting:
+            return DONE
+        limit = go_on_together(state, limit, served(state) == before)

@@ -1,0 +1,1 @@
+"""Ranks that the host shares with NDP units, under an arbitration policy."""

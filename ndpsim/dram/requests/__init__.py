@@ -1,0 +1,1 @@
+"""Memory requests: traces in files, and made up by name."""

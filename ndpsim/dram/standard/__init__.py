@@ -1,0 +1,1 @@
+"""DRAM standards as data: organisation, timings, constraints, currents; STANDARDS.md says how to write one."""

@@ -1,0 +1,1 @@
+"""Runs with numbers: feed-forward blocks and whole layers that DIMMs compute bit for bit."""

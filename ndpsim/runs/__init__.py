@@ -1,0 +1,1 @@
+"""A run in lockstep: its setup, its traces and their cache, and the driver of a system."""

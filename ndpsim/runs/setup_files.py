@@ -1,0 +1,183 @@
+"""Reads the files of a run one by one, changes the fields that are asked for, and gathers all that is wrong."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ndpsim.data import workloads_dir
+from ndpsim.dimm.config import DimmConfig, dimm_config, dimm_content, machine_from
+from ndpsim.dram.standard.file import StandardFile
+from ndpsim.dram.standard.standard import standard_content, standard_from
+from ndpsim.errors import InputError
+from ndpsim.gpu.card import Card, card_from, load_card
+from ndpsim.gpu.families import FAMILIES
+from ndpsim.gpu.model import GpuModel
+from ndpsim.llm.catalog import shape_content
+from ndpsim.llm.shape import ModelShape, shape_from
+from ndpsim.machine.config import MachineConfig, config_from, machine_content
+from ndpsim.runs.changes import Form, unknown
+from ndpsim.sparsity.parameters import ALTERNATIVES
+from ndpsim.sparsity.presets import Preset, load_preset, preset_from
+from ndpsim.systems.system import System
+from ndpsim.tables import faults_of_form, read_toml
+
+T = TypeVar("T")
+Content = dict[str, Any]
+
+
+class SetupFiles:
+    """The files of a run, as `hardware` and `software` return their contents.
+
+    faults: what was wrong so far; paths: what could be set, by path.
+    """
+
+    def __init__(self, changes: Content) -> None:
+        """Take the values asked for, by path."""
+        self.faults: list[str] = []
+        self.paths: Content = {}
+        self._asked = changes
+        self._changed: set[str] = set()
+        self._unread = {"gpu", "dimm", "dram", "model", "preset", "policy"}
+
+    def end(self) -> None:
+        """Raise InputError with all that was wrong, and with the changes that no file has a place for.
+
+        What belongs to a file that was not found, or that depends on one with faults, is not judged.
+        """
+        self.faults += [unknown(path, self.paths) for path in self._asked if path.split(".")[0] not in self._unread]
+        if self.faults:
+            raise InputError("; ".join(self.faults), self.faults)
+
+    def hardware(self, machine: str, several_cards: bool) -> Content:
+        """Return the contents for `machine`, `dimm`, `dram`, `card`, and the card's `efficiencies`."""
+        found = self._find(lambda: machine_content(machine))
+        config = found and self._read("", MachineConfig, found, config_from)
+        if not found or not config:
+            return {}
+        if config.gpu.count.value > 1 and not several_cards:
+            self.faults.append(f"gpu.count: expected 1, as the system uses one card, found {config.gpu.count.value}")
+        return {"machine": found[1], **self._dimms(config), **self._card(config.gpu.card.value)}
+
+    def _dimms(self, machine: MachineConfig) -> Content:
+        found = self._find(lambda: dimm_content(machine.dimm.name.value))
+        config = found and self._read("dimm", DimmConfig, found, lambda content, where: dimm_config(where, content))
+        if not found or not config:
+            return {}
+        (file, content), name = found, config.dram.value
+        where = "dimm" if "dimm" in self._changed else file
+        dram = self._find(lambda: standard_content(name))
+        standard = dram and self._read(
+            "dram", StandardFile, (f"standard {name}", dram), lambda dram, where: standard_from(dram, name, where)
+        )
+        if standard:
+            placement, count = machine.dimm.placement.value, machine.dimm.count.value
+            self._find(lambda: machine_from(content, where, placement, count, standard))
+        return {"dimm": content, "dram": dram}
+
+    def _card(self, name: str) -> Content:
+        card = self._find(lambda: load_card(name))
+        if not card:
+            return {}
+        content = card.model_dump(exclude_none=True)
+        model = self._read(
+            "gpu", Card, (f"card {name}", content), lambda content, where: GpuModel.of(card_from(content, where), where)
+        )
+        return {"card": content, "efficiencies": efficiency_tables(model)} if model else {}
+
+    def software(self, system: type[System], model: str, preset: str, tokens: int) -> Content:
+        """Return the contents for `model`, `preset` and `policy`; tokens: most of a sequence."""
+        policy = self._find(lambda: policy_content(system))
+        table = policy and self._read("policy", system.Policy, policy, lambda *found: policy_from(system, *found))
+        found = self._find(lambda: shape_content(model))
+        shape = found and self._read("model", ModelShape, found, shape_from)
+        parts: Content = {"policy": table.model_dump(mode="json")} if table else {}
+        if not found or not shape:
+            return parts
+        if tokens > shape.context:
+            self.faults.append(
+                f"input + output: expected at most {shape.context} tokens (model.context), found {tokens}"
+            )
+        chosen = self._find(lambda: load_preset(preset).for_model(shape.name))
+        content = chosen.model_dump(mode="json", exclude_none=True) if chosen else {}
+        if chosen:
+            asked = [path for path in self._asked if path.startswith("preset.")]
+
+            def read(content: Content, where: str) -> Any:
+                _drop_alternatives(content, asked)
+                return preset_from(content, where).parameters(shape.layers, shape.name)
+
+            self._read("preset", Preset, (f"preset {preset}", content), read)
+        return {**parts, "model": found[1], "preset": content}
+
+    def _find(self, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except InputError as error:
+            self.faults.append(str(error))
+            return None
+
+    def _read(
+        self, root: str, table: type[BaseModel], found: tuple[str, Content], read: Callable[[Content, str], T]
+    ) -> T | None:
+        """Change the fields of a content that are asked for, and read it; faults are by path if there were any."""
+        where, content = found
+        form = Form(root, table, content)
+        self.paths |= form.paths
+        self._unread.discard(root)
+        own = [path for path in self._asked if path in form.paths]
+        for path in own:
+            self._changed.add(root)
+            form.set(content, path, self._asked.pop(path))
+        try:
+            return read(content, root or "machine" if own else where)
+        except InputError as error:
+            begin = f"{root}." if root else ""
+            changed = own and error.faults
+            self.faults += [begin + one.replace(".value:", ":") for one in error.faults] if changed else [str(error)]
+            return None
+
+
+def efficiency_tables(model: GpuModel) -> dict[str, dict[str, float]]:
+    """Return the efficiencies of a card by family and parameter."""
+    return {
+        family.name: dict(
+            zip((one.name for one in family.parameters), model.efficiencies[family.name].tolist(), strict=True)
+        )
+        for family in FAMILIES
+    }
+
+
+def policy_content(system: type[System]) -> tuple[str, Content]:
+    """Return the file of a system's policy, and its content; of a system without a file, its class and nothing.
+
+    A system that is derived from one that ships, and has its policy or one derived from it, has its file.
+    """
+    for base in system.__mro__:
+        if not (issubclass(base, System) and "name" in vars(base) and issubclass(system.Policy, base.Policy)):
+            continue
+        path = workloads_dir() / "systems" / f"{base.name}.toml"
+        if path.is_file() and base.__module__.startswith("ndpsim."):
+            content = read_toml(path)
+            if content.keys() != {"policy"} or not isinstance(content["policy"], dict):
+                raise InputError(f"{path}: expected the table [policy] and nothing else, found {', '.join(content)}")
+            return str(path), content["policy"]
+    return f"policy of {system.__name__}", {}
+
+
+def policy_from(system: type[System], content: Content, where: str) -> Any:
+    """Return a system's policy. Raises InputError with all faults after `where`."""
+    try:
+        return system.Policy.model_validate(content)
+    except ValidationError as error:
+        faults = faults_of_form(error)
+        raise InputError(f"{where}: " + "; ".join(faults), faults) from None
+
+
+def _drop_alternatives(content: Content, paths: list[str]) -> None:
+    """Leave out what the changed values of a preset stand instead of."""
+    for path in paths:
+        kind, _, name = path.removeprefix("preset.").partition(".")
+        for names in ALTERNATIVES:
+            if name in names:
+                content[kind] = {key: one for key, one in content[kind].items() if key == name or key not in names}

@@ -1,0 +1,42 @@
+"""One graphics card that holds the whole model and its KV cache: what offloading has to be measured against."""
+
+from typing import ClassVar
+
+from ndpsim.errors import InputError
+from ndpsim.llm.shape import ModelShape
+from ndpsim.systems.parts.dense_layers import DenseLayers
+from ndpsim.systems.parts.host_weights import cache_bytes
+from ndpsim.systems.system import Devices, Job
+from ndpsim.tables import Share, Table
+
+
+class ResidentPolicy(Table):
+    """The parameter of systems without offloading. memory_share: of a card's memory, for weights and KV cache."""
+
+    memory_share: Share
+
+
+class GpuOnly(DenseLayers):
+    """A model on one card, its kernels in CUDA graphs."""
+
+    name: ClassVar[str] = "gpu-only"
+    Policy = ResidentPolicy
+    policy: ResidentPolicy
+
+    def __init__(self, job: Job, devices: Devices, policy: ResidentPolicy) -> None:
+        """Raises InputError if weights and cache do not fit."""
+        super().__init__(job, devices, policy)
+        self.shape = self.slice(job.shape)
+        weights, cache = self.shape.weight_bytes(), cache_bytes(self.shape, job)
+        card, share = devices.gpu.card, policy.memory_share.value
+        room = card.memory_gb * 1e9 * share
+        if weights + cache > room:
+            raise InputError(
+                f"gpu.card: expected room for {weights / 1e9:.1f} GB of weights and {cache / 1e9:.1f} GB of KV cache "
+                f"of {job.shape.name} on each card, found {room / 1e9:.1f} GB on {card.name} "
+                f"({share:g} of its memory)"
+            )
+
+    def slice(self, shape: ModelShape) -> ModelShape:
+        """Return the shape of a card's part of the model."""
+        return shape

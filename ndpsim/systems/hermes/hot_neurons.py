@@ -1,0 +1,105 @@
+"""Which neurons of a token are computed, and which lie in GPU memory: what Hermes and its like predict and swap.
+
+Each sequence of a batch has a predictor of its own. A neuron's heat is the mean of its states, rounded down; it is
+computed for the sequences whose predictor says so, and its weights are read once for all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.sparsity.frequency import Frequencies
+from ndpsim.sparsity.layout import NeuronLayout
+from ndpsim.sparsity.predictor import PredictionQuality, Predictor, PredictorRule
+from ndpsim.sparsity.trace import ActivationTrace
+from ndpsim.systems.hermes.residency import Residency, Swaps
+
+Mask = NDArray[np.uint64]
+
+
+class HotNeurons:
+    """Predictors and residence of all neurons of a model.
+
+    active, computed: uint64[sequences, words], of the token that `predict` saw last; resident: uint64[words].
+    """
+
+    def __init__(
+        self,
+        layout: NeuronLayout,
+        trace: ActivationTrace,
+        parents: Sequence[NDArray[np.int32]],
+        neuron_bytes: Sequence[int],
+        often: Sequence[Frequencies],
+        resident: Sequence[NDArray[np.bool_]],
+        rule: PredictorRule,
+    ) -> None:
+        """Begin behind the prompt of a trace.
+
+        neuron_bytes, often, resident: one a group; bytes of a neuron, how often each one fired in the prompt, which
+        sets the states, and which ones are in GPU memory, bool[neurons].
+        """
+        header = trace.header
+        self.layout, self.trace, self.rule = layout, trace, rule
+        first = Predictor(layout, parents, header.preceding, rule)
+        self.predictors = [first] + [first.twin() for _ in range(1, header.sequences)]
+        for sequence, predictor in enumerate(self.predictors):
+            predictor.start([group.each[sequence] for group in often])
+        self.residency = Residency(layout, header.layer, neuron_bytes, layout.mask(layout.spread(resident)))
+        self.quality = PredictionQuality(layout)
+        self._hot = layout.mask(np.zeros(layout.slots, np.bool_))
+        self._heat: NDArray[np.uint8] = np.zeros(layout.slots, np.uint8)
+        self.active = self.computed = np.zeros((header.sequences, layout.words), np.uint64)
+
+    @property
+    def resident(self) -> Mask:
+        """Which neurons are in GPU memory, uint64[words]."""
+        return self.residency.resident
+
+    def predict(self, token: int) -> None:
+        """Predict a token of the trace, for each sequence."""
+        self.active = self.layout.sequence_masks(self.trace, token)
+        pairs = list(zip(self.predictors, self.active, strict=True))
+        self.computed = np.stack([predictor.predict(active) for predictor, active in pairs])
+        for computed, active in zip(self.computed, self.active, strict=True):
+            self.quality.add(computed, active)
+        if len(pairs) == 1:
+            self._heat = self.predictors[0].states
+        else:
+            total = np.sum([p.states for p in self.predictors], axis=0, dtype=np.uint16)
+            self._heat = np.floor_divide(total, len(pairs)).astype(np.uint8)
+        self._hot = self.layout.mask(self._heat > self.rule.hot)
+
+    def swap(self, most_bytes: Sequence[int]) -> Swaps:
+        """Exchange neurons of each layer: hot ones come into GPU memory in the place of colder ones."""
+        return self.residency.swap(self._hot, self._heat, most_bytes)
+
+    def learn(self) -> None:
+        """Move the states on by the token that was predicted."""
+        for predictor, active in zip(self.predictors, self.active, strict=True):
+            predictor.update(active)
+
+    def figures(self) -> dict[str, Any]:
+        """Return the quality of the predictions, all groups taken together."""
+        shares = self.quality.shares(range(len(self.layout.neurons)))
+        return {name: float(getattr(shares, name)) for name in ("precision", "recall", "accuracy")}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that changes from token to token; heat and activity are made anew by `predict`."""
+        counts = self.quality
+        return {
+            "states": np.stack([predictor.states for predictor in self.predictors]),
+            "resident": self.resident.copy(),
+            "quality": np.stack([counts.true_positives, counts.false_positives, counts.false_negatives]),
+            "predicted": np.array(counts.tokens),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take what `state` returned."""
+        for predictor, states in zip(self.predictors, state["states"], strict=True):
+            predictor.states[:] = states
+        self.residency.resident[:] = state["resident"]
+        counts = self.quality
+        counts.true_positives, counts.false_positives, counts.false_negatives = state["quality"].copy()
+        counts.tokens = int(state["predicted"])

@@ -1,0 +1,125 @@
+"""Where the neurons begin: the problem that Hermes' offline placement solves, with times from the models themselves."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.errors import InputError
+from ndpsim.gpu.model import GpuModel
+from ndpsim.isa import codes
+from ndpsim.jit import njit
+from ndpsim.llm.shape import ModelShape
+from ndpsim.machine.config import MachineConfig
+from ndpsim.machine.gpu_layers import layer_times
+from ndpsim.machine.ndp_model import KINDS, NdpModel
+from ndpsim.sparsity.frequency import Frequencies
+from ndpsim.systems.hermes.placement import Placement, PlacementProblem, by_value
+
+_PROBE: Final = 128  # rows of each DIMM, on average, in the programs from which the time of a neuron is taken
+_DRAWS: Final = 4
+_GPU_PROBE: Final = 1024
+
+
+def gpu_room(machine: MachineConfig, shape: ModelShape) -> int:
+    """Return the bytes of GPU memory that are left for neurons beside output projections and head."""
+    dense = 2 * (shape.layers * shape.hidden * shape.attention_width + shape.vocab * shape.hidden)
+    room = int(machine.gpu.weights_gb.value * 1e9) - dense
+    if room < 0:
+        raise InputError(
+            f"gpu.weights_gb: expected room for output projections and head, {dense / 1e9:.1f} GB, "
+            f"found {machine.gpu.weights_gb.value:g}"
+        )
+    return room
+
+
+def placement_problem(
+    machine: MachineConfig, ndp: NdpModel, gpu: GpuModel, often: Sequence[Frequencies]
+) -> PlacementProblem:
+    """Return the problem of equations 1 to 7; groups are in the order of KINDS.
+
+    A batch reads a neuron once and multiplies for each sequence that needs it: its frequency is the time that a DIMM
+    spends on it a token, in times of one activation in one sequence.
+    """
+    gpu_s, groups = gpu_seconds(ndp.shape, ndp.sequences, gpu), range(len(often))
+    masked = 1 < ndp.sequences <= codes.ENTRY_BITS
+    one, more = _dimm_seconds(ndp, 1 if masked else ndp.sequences), [0.0, 0.0]
+    if masked:
+        every = _dimm_seconds(ndp, ndp.sequences)
+        more = [max(b - a, 0.0) / (ndp.sequences - 1) for a, b in zip(one, every, strict=True)]
+    worth = [
+        group.union + (group.each.sum(axis=0) - group.union) * (more[g % 2] / one[g % 2])
+        for g, group in enumerate(often)
+    ]
+    return PlacementProblem(
+        worth,
+        [ndp.neuron_bytes(KINDS[g % 2]) for g in groups],
+        [gpu_s[g % 2] for g in groups],
+        [one[g % 2] for g in groups],
+        machine.pcie.us.value * 1e-6,
+        gpu_room(machine, ndp.shape),
+        [ndp.machine.atoms * codes.ATOM_BYTES] * ndp.machine.dimms,
+    )
+
+
+def whole_layers(machine: MachineConfig, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
+    """Put whole groups into GPU memory, layer by layer, and deal the neurons out to the DIMMs in turn."""
+    room, resident, dimm = gpu_room(machine, ndp.shape), [], []
+    for g, n in enumerate(neurons):
+        size = n * ndp.neuron_bytes(KINDS[g % 2])
+        fits = size <= room
+        room -= size if fits else 0
+        resident.append(np.full(n, fits))
+        dimm.append((np.arange(n) % ndp.machine.dimms).astype(np.uint8))
+    return Placement(tuple(resident), tuple(dimm), 0.0)
+
+
+def gpu_seconds(shape: ModelShape, sequences: int, gpu: GpuModel) -> list[float]:
+    """Return the seconds of one more active neuron of each kind on the GPU."""
+    few, more = (
+        layer_times(gpu, shape, sequences, count, count)
+        for count in np.full((2, shape.layers), _GPU_PROBE) * np.array([[1], [2]])
+    )
+    return [float(b[0] - a[0]) * 1e-6 / _GPU_PROBE for a, b in ((few.qkv, more.qkv), (few.block, more.block))]
+
+
+def _dimm_seconds(ndp: NdpModel, sequences: int) -> list[float]:
+    """Return the seconds that an active neuron of each kind, which so many sequences need, takes the DIMMs.
+
+    Programs on rows drawn by chance, timed by the engine: the DIMM, and in it the rank, that has drawn most keeps the
+    others waiting, as it does in a run.
+    """
+    probe = NdpModel(ndp.machine, ndp.shape.with_overrides(layers=1), ndp.sequences, 1)
+    random, dimms, found = np.random.default_rng(0), ndp.machine.dimms, []
+    for kind in KINDS:
+        held, took = probe.rows[kind], 0
+        few = min(_PROBE, max(held // 2, 1))
+        for _ in range(_DRAWS):
+            shares = [np.flatnonzero(random.random(held) < few / held).astype(np.uint32) for _ in range(dimms)]
+            masks = [np.full(len(rows), (1 << sequences) - 1, np.uint32) for rows in shares]
+            masked = masks if sequences < ndp.sequences else None
+            span = probe.sparse(kind, 0, shares, probe.timer.now_ps, gpu=False, masks=masked)
+            took += span.end - span.start
+        found.append(took * 1e-12 / (_DRAWS * few))
+    return found
+
+
+def fitted(dimm: NDArray[np.uint8], frequency: NDArray[np.float64], dimms: int, rows: int) -> NDArray[np.uint8]:
+    """Return the DIMMs of a group's neurons with at most `rows` on each: the rarest go where there is most room."""
+    dimm = dimm.copy()
+    held = np.bincount(dimm, minlength=dimms)
+    for full in np.flatnonzero(held > rows).tolist():
+        own = np.flatnonzero(dimm == full)
+        _spread(own[by_value(frequency[own])][: held[full] - rows], held, dimm)
+        held[full] = rows
+    return dimm
+
+
+@njit
+def _spread(neurons: NDArray[np.int64], held: NDArray[np.int64], dimm: NDArray[np.uint8]) -> None:
+    """Give each neuron in turn to the DIMM that holds the fewest, the first of equals."""
+    for neuron in neurons:
+        target = held.argmin()
+        dimm[neuron] = target
+        held[target] += 1

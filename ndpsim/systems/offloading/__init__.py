@@ -1,0 +1,1 @@
+"""Baselines with weights in host memory: Accelerate, FlexGen, Deja Vu."""

@@ -1,0 +1,227 @@
+"""A setup: all contents as plain data, every field by its path, all faults at once."""
+
+import json
+import math
+import random
+
+import pytest
+
+from ndpsim.dimm.config import dimm_names
+from ndpsim.dram.standard.standard import load_standard, standard_content, standard_from, standard_names
+from ndpsim.errors import InputError
+from ndpsim.runs.changes import ASKED
+from ndpsim.runs.run import devices_of
+from ndpsim.runs.setup import Setup
+from ndpsim.runs.setup_files import SetupFiles
+from ndpsim.systems.catalog import load_system
+
+
+def setup(**more):
+    return Setup.of(**{"model": "relu-lm", "prompt": 16, "output": 4, **more})
+
+
+def refusal(**more):
+    with pytest.raises(InputError) as caught:
+        setup(**more)
+    return str(caught.value)
+
+
+def test_a_setup_is_the_same_after_a_way_through_json():
+    made = setup(changes={"gpu.weights_gb": 0.0017, "preset.ffn.gini": 0.3, "dram.timing.nRTP": {"nck": 9}})
+    again = Setup.from_json(made.to_json())
+    assert again == made and again.to_json() == made.to_json()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"system": 3}', '"x"', "[" * 100_000])
+def test_other_json_is_no_setup(text):
+    with pytest.raises(InputError, match=r"^setup: "):
+        Setup.from_json(text)
+
+
+@pytest.mark.parametrize("name", [*standard_names()[::7], "DDR4-3200-Hermes"])
+def test_the_content_of_one_preset_is_that_standard(name):
+    content = json.loads(json.dumps(standard_content(name)))
+    assert standard_from(content, name, "dram") == load_standard(name)
+
+
+@pytest.mark.parametrize("name", dimm_names())
+def test_every_dimm_that_ships_makes_a_machine(name):
+    devices = devices_of(setup(changes={"dimm.name": name, "dimm.placement": "interleaved"}))
+    assert devices.dimms.config.name == name
+
+
+def test_each_table_has_fields_that_can_be_set():
+    changes = {
+        "dimm.count": 3,
+        "pcie.gb_per_s": 32,
+        "cpu.gflops": 500.0,
+        "gpu.card": "rtx3090",
+        "gpu.memory_gb_per_s": 900.0,
+        "dimm.unit.macs_per_cycle_16bit": 64,
+        "dimm.link.latency_ps": 7,
+        "dram.timing.nRCD.nck": 20,
+        "model.layers": 2,
+        "preset.ffn.density": 0.33,
+        "policy.window": 3,
+    }
+    made = setup(changes=changes)
+    devices = devices_of(made)
+    assert (devices.dimms.dimms, devices.config.pcie.gb_per_s.value, devices.config.cpu.gflops.value) == (3, 32, 500)
+    assert (devices.gpu.card.name, devices.gpu.card.memory_gb_per_s) == ("RTX 3090", 900)
+    unit, link = devices.dimms.config.unit, devices.dimms.config.link
+    assert (unit.macs_per_cycle_16bit.value, link.latency_ps.value, link.latency_ps.source) == (64, 7, ASKED)
+    assert unit.macs_per_cycle_16bit.unit == "MAC/cycle"
+    assert devices.dimms.standard.timing["nRCD"] == 20
+    assert (made.model["layers"], made.policy["window"]) == (2, {"value": 3, "source": ASKED})
+    assert made.preset["ffn"]["density"] == {"value": 0.33, "source": ASKED}
+    assert made.changes == changes
+
+
+@pytest.mark.parametrize("value", [30, {"nck": 30}, {"nck": 4, "ns": 18.75}])
+def test_a_timing_can_be_given_in_clocks_or_as_a_table(value):
+    standard = devices_of(setup(changes={"dram.timing.nWR": value})).dimms.standard
+    assert standard.timing["nWR"] == 30
+
+
+def test_a_part_of_a_timing_stands_instead_of_all_of_it():
+    standard = devices_of(setup(changes={"dram.timing.nRTP.nck": 5})).dimms.standard
+    assert load_standard("DDR4-3200-Hermes").timing["nRTP"] == 12 and standard.timing["nRTP"] == 5
+
+
+def test_sums_of_timings_follow():
+    plain, changed = (
+        devices_of(setup(changes={"dimm.dram": "DDR4-3200AA", **more})).dimms.standard.timing
+        for more in ({}, {"dram.timing.nRP": 30})
+    )
+    assert changed["nRC"] - plain["nRC"] == 30 - plain["nRP"] > 0
+
+
+def test_a_value_of_a_preset_stands_instead_of_its_alternative_and_of_those_of_the_model():
+    made = setup(model="opt-13b", changes={"preset.ffn.gini": 0.5, "preset.ffn.density": 0.4})
+    assert "share_for_80" not in made.preset["ffn"] and made.preset["ffn"]["gini"]["value"] == 0.5
+    assert made.preset["ffn"]["density"]["value"] == 0.4 != setup(model="opt-13b").preset["ffn"]["density"]["value"]
+
+
+def test_sizes_that_a_model_leaves_out_follow_those_that_change():
+    assert "kv_heads" not in setup(model="opt-13b", changes={"model.heads": 20}).model
+
+
+def test_fields_that_a_file_leaves_out_can_be_set():
+    changes = {"dimm.ranks": 2, "dimm.placement": "row", "dimm.address_maps.row": "row bank bank_group column rank"}
+    devices = devices_of(setup(changes=changes))
+    assert devices.dimms.ranks == 2 and devices.dimms.address_map.text == "row bank bank_group column rank"
+
+
+def test_another_card_brings_its_own_fields():
+    assert devices_of(setup(changes={"gpu.card": "t4"})).gpu.card.name == "Tesla T4"
+
+
+def test_a_fitted_card_keeps_its_efficiencies_and_another_is_predicted():
+    fitted, predicted = setup(), setup(changes={"gpu.card": "t4"})
+    assert fitted.efficiencies["gemm"]["launch_us"] == fitted.card["fit"]["efficiencies"]["gemm"]["launch_us"]
+    assert "fit" not in predicted.card and predicted.efficiencies["gemm"]["launch_us"] > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "wanted"),
+    [
+        ("gpu.count", -1, "gpu.count: expected greater than 0, found -1"),
+        ("gpu.card", "gtx", "card 'gtx': expected one of"),
+        ("gpu.sms", "many", "gpu.sms: expected a valid integer, found 'many'"),
+        ("gpu.fp16_tflops", 1, "gpu.fp16_tflops: expected 64 to 16384 operations a clock and SM, found 3"),
+        ("dimm.name", "absent", "DIMM 'absent': "),
+        ("dimm.placement", "none", "placement 'none': expected one of"),
+        ("dimm.count", 257, "number of DIMMs: expected 1 to 256, found 257"),
+        ("dimm.unit.core_ps", 0, "dimm.unit.core_ps: expected greater than or equal to 1, found 0"),
+        ("dimm.unit.core_ps", 1, "dimm: unit.core_ps: expected a core no faster than a DRAM clock"),
+        ("dimm.dram", "HBM4", "standard: expected one of"),
+        ("dram.timing.nRCD.nck", 0, "dram.timing.nRCD.nck: expected greater than or equal to 1, found 0"),
+        ("dram.timing.nRCD", {"nck": 3, "sum": "nRP"}, "dram.timing.nRCD: expected one of: nck, ns or both"),
+        ("dram.device.16Gb_x16.rows", 5, "dram.device.16Gb_x16.rows: expected a power of two, found 5"),
+        ("model.layers", 0, "model.layers: expected greater than or equal to 1, found 0"),
+        ("model.heads", 7, "model.kv_heads: expected a divisor of heads = 7, found 4"),
+        ("preset.ffn.density", 7, "preset.ffn.density"),
+        ("policy.window", 0, "policy.window: expected greater than 0, found 0"),
+        ("policy.placement", "best", "policy.placement: expected 'greedy', 'optimal' or 'random', found 'best'"),
+        ("dram.timing.nRCDD", 3, "dram.timing.nRCDD: expected a known path, such as dram.timing.nRCD,"),
+        ("dimm.unit.x", 3, "dimm.unit.x: expected a known path, such as dimm.unit.core_ps, dimm.unit.buffer_bytes"),
+        ("policy.windows", 3, "policy.windows: expected a known path, such as policy.window"),
+        ("machine", 3, "machine: expected a path that begins with gpu, dimm, "),
+        ("gpu", 3, "gpu: expected a path that begins with gpu, dimm, "),
+    ],
+)
+def test_a_value_or_a_path_that_cannot_be_is_named(path, value, wanted):
+    text = refusal(changes={path: value})
+    assert wanted in text and "\n" not in text
+
+
+def test_any_value_for_any_path_is_taken_or_refused():
+    files = SetupFiles({})
+    files.hardware("hermes", several_cards=False)
+    files.software(load_system("hermes"), "relu-lm", "paper", 20)
+    values = [-1, 0, 1, 1e300, 2.5, "x", "x" * 5000, "", [], [1], {}, {"value": 3}, {"nck": -1}, True, math.nan, 10**30]
+    paths = list(files.paths)
+    assert len(paths) > 200
+    taken = 0
+    for path, value in random.Random(1).sample([(path, value) for path in paths for value in values], 80):
+        try:
+            made = setup(changes={path: value})
+        except InputError as error:
+            assert "\n" not in str(error)
+            continue
+        taken += 1
+        assert Setup.from_json(made.to_json()) == made
+        devices_of(made)
+    assert 0 < taken < 40
+
+
+def test_all_faults_are_told_at_once():
+    text = refusal(
+        batch=0, output=1 << 20, changes={"dimm.unit.core_ps": -3, "model.ffn": 0, "policy.window": "a", "gpu.foo": 1}
+    )
+    for field in ("batch: ", "output: ", "dimm.unit.core_ps: ", "model.ffn: ", "policy.window: ", "gpu.foo: "):
+        assert field in text
+
+
+def test_paths_of_files_that_could_not_be_read_are_not_judged():
+    text = refusal(changes={"gpu.card": "gtx", "gpu.sms": 3})
+    assert text.startswith("card 'gtx'") and "gpu.sms" not in text
+
+
+def test_a_sequence_is_no_longer_than_the_context():
+    assert "input + output: expected at most 256 tokens (model.context), found 257" in refusal(prompt=250, output=7)
+    assert setup(prompt=250, output=7, changes={"model.context": 257}).prompt == 250
+
+
+def test_more_cards_than_a_system_uses_are_refused():
+    assert refusal(changes={"gpu.count": 2}) == "gpu.count: expected 1, as the system uses one card, found 2"
+    assert devices_of(setup(system="tensor-parallel", changes={"gpu.count": 2})).config.gpu.count.value == 2
+
+
+def test_a_machine_file_of_the_users_is_read(tmp_path):
+    from ndpsim.data import workloads_dir
+
+    text = (workloads_dir() / "hardware" / "machines" / "hermes.toml").read_text()
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text.replace('name = "hermes"', 'name = "mine"', 1).replace("value = 8,", "value = 5,", 1))
+    assert devices_of(setup(machine=str(mine))).dimms.dimms == 5
+    mine.write_text(text.replace("value = 8,", 'value = "many",', 1).replace("[pcie]", "[pci]", 1))
+    mine.write_text(f"pcie = 3\n{mine.read_text()}")
+    assert "pcie" in refusal(machine=str(mine), changes={"pcie.gb_per_s": 3})
+    mine.write_text(mine.read_text().removeprefix("pcie = 3\n"))
+    found = refusal(machine=str(mine))
+    assert found.startswith(f"{mine}: ") and "dimm.count.value: " in found and "pci: " in found and "pcie: " in found
+
+
+def test_a_trace_file_is_marked(tmp_path):
+    trace = tmp_path / "trace.h5"
+    trace.write_bytes(b"abc")
+    mark = setup(trace=trace).trace
+    assert mark.path == str(trace) and mark.sha256.startswith("ba7816bf")
+    mark.require_same()
+    trace.write_bytes(b"abcd")
+    with pytest.raises(InputError, match=r"trace.h5: expected the file of the run, SHA-256 ba78\w+, found"):
+        mark.require_same()
+    trace.unlink()
+    with pytest.raises(InputError, match=r"trace.h5: expected a readable file"):
+        mark.require_same()

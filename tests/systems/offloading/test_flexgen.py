@@ -1,0 +1,141 @@
+"""FlexGen: the search against its cost model in plain Python, and the schedule by hand."""
+
+from dataclasses import asdict
+from itertools import product
+
+import pytest
+from baseline_support import ends, system
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import flexgen as oracle
+
+from ndpsim.errors import InputError
+from ndpsim.llm.catalog import load_shape
+from ndpsim.llm.step import Step
+from ndpsim.machine.cpu import cpu_picoseconds
+from ndpsim.machine.dense_step import StepTimes, dense_step
+from ndpsim.systems.offloading.flexgen import FlexGen
+from ndpsim.systems.offloading.flexgen_search import Pass, Problem, Shares, search
+
+SHAPE = load_shape("relu-lm")  # four layers
+EMBEDDING = 2 * SHAPE.outer_parameters()
+HEAD = 2 * SHAPE.vocab * SHAPE.hidden
+LAYER = 2 * SHAPE.layer_parameters()
+KV = SHAPE.kv_bytes_per_token() // SHAPE.layers
+
+sizes = st.integers(1, 10**9)
+passes = st.builds(
+    Pass,
+    compute_s=st.floats(0, 0.1),
+    attention_s=st.floats(0, 0.1),
+    host_s=st.floats(0, 1.0),
+    weights=sizes,
+    hidden=sizes,
+    read=sizes,
+    written=sizes,
+    exchanged=sizes,
+)
+problems = st.builds(
+    Problem,
+    prompt=passes,
+    token=passes,
+    layers=st.integers(1, 100),
+    outputs=st.integers(1, 300),
+    rate=st.floats(1e9, 1e11),
+    weights=st.integers(1, 10**11),
+    cache=st.integers(1, 10**11),
+    hidden=st.integers(1, 10**10),
+    stage=sizes,
+    card=st.integers(10**9, 10**11),
+    host=st.integers(10**9, 10**12),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems)
+def test_no_policy_that_fits_is_faster_than_the_one_found(problem):
+    numbers, prompt, token = asdict(problem), asdict(problem.prompt), asdict(problem.token)
+    tenths = [i / 10 for i in range(11)]
+    others = [
+        oracle.seconds(numbers, prompt, token, *shares)
+        for shares in product(tenths, tenths, tenths, (False, True))
+        if oracle.fits(numbers, *shares)
+    ]
+    try:
+        found = search(problem)
+    except InputError:
+        assert not others
+        return
+    took = oracle.seconds(numbers, prompt, token, *found)
+    assert took == pytest.approx(float(problem.seconds(found)))
+    assert all(took <= other * (1 + 1e-9) for other in others)
+    assert oracle.fits({**numbers, "card": problem.card * 1.000001, "host": problem.host * 1.000001}, *found)
+
+
+def by_hand(made, times, first, last):
+    """A forward pass with half of the weights on the card and all else there."""
+
+    def copied(size):
+        return int((2e-6 + 0.5 * size / made.rate) * 1e12) if size else 0
+
+    arriving = [LAYER, *[LAYER] * (SHAPE.layers - 1), HEAD, 0 if last else EMBEDDING]
+    computing = [times.embedding, *[times.layer] * SHAPE.layers, times.head]
+    total = copied(EMBEDDING) if first else 0
+    return total + sum(max(copied(size), time) for size, time in zip(arriving, computing, strict=True))
+
+
+@pytest.mark.parametrize("link", [60.0, 0.5])
+def test_weights_arrive_while_the_layer_before_computes(link):
+    made = system(FlexGen, SHAPE, policy={"link_gb_per_s": link})
+    made.shares = Shares(0.5, 1.0, 1.0, False)
+    prompt, *tokens = ends(made)
+    for number, (begin, end) in enumerate(zip([prompt, *tokens], tokens, strict=False)):
+        times = dense_step(made.devices.gpu, SHAPE, Step.decode(1, 16 + number), eager=True)
+        assert end - begin == pytest.approx(by_hand(made, times, False, number == 3), abs=20)
+    times = dense_step(made.devices.gpu, SHAPE, Step.prefill(1, 16), eager=True)
+    assert prompt == pytest.approx(by_hand(made, times, True, False), abs=20)
+    assert (made.meter.operation["weights"] > 0.5 * tokens[-1]) == (link == 0.5)
+    assert made.meter.link["h2d"] == pytest.approx(0.5 * 5 * (EMBEDDING + 4 * LAYER + HEAD), rel=1e-6)
+
+
+def test_a_cache_that_does_not_fit_is_attended_to_on_the_host():
+    batch, prompt = 8, 100
+    cache = batch * 104 * KV * 4
+    room = (3 * LAYER + EMBEDDING + 0.3 * cache) * 1e-9
+    made = system(FlexGen, SHAPE, batch=batch, prompt=prompt, gpu_weights_gb=room, policy={"link_gb_per_s": 0.05})
+    assert made.shares.host_attention and made.shares.cache < 1
+    start = made.prompt()
+    before = made.meter.busy["cpu", "attention"]
+    assert before == 0  # the prompt's own keys and values are on the card
+    made.token(0, start)
+    whole = cpu_picoseconds(made.devices.config.cpu, batch * 100 * KV, 4 * batch * 101 * SHAPE.attention_width)
+    exchange = 2 * 2 * SHAPE.attention_width * batch / 0.05e9 * 1e12
+    expected = SHAPE.layers * (1 - made.shares.cache) * (whole + exchange)
+    assert made.meter.busy["cpu", "attention"] == pytest.approx(expected, rel=1e-6)
+    on_card = dense_step(made.devices.gpu, SHAPE, Step.decode(batch, 100), eager=True).attention
+    assert made.meter.busy["gpu", "attention"] == SHAPE.layers * int(made.shares.cache * on_card)
+
+
+def test_sequences_pass_a_layer_in_sub_batches_whose_activations_fit():
+    each = 2 * 16 * (9 * SHAPE.hidden + (1 + SHAPE.gated) * SHAPE.ffn + SHAPE.heads * 16)
+    made = system(FlexGen, SHAPE, batch=12, gpu_weights_gb=24 - 5 * each * 1e-9)
+    assert made.sub_batch == 4  # five would fit, but do not divide twelve
+    part = dense_step(made.devices.gpu, SHAPE, Step.decode(4, 16), eager=True)
+    assert made.times(Step.decode(12, 16)) == StepTimes(*(3 * time for time in part))
+    with pytest.raises(InputError, match=r"gpu\.weights_gb: expected .* for the activations of a prompt, found 0\.0"):
+        system(FlexGen, SHAPE, gpu_weights_gb=24 - 0.5 * each * 1e-9)
+
+
+def test_the_schedule_costs_what_the_search_thought():
+    made = system(FlexGen, load_shape("opt-30b"), batch=2, prompt=128, output=9)
+    found = ends(made)
+    middle = found[5] - found[4]  # the token in the middle of the output
+    one = made._pass(Step.decode(2, 128 + 4), made.times(Step.decode(2, 128 + 4)))
+    thought = made.shape.layers * one.lanes(made.shares, made.rate).longest * 1e12
+    outside = (1 - made.shares.weights) * 2 * (2 * made.shape.outer_parameters()) / made.rate * 1e12
+    assert middle == pytest.approx(thought + outside, rel=2e-3)
+
+
+def test_what_fits_nowhere_is_refused():
+    with pytest.raises(InputError, match=r"gpu\.weights_gb: expected room for two layers"):
+        system(FlexGen, SHAPE, gpu_weights_gb=LAYER * 1e-9)
