@@ -44,7 +44,7 @@ def clear_command(kernels: bool, traces: bool, as_json: bool) -> None:
 
 def _folders() -> dict[str, Path]:
     from ndpsim.kernel_cache import kernel_folder
-    from ndpsim.systems.cache import folder
+    from ndpsim.runs.cache import folder
 
     return {"kernels": kernel_folder(), "traces": folder()}
 

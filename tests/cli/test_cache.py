@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cli_support import run
 
-from ndpsim.systems.cache import cached
+from ndpsim.runs.cache import cached
 
 
 @pytest.fixture(autouse=True)
