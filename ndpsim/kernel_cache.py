@@ -18,14 +18,17 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 import numba.core.caching
 import numba.core.config
+from numba.core import event
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from ndpsim import compiling, wall
 from ndpsim.cache_folders import cache_folder, writable
-from ndpsim.kernel_digest import UnknownDependencyError, kernel_digest
+from ndpsim.kernel_digest import UnknownDependencyError, kernel_digest, types_digest
 
 _config: Any = numba.core.config
 _Interface: Any = numba.core.caching._Cache
@@ -48,6 +51,7 @@ class KernelCache(_Interface):
     def __init__(self, dispatcher: Any) -> None:
         self._dispatcher = dispatcher
         self._enabled = True
+        _caches.add(self)
 
     @property
     def cache_path(self) -> str:
@@ -56,16 +60,17 @@ class KernelCache(_Interface):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return what was compiled for these types of arguments, or None."""
-        target_context.refresh()
-        path = self._path(sig, target_context.codegen())
-        content = _read(path) if path else None
-        if path is None or content is None:
-            return None
-        try:
-            return _result._rebuild(target_context, *pickle.loads(content))
-        except Exception:  # whole, yet not understood, whatever the reason: as if it were not there
-            _damaged(path)
-            return None
+        with wall.STARTING:
+            target_context.refresh()
+            path = self._path(sig, target_context.codegen())
+            content = _read(path) if path else None
+            if path is None or content is None:
+                return None
+            try:
+                return _result._rebuild(target_context, *pickle.loads(content))
+            except Exception:  # whole, yet not understood, whatever the reason: as if it were not there
+                _damaged(path)
+                return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for these types of arguments."""
@@ -92,16 +97,65 @@ class KernelCache(_Interface):
     def flush(self) -> None:
         """Forget nothing: what is kept stays right whatever changes."""
 
+    def name(self, codegen: Any) -> str:
+        """Return how names of files of this kernel begin. Raises UnknownDependencyError."""
+        function = self._dispatcher.py_func
+        name = "".join(c for c in f"{function.__module__}.{function.__qualname__}" if c.isalnum() or c in "._")
+        return f"{name[-120:]}-{kernel_digest(self._dispatcher, codegen.magic_tuple())}"
+
     def _path(self, sig: Any, codegen: Any) -> Path | None:
         if not self._enabled:
             return None
         try:
-            digest = kernel_digest(self._dispatcher, sig, codegen.magic_tuple())
+            return _folder() / f"{self.name(codegen)}-{types_digest(sig)}{_SUFFIX}"
         except UnknownDependencyError:
             return None
-        function = self._dispatcher.py_func
-        name = "".join(c for c in f"{function.__module__}.{function.__qualname__}" if c.isalnum() or c in "._")
-        return _folder() / f"{name[-120:]}-{digest}{_SUFFIX}"
+
+
+_caches: Final = WeakSet[KernelCache]()
+
+
+class _Listener(event.Listener):
+    """Counts kernels while Numba compiles them, the caller around what it calls, and tells whoever watches."""
+
+    def __init__(self) -> None:
+        self._depth = self._at_most = 0
+        self._done: set[str] = set()
+
+    def on_start(self, event: Any) -> None:
+        """A kernel begins to be compiled."""
+        if self._depth == 0:
+            wall.STARTING.__enter__()
+            self._at_most = len(self._done) + _not_compiled(event.data["dispatcher"].targetctx.codegen())
+        self._depth += 1
+        self._tell()
+
+    def on_end(self, event: Any) -> None:
+        """A kernel has been compiled, or could not be."""
+        if isinstance(event.data["dispatcher"]._cache, KernelCache):
+            function = event.data["dispatcher"].py_func
+            self._done.add(f"{function.__module__}.{function.__qualname__}")
+        self._depth -= 1
+        if self._depth == 0:
+            wall.STARTING.__exit__()
+            self._tell()
+
+    def _tell(self) -> None:
+        done = len(self._done)
+        compiling.tell(compiling.Compilation(done, max(self._at_most, done), self._depth > 0))
+
+
+def _not_compiled(codegen: Any) -> int:
+    """Return how many kernels of the modules that this process has imported are in no file."""
+    found = {path.name.rpartition("-")[0] for path in _folder().glob(f"*{_SUFFIX}")}
+    missing = 0
+    for one in list(_caches):
+        with suppress(UnknownDependencyError):
+            missing += one.name(codegen) not in found
+    return missing
+
+
+event.register("numba:compile", _Listener())
 
 
 @cache

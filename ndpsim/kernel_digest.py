@@ -38,18 +38,24 @@ class UnknownDependencyError(Exception):
     """A kernel depends on something whose value this module cannot read."""
 
 
-def kernel_digest(kernel: Any, signature: Any, target: Any) -> str:
-    """Return the digest of a dispatcher's machine code, in hexadecimal.
+def kernel_digest(kernel: Any, target: Any) -> str:
+    """Return a digest, in hexadecimal, of all that the machine code of a dispatcher depends on but types of arguments.
 
-    signature: types of the arguments.
     target: the processor, as text.
 
     Raises UnknownDependencyError.
     """
+    return _digest([_toolchain(), str(target), *_Walk().functions([kernel])], 28)
+
+
+def types_digest(signature: Any) -> str:
+    """Return a digest, in hexadecimal, of types of arguments. Raises UnknownDependencyError."""
     walk = _Walk()
-    parts = [_toolchain(), str(target), *walk.types(signature)]
-    parts += walk.functions(kernel)
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
+    return _digest([*walk.types(signature), *walk.functions([])], 20)
+
+
+def _digest(parts: list[str], digits: int) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:digits]
 
 
 def _toolchain() -> str:
@@ -77,13 +83,14 @@ class _Walk:
         self._seen: set[int] = set()
         self._modules: set[str] = set()
 
-    def functions(self, kernel: Any) -> list[str]:
-        """Return descriptions of a kernel, of all kernels met so far, and of all that they call, in a fixed order."""
-        self._meet(kernel)
+    def functions(self, kernels: list[Any]) -> list[str]:
+        """Describe kernels, those met so far, and all that they call: one of them first, the others sorted."""
+        for kernel in kernels:
+            self._meet(kernel)
         found = []
         while self._waiting:
             found.append(" ".join(self._function(self._waiting.pop())))
-        return sorted(found)
+        return found[:1] + sorted(found[1:])
 
     def types(self, signature: Any) -> Iterator[str]:
         """Describe types of arguments."""

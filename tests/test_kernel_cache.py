@@ -20,6 +20,10 @@ def inner(x):
 @njit
 def kernel(x):
     return inner(x) * 2
+
+@njit
+def unused(x):
+    return x
 '''
 SCRIPT = """
 from numba.core import event
@@ -40,11 +44,20 @@ def write(folder, constants=CONSTANTS, kernels=KERNELS):
     return folder
 
 
-def run(folder, cache, **variables):
+TOLD = """
+from ndpsim.compiling import watched
+from kernels import kernel
+with watched(lambda one: print(*one)):
+    kernel(3)
+    kernel(4)
+"""
+
+
+def run(folder, cache, script=SCRIPT, **variables):
     """Return what a process prints that calls the kernel, what it compiles, and what it says."""
     env = environment(NUMBA_CACHE_DIR=str(cache), PYTHONDONTWRITEBYTECODE="1", **variables)
     env["PYTHONPATH"] = f"{folder}:{env['PYTHONPATH']}"
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     return done.stdout.strip(), done.stderr
 
 
@@ -77,6 +90,14 @@ def test_damaged_files_are_compiled_anew_which_is_said_once(tmp_path, damage):
     assert answer == "8 kernel inner"
     assert said == f"ndpsim: {cache}: damaged files of compiled kernels; these kernels are compiled anew\n"
     assert run(source, cache) == ("8", "")
+
+
+def test_a_watcher_hears_how_many_kernels_are_compiled_and_how_many_may_be(tmp_path):
+    source, cache = write(tmp_path / "one"), tmp_path / "cache"
+    assert run(source, cache, TOLD) == ("0 3 True\n0 3 True\n2 3 False", "")
+    assert run(source, cache, TOLD) == ("", "")
+    edited = write(tmp_path / "one", kernels=KERNELS.replace("* 2", "* 3"))
+    assert run(edited, cache, TOLD) == ("0 2 True\n1 2 False", "")  # the inner kernel was found
 
 
 def test_without_the_compiler_a_kernel_is_its_function(tmp_path):

@@ -69,7 +69,7 @@ def _no_module_stays():
 
 def digest(constants=CONSTANTS, kernels=KERNELS, arguments=(1,), target="cpu"):
     module = modules(constants, kernels)
-    return kernel_digest.kernel_digest(module.kernel, tuple(map(typeof, arguments)), target)
+    return kernel_digest.kernel_digest(module.kernel, target) + kernel_digest.types_digest(map(typeof, arguments))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def all_kernels():
 
 def digests():
     kernels = [(f"{k.py_func.__module__}.{k.py_func.__qualname__}", k) for k in all_kernels()]
-    return {name: kernel_digest.kernel_digest(kernel, (), "cpu") for name, kernel in kernels}
+    return {name: kernel_digest.kernel_digest(kernel, "cpu") for name, kernel in kernels}
 
 
 def test_every_kernel_of_the_package_has_a_digest_that_a_copy_with_other_words_has_too(tmp_path):

@@ -68,10 +68,8 @@ def generate_command(
     if len(ids) + tokens > loaded.card.context:
         click.echo(f"note: the model sees only the last {loaded.card.context} tokens", err=True)
     system = FfnOffload(loaded, machine, balance=balance, active=active, log=log_path is not None)
-    with progress("compiling kernels", total=len(ids) - 1 + tokens) as update:
-        result = system.generate(
-            ids, tokens, temperature=temperature, seed=seed, on_token=lambda _: update(advance=1, description="tokens")
-        )
+    with progress("tokens", total=len(ids) - 1 + tokens) as update:
+        result = system.generate(ids, tokens, temperature=temperature, seed=seed, on_token=lambda _: update(advance=1))
     if log_path is not None:
         assert result.totals is not None and result.prompt_totals is not None
         write_log(log_path, join_logs(result.prompt_totals.logs + result.totals.logs))

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ndpsim import __version__
+from ndpsim.cli.compile_notice import compile_notice
 from ndpsim.cli.interrupt import INTERRUPTED, interrupts_arrive
 from ndpsim.errors import InputError, ProgramError
 
@@ -66,7 +67,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit."""
     try:
-        with interrupts_arrive():
+        with interrupts_arrive(), compile_notice():
             code = cli.main(arguments, prog_name="ndpsim", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)  # click returns the code of an Exit that a command raised

@@ -10,6 +10,9 @@ from typing import Any
 
 import click
 
+from ndpsim.cli.compile_notice import text_of
+from ndpsim.compiling import Compilation, watched
+
 _WIDTH = 160
 """Most columns of text in a table where the terminal does not say how many it has, or fewer."""
 
@@ -75,7 +78,7 @@ def progress(description: str, total: int | None, delay_s: float = 0.0) -> Itera
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda **_changes: None
+        yield lambda **_changes: None  # `compile_notice` tells a pipe
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, transient=True)
@@ -87,10 +90,15 @@ def progress(description: str, total: int | None, delay_s: float = 0.0) -> Itera
         if time.monotonic() - begun >= delay_s:
             bar.start()
 
+    def compiles(compilation: Compilation) -> None:
+        bar.update(task, description=text_of(compilation) if compilation.active else description)
+        bar.start()
+
     try:
         if delay_s == 0.0:
             bar.start()
-        yield update
+        with watched(compiles):
+            yield update
     finally:
         bar.stop()
 
