@@ -6,7 +6,11 @@ for the process, as a log would be: the places that know what they do lie on all
 
 import time
 from collections.abc import Callable
-from typing import Final
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 START: Final = "start_and_compile"
 OTHER: Final = "other"
@@ -47,7 +51,7 @@ class Account:
 
 
 class Part:
-    """A part of the work, for `with`."""
+    """A part of the work, for `with`, and to decorate functions that are a part of the work as a whole."""
 
     __slots__ = ("_account", "name")
 
@@ -60,9 +64,20 @@ class Part:
     def __exit__(self, *_error: object) -> None:
         self._account.leave()
 
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Return the function, timed."""
+
+        @wraps(function)
+        def timed(*args: P.args, **more: P.kwargs) -> R:
+            with self:
+                return function(*args, **more)
+
+        return timed
+
 
 PARTS: Final = (
     START, "trace", "placement", "compiling_programs", "timing_kernels", "gpu_model", "policy", "writing"
 )  # fmt: skip
 ACCOUNT: Final = Account()
+ELSEWHERE: Final = Part(ACCOUNT, OTHER)
 STARTING, TRACE, PLACEMENT, PROGRAMS, TIMING, GPU_MODEL, POLICY, WRITING = (Part(ACCOUNT, name) for name in PARTS)

@@ -1,7 +1,6 @@
 """`ndpsim rerun` and `ndpsim timeline`: what a result file is good for."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import click
 
 from ndpsim.cli.show import json_option, print_json, progress
 from ndpsim.errors import InputError, ProgramError
+from ndpsim.wall import ACCOUNT, STARTING
 
 
 @click.command("rerun")
@@ -21,20 +21,21 @@ def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None
     The contents of models, machines and so on are those of RESULT, whatever the files hold today. Of a partial result,
     as many tokens are run. Exit code 1 if figures differ.
     """
-    from ndpsim.cli.run import bar, output_places
-    from ndpsim.report.figures import figures_of
-    from ndpsim.report.run_file import read_run, write_run
-    from ndpsim.runs.run import Run
-    from ndpsim.runs.setup import versions
+    ACCOUNT.begin()
+    with STARTING:
+        from ndpsim.cli.run import bar, output_places
+        from ndpsim.report.figures import figures_of
+        from ndpsim.report.run_file import read_run, write_run
+        from ndpsim.runs.run import Run
+        from ndpsim.runs.setup import versions
 
-    began = time.perf_counter()
     output_places(output_path)
     before = read_run(result)
     now = versions()
     others = [
         f"{name} {old}, now {now.get(name)}" for name, old in before.setup.versions.items() if old != now.get(name)
     ]
-    with progress("getting ready", None):
+    with STARTING, progress("getting ready", None):
         run = Run(before.setup.model_copy(update={"versions": now}))
     with bar(run) as tell:
         run.advance(len(before.token_ps), tell)
@@ -44,9 +45,10 @@ def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None
         differ.append("the length of each token")
     if output_path is not None:
         write_run(output_path, run)
+    parts = ACCOUNT.so_far()
     if as_json:
         print_json({"result": str(result), "agrees": not differ, "differ": sorted(differ), "versions_differ": others,
-                    "wall_s": time.perf_counter() - began, **found})  # fmt: skip
+                    "wall_s": sum(parts.values()), "wall_by_part_s": parts, **found})  # fmt: skip
     else:
         for text in others:
             click.echo(f"version: {text}")

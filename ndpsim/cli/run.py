@@ -13,11 +13,12 @@ from click.core import ParameterSource
 from ndpsim.cli.interrupt import INTERRUPTED, stopping
 from ndpsim.cli.show import json_option, print_json, progress
 from ndpsim.errors import InputError
+from ndpsim.wall import ACCOUNT, STARTING
 
 if TYPE_CHECKING:
     from ndpsim.runs.run import Run
 
-CHECKPOINT_S = 30.0
+CHECKPOINT_S = 3.0
 CHECKPOINT_SHARE = 20  # writing a long run takes at most so small a part of its time
 _ON_RESUME = {"resume", "output_path", "timeline", "as_json"}
 
@@ -36,7 +37,8 @@ _ON_RESUME = {"resume", "output_path", "timeline", "as_json"}
 @click.option("--preset", default="paper", show_default=True, help="Which neurons fire: a preset of `ndpsim list`.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the generated trace.")
 @click.option("--trace", type=click.Path(path_type=Path), help="An activation trace in place of a generated one.")
-@click.option("-o", "output_path", type=click.Path(path_type=Path), help="Result file to write (HDF5).")
+@click.option("-o", "output_path", type=click.Path(path_type=Path),
+              help=f"Result file to write (HDF5); every {CHECKPOINT_S:.0f} s or so, what is done so far.")  # fmt: skip
 @click.option("--resume", type=click.Path(path_type=Path), help="Partial result file to go on with.")
 @click.option("--timeline", type=click.Path(path_type=Path), help="File for the timeline, which Perfetto shows (JSON).")
 @json_option
@@ -53,34 +55,41 @@ def run_command(
 ) -> None:
     """Run a model on a machine: each operation of the DIMMs timed DRAM command by DRAM command.
 
-    With -o, Ctrl-C leaves a partial result, and --resume goes on from it to the same result as without a stop.
+    With -o, whatever stops the run leaves a partial result (Ctrl-C all but the token at hand, a crash all but the last
+    few seconds), and --resume goes on from it to the same result as without a stop.
     """
-    began = time.perf_counter()
+    ACCOUNT.begin()
     output_places(output_path, timeline)
-    if resume is None:
-        if options["model"] is None:
-            raise InputError("--model: expected a model, or --resume, found none")
-        from ndpsim.runs.run import Run
-        from ndpsim.runs.setup import Setup
+    with STARTING:
+        run = _begun(settings, gpu, **options) if resume is None else _resumed(context, resume)
+    finish(run, output_path or resume, timeline, as_json)
 
-        setup = Setup.of(**options, changes=changes_of(settings, gpu))
-        with progress("getting ready", None):
-            run = Run(setup)
-    else:
-        typed = {one.name: one.opts[0] for one in context.command.params if one.name not in _ON_RESUME}
-        others = [
-            option
-            for name, option in typed.items()
-            if name and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        ]
-        if others:
-            raise InputError(f"--resume: expected no option that the run has already, found {', '.join(others)}")
-        from ndpsim.report.run_file import read_run
 
-        output_path, before = output_path or resume, read_run(resume)
-        with progress("getting ready", None):
-            run = before.restored()
-    finish(run, output_path, timeline, as_json, began)
+def _begun(settings: tuple[str, ...], gpu: str | None, **options: Any) -> "Run":
+    if options["model"] is None:
+        raise InputError("--model: expected a model, or --resume, found none")
+    from ndpsim.runs.run import Run
+    from ndpsim.runs.setup import Setup
+
+    setup = Setup.of(**options, changes=changes_of(settings, gpu))
+    with progress("getting ready", None):
+        return Run(setup)
+
+
+def _resumed(context: click.Context, partial: Path) -> "Run":
+    typed = {one.name: one.opts[0] for one in context.command.params if one.name not in _ON_RESUME}
+    others = [
+        option
+        for name, option in typed.items()
+        if name and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if others:
+        raise InputError(f"--resume: expected no option that the run has already, found {', '.join(others)}")
+    from ndpsim.report.run_file import read_run
+
+    before = read_run(partial)
+    with progress("getting ready", None):
+        return before.restored()
 
 
 def changes_of(settings: tuple[str, ...], gpu: str | None) -> dict[str, Any]:
@@ -101,8 +110,8 @@ def changes_of(settings: tuple[str, ...], gpu: str | None) -> dict[str, Any]:
     return changes
 
 
-def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json: bool, began: float) -> None:
-    """Run to the end and tell the figures; `began`: when the command did, by `time.perf_counter`."""
+def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json: bool) -> None:
+    """Run to the end and tell the figures; the wall time is that since `ndpsim.wall.ACCOUNT` began."""
     from ndpsim.cli.run_table import print_run
     from ndpsim.report.figures import figures_of
     from ndpsim.report.run_file import write_run
@@ -114,9 +123,10 @@ def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json:
         write_timeline(timeline, run.system.meter.spans)
     if output_path is not None:
         write_run(output_path, run)
-    wall = time.perf_counter() - began
-    simulated = (run.now_ps - before) * 1e-12
-    record = {**figures_of(run), "wall_s": wall, "slowdown": wall / simulated if simulated else None}
+    parts = ACCOUNT.so_far()
+    wall, simulated = sum(parts.values()), (run.now_ps - before) * 1e-12
+    times = {"wall_s": wall, "slowdown": wall / simulated if simulated else None, "wall_by_part_s": parts}
+    record = {**figures_of(run), **times}
     if as_json:
         print_json({**record, "setup": run.setup.model_dump()})
     else:

@@ -6,7 +6,7 @@ from ndpsim.cli.show import percent, print_table, quantity
 
 
 def print_run(record: dict[str, Any]) -> None:
-    """Print the figures of a run, as `report.figures` has them, with `wall_s` and `slowdown`."""
+    """Print the figures of a run, as `report.figures` has them, with `wall_s`, `wall_by_part_s` and `slowdown`."""
     tokens, simulated = record["output_tokens"], record["simulated_s"]
     rows = [
         ("tokens/s", f"{record['tokens_per_s']:.2f}, prompt included"),
@@ -45,5 +45,10 @@ def print_run(record: dict[str, Any]) -> None:
     rows.append(("  basis", record["energy_note"]))
     wall, ratio = f"{record['wall_s']:.1f} s", record["slowdown"]
     rows.append(("wall time", wall if ratio is None else f"{wall}, {ratio:.3g} times the simulated time"))
+    rows += [
+        (f"  {name.replace('_', ' ')}", f"{quantity(seconds, 's')}, {percent(seconds / record['wall_s'])}")
+        for name, seconds in record["wall_by_part_s"].items()
+        if seconds > 0
+    ]
     part = "" if record["complete"] else f", {tokens} tokens so far"
     print_table(f"{record['system']}: {record['model']}, batch {record['sequences']}{part}", rows)

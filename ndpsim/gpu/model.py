@@ -10,6 +10,7 @@ from ndpsim.gpu.card import Card, load_card
 from ndpsim.gpu.efficiency import check_fit, efficiencies, fitted
 from ndpsim.gpu.families import FAMILIES
 from ndpsim.gpu.kernels import OP_NAMES, Floats, Kernels
+from ndpsim.wall import GPU_MODEL
 
 # The host's time for a launch with a framework around it. Ours: 4 to 6 us are seen with PyTorch.
 PLAIN_LAUNCH_US: Final = 5.0
@@ -51,6 +52,7 @@ class GpuModel:
         errors = self.card.fit.error if self.card.fit else {}
         return f"{self.card.name}: fitted (" + ", ".join(f"{name} {errors[name]:.1%}" for name in own) + ")"
 
+    @GPU_MODEL
     def microseconds(self, kernels: Kernels) -> Floats:
         """Return the device time [n] of each kernel, in a CUDA graph."""
         result = np.zeros(len(kernels))

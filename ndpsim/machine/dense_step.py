@@ -9,6 +9,7 @@ from ndpsim.llm.graph import graph
 from ndpsim.llm.shape import ModelShape
 from ndpsim.llm.step import Step
 from ndpsim.machine.gpu import kernels_of
+from ndpsim.wall import GPU_MODEL
 
 _PARTS: Final = {
     "embedding": ("embedding", "position_embedding"),
@@ -38,6 +39,7 @@ class StepTimes(NamedTuple):
         return self.qkv + self.attention + self.projection + self.ffn
 
 
+@GPU_MODEL
 def dense_step(model: GpuModel, shape: ModelShape, step: Step, *, eager: bool = False) -> StepTimes:
     """Time a forward pass; eager: the host launches each kernel by itself, else they are in a CUDA graph.
 

@@ -13,6 +13,7 @@ from ndpsim.gpu.kernels import COLUMNS, DTYPE_NAMES, OP_NAMES, Floats, Kernels
 from ndpsim.gpu.model import GpuModel
 from ndpsim.llm.graph import Attention, Linear, Operator
 from ndpsim.llm.shape import ModelShape, Precision
+from ndpsim.wall import GPU_MODEL
 
 WEIGHT_DTYPES: Final[dict[Precision, str]] = {"fp16": "fp16", "int8": "int8-weights", "int4": "int4-weights"}
 _ROWS: Final = {"norm": "rmsnorm", "rotary": "rotary", "embedding": "embedding", "activation": "activation"}
@@ -58,6 +59,7 @@ def _attention(row: Floats, shape: Attention) -> None:
         row[_AT["past"]] = (contexts - queries)[~decode].mean()
 
 
+@GPU_MODEL
 def step_microseconds(
     model: GpuModel, shape: ModelShape, operators: Sequence[Operator], weights: Precision = "fp16"
 ) -> float:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ndpsim.gpu.kernels import COLUMNS, DTYPE_NAMES, OP_NAMES, Floats, Kernels
 from ndpsim.gpu.model import GpuModel
 from ndpsim.llm.shape import ModelShape
+from ndpsim.wall import GPU_MODEL
 
 _AT: Final = {name: index for index, name in enumerate(COLUMNS)}
 
@@ -23,6 +24,7 @@ class LayerTimes(NamedTuple):
     head: float
 
 
+@GPU_MODEL
 def layer_times(
     model: GpuModel, shape: ModelShape, batch: int, channels: NDArray[np.int64], neurons: NDArray[np.int64]
 ) -> LayerTimes:

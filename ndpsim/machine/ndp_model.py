@@ -23,6 +23,7 @@ from ndpsim.dram.ndp.rank_state import N_RD, N_WR
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 from ndpsim.llm.shape import ModelShape
+from ndpsim.wall import PROGRAMS, TIMING
 
 Kind = Literal["attention", "ffn"]
 KINDS: Final[tuple[Kind, ...]] = ("attention", "ffn")
@@ -102,11 +103,15 @@ class NdpModel:
         gpu: whether the GPU adds a part; masks: which sequences need each row (without them, all do).
         """
         compilers: Any = self.projections if kind == "attention" else self.blocks
-        return self._run(compilers[layer].compile(shares, self.sequences, gpu=gpu, masks=masks), start, gpu)
+        with PROGRAMS:
+            program = compilers[layer].compile(shares, self.sequences, gpu=gpu, masks=masks)
+        return self._run(program, start, gpu)
 
     def attend(self, layer: int, contexts: NDArray[np.int64], start: int) -> Span:
         """Time attention over contexts that include the new token, int64[sequences]."""
-        return self._run(self.attentions[layer].compile(contexts), start, False)
+        with PROGRAMS:
+            program = self.attentions[layer].compile(contexts)
+        return self._run(program, start, False)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that changes from program to program, as arrays."""
@@ -126,5 +131,6 @@ class NdpModel:
     def _run(self, program: Program, start: int, gpu: bool) -> Span:
         timer = self.timer
         begin = timer.now_ps = max(timer.now_ps, start)
-        partial = self._accounts.run(program)
+        with TIMING:  # which decodes, checks and counts as well: all that is one kernel
+            partial = self._accounts.run(program)
         return Span(begin, timer.now_ps, partial if gpu else timer.now_ps)

@@ -38,6 +38,7 @@ from ndpsim.runs.run import Run
 from ndpsim.runs.setup import Setup
 from ndpsim.sparsity.trace import FAILURES
 from ndpsim.sparsity.trace_format import one_line
+from ndpsim.wall import WRITING
 
 FORMAT: Final = "ndpsim-run"
 VERSION: Final = 1
@@ -74,6 +75,7 @@ class RunFile:
         return run
 
 
+@WRITING
 def write_run(path: Path, run: Run) -> None:
     """Write the result of a run with at least one token; the file appears whole or not at all.
 

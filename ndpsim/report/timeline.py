@@ -7,8 +7,10 @@ from typing import Any
 
 from ndpsim.files import appearing
 from ndpsim.machine.meter import Span
+from ndpsim.wall import WRITING
 
 
+@WRITING
 def write_timeline(path: Path, spans: Iterable[Span]) -> None:
     """Write a timeline; the file appears whole or not at all. Raises InputError if it cannot be written."""
     devices: dict[str, int] = {}

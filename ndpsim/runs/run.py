@@ -23,6 +23,7 @@ from ndpsim.runs.traces import generated_trace, recorded_trace
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.systems.catalog import load_system, plugin_errors
 from ndpsim.systems.system import Devices, Job
+from ndpsim.wall import ELSEWHERE, PLACEMENT, POLICY, TRACE
 
 
 def devices_of(setup: Setup) -> Devices:
@@ -57,7 +58,7 @@ class Run:
         chosen = load_system(setup.system)
         policy = policy_from(chosen, setup.policy, "policy")
         self.job = Job(shape, setup.batch, setup.prompt, setup.output, self._activations)
-        with plugin_errors(self.plugin):
+        with plugin_errors(self.plugin), PLACEMENT:
             self.system = chosen(self.job, self.devices, policy)
         self.prompt_ps: int | None = None
         self.token_ps: list[int] = []
@@ -74,7 +75,7 @@ class Run:
         tell: hears how many tokens are done, after each.
         """
         gc.freeze()  # what is there by now stays; looking through it again and again takes a twentieth of a run
-        with plugin_errors(self.plugin):
+        with plugin_errors(self.plugin), POLICY:
             if self.prompt_ps is None:
                 self.now_ps = self.prompt_ps = self._checked("prompt", self.system.prompt(), 0)
             done = len(self.token_ps)
@@ -84,7 +85,8 @@ class Run:
                 self.now_ps = self._checked(f"token {number}", self.system.token(number, begin), begin)
                 self.token_ps.append(self.now_ps - begin)
                 if tell is not None:
-                    tell(number + 1)
+                    with ELSEWHERE:
+                        tell(number + 1)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that the next token depends on but times and the meter, as arrays by name."""
@@ -121,6 +123,7 @@ class Run:
             )
         return int(end)
 
+    @TRACE
     def _activations(self) -> tuple[ActivationTrace, Sequence[NDArray[np.int32]]]:
         setup = self.setup
         if setup.trace is not None:

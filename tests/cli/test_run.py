@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -197,6 +199,30 @@ def test_without_a_result_file_an_interrupt_ends_at_once(capsys, tmp_path):
     path = written(tmp_path, STOPPED.replace("STOP", "os.kill(os.getpid(), signal.SIGINT)"))
     code, out, err = run(capsys, *SMALL, "--system", path)
     assert code == 130 and out == "" and "interrupted; nothing was written" in err
+
+
+def test_what_is_done_is_kept_every_few_seconds_which_help_says(capsys, tmp_path, monkeypatch):
+    assert 1 <= run_module.CHECKPOINT_S <= 5
+    help_text = " ".join(run(capsys, "run", "--help")[1].split())
+    assert f"every {run_module.CHECKPOINT_S:.0f} s or so, what is done so far" in help_text
+    now, kept = 0.0, []
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    monkeypatch.setattr("ndpsim.report.run_file.write_run", lambda path, run: kept.append((now, len(run.token_ps))))
+
+    class Slow:
+        """A run whose tokens take 0.75 s of wall time each."""
+
+        token_ps: ClassVar[list[int]] = []
+        setup = SimpleNamespace(output=16)
+        complete = property(lambda self: len(self.token_ps) == 16)
+
+        def advance(self, tokens, tell):
+            nonlocal now
+            now += 0.75
+            self.token_ps.append(1)
+
+    assert run_module.advance(Slow(), tmp_path / "run.h5")
+    assert kept == [(3, 4), (6, 8), (9, 12), (12, 16)]
 
 
 def test_little_is_lost_when_a_run_dies(capsys, tmp_path, monkeypatch):
