@@ -23,8 +23,8 @@ def reproduce_command() -> None:
 
 
 @reproduce_command.command("hermes")
-@click.option("--tokens", default=15, show_default=True, help="Output tokens to simulate; their mean stands for all.")
-@click.option("--ablation-tokens", default=10, show_default=True, help="As --tokens, for each step of the ablation.")
+@click.option("--tokens", default=16, show_default=True, help="Output tokens to simulate; their mean stands for all.")
+@click.option("--ablation-tokens", default=11, show_default=True, help="As --tokens, for each step of the ablation.")
 @click.option("--jobs", default=DEFAULT_JOBS, help="Processes at a time.  [default: 2, or 1 on one core]")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="File to write all points to.")
 @click.option("--plot", "folder", type=click.Path(path_type=Path), help="Folder for plots (SVG; needs ndpsim[plot]).")

@@ -38,7 +38,7 @@ def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None
     with STARTING, progress("getting ready", None):
         run = Run(before.setup.model_copy(update={"versions": now}))
     with bar(run) as tell:
-        run.advance(len(before.token_ps), tell)
+        run.advance(1 + len(before.token_ps), tell)
     found = figures_of(run)
     differ = [name for name in found.keys() | before.figures if _text(found, name) != _text(before.figures, name)]
     if [run.prompt_ps, *run.token_ps] != [before.prompt_ps, *before.token_ps]:

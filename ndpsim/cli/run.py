@@ -132,7 +132,7 @@ def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json:
     else:
         print_run(record)
     if not complete:
-        _tell_partial(output_path, len(run.token_ps), run)
+        _tell_partial(output_path, run.tokens, run)
         raise click.exceptions.Exit(INTERRUPTED)
 
 
@@ -154,7 +154,7 @@ def advance(run: "Run", output_path: Path | None) -> bool:
                     run.advance(1, tell)
                     if (begun := time.monotonic()) >= due:
                         write_run(output_path, run)
-                        kept, now = len(run.token_ps), time.monotonic()
+                        kept, now = run.tokens, time.monotonic()
                         due = now + max(CHECKPOINT_S, CHECKPOINT_SHARE * (now - begun))
             except KeyboardInterrupt:
                 if not kept:
@@ -173,7 +173,7 @@ def _tell_partial(path: Path | None, tokens: int, run: "Run") -> None:
 def bar(run: "Run") -> Iterator[Callable[[int], None]]:
     """Show a bar with the tokens of a run; yields a function that takes how many are done."""
     with progress("tokens", run.setup.output) as update:
-        update(completed=len(run.token_ps))
+        update(completed=run.tokens)
         yield lambda done: update(completed=done)
 
 

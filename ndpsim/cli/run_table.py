@@ -8,13 +8,15 @@ from ndpsim.cli.show import percent, print_table, quantity
 def print_run(record: dict[str, Any]) -> None:
     """Print the figures of a run, as `report.figures` has them, with `wall_s`, `wall_by_part_s` and `slowdown`."""
     tokens, simulated = record["output_tokens"], record["simulated_s"]
+    rate, each = record["decode_tokens_per_s"], record["time_per_output_token_s"]
     rows = [
         ("tokens/s", f"{record['tokens_per_s']:.2f}, prompt included"),
+        ("  of decoding", "none: the first token is the prompt's" if rate is None else f"{rate:.2f}"),
         ("time to first token", f"{record['time_to_first_token_s']:.4g} s"),
-        ("time per output token", f"{record['time_per_output_token_s'] * 1e3:.4g} ms"),
-        ("critical path", f"prompt {quantity(record['prompt_s'], 's')}; of each token"),
+        ("time per output token", "none" if each is None else f"{each * 1e3:.4g} ms"),
+        ("critical path", f"prompt {quantity(record['operation_s'].get('prompt', 0.0), 's')}; of each token after it"),
         *(
-            (f"  {name}", f"{seconds * 1e3 / tokens:.3f} ms")
+            (f"  {name}", f"{seconds * 1e3 / max(tokens - 1, 1):.3f} ms")
             for name, seconds in record["operation_s"].items()
             if name != "prompt"
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from operator import add, mul
 from typing import Any
 
@@ -18,15 +19,17 @@ class Step:
     Prefill, decode, chunks of a prefill and any mixture of them are steps. `new_tokens` (each at least 1) and
     `cached_tokens` (each at least 0) are tuples; lists and integer arrays of shape (sequences,) become such. `logits`
     is the number of tokens that go past the last layer: None is the last one of each sequence; a chunk that does not
-    end its prompt needs none.
+    end its prompt needs none. `sequences` says which sequences these are, each by the number of its place among those
+    that a system serves at a time; None is 0, 1, 2 and so on.
 
     Raises:
-        InputError: an entry is out of range, or the two do not fit together.
+        InputError: an entry is out of range, or the fields do not fit together.
     """
 
     new_tokens: tuple[int, ...]
     cached_tokens: tuple[int, ...]
     logits: int | None = None
+    sequences: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "new_tokens", _counts("new_tokens", self.new_tokens, least=1))
@@ -34,6 +37,10 @@ class Step:
         new, cached = len(self.new_tokens), len(self.cached_tokens)
         if new != cached:
             raise InputError(f"step: cached_tokens: expected {new}, as many as new_tokens, found {cached}")
+        if self.sequences is not None:
+            object.__setattr__(self, "sequences", _counts("sequences", self.sequences, least=0))
+            if len(set(self.places)) != new or len(self.places) != new:
+                raise InputError(f"step: sequences: expected {new} different numbers, found {self.sequences}")
         if type(self.logit_tokens) is not int or not 0 <= self.logit_tokens <= self.tokens:
             raise InputError(f"step: logits: expected 0 to {self.tokens}, the new tokens, found {self.logits!r}")
 
@@ -46,6 +53,36 @@ class Step:
     def decode(cls, batch: int, context: int) -> Step:
         """Return the step in which each of `batch` sequences with `context` tokens in the KV cache gets one more."""
         return cls((1,) * batch, (context,) * batch)
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """The place of each sequence among those that a system serves."""
+        return tuple(range(len(self.new_tokens))) if self.sequences is None else self.sequences
+
+    @cached_property
+    def prefills(self) -> Step | None:
+        """The step's part in which sequences read their prompts, or chunks of them; None if no sequence does.
+
+        A single token behind a context counts as decoding, whether it was generated or ends a prompt.
+        """
+        reading = [new > 1 or cached == 0 for new, cached in zip(self.new_tokens, self.cached_tokens, strict=True)]
+        logits = None if self.logits is None else max(self.logits - reading.count(False), 0)
+        return self._part(reading, logits)
+
+    @cached_property
+    def decodes(self) -> Step | None:
+        """The step's part in which sequences get one token each behind what they have; None if no sequence does."""
+        decoding = [new == 1 and cached > 0 for new, cached in zip(self.new_tokens, self.cached_tokens, strict=True)]
+        return self._part(decoding, None)
+
+    def _part(self, chosen: list[bool], logits: int | None) -> Step | None:
+        if all(chosen):
+            return self
+        if not any(chosen):
+            return None
+        fields = (compress(one, chosen) for one in (self.new_tokens, self.cached_tokens, self.places))
+        new, cached, places = map(tuple, fields)
+        return Step(new, cached, logits, places)
 
     @cached_property
     def tokens(self) -> int:

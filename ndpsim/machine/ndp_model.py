@@ -23,6 +23,7 @@ from ndpsim.dram.ndp.rank_state import N_RD, N_WR
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 from ndpsim.llm.shape import ModelShape
+from ndpsim.llm.step import Step
 from ndpsim.wall import PROGRAMS, TIMING
 
 Kind = Literal["attention", "ffn"]
@@ -96,19 +97,28 @@ class NdpModel:
         return np.asarray(bursts * codes.ATOM_BYTES, np.int64)
 
     def sparse(
-        self, kind: Kind, layer: int, shares: Shares, start: int, *, gpu: bool, masks: Shares | None = None
-    ) -> Span:
+        self, kind: Kind, layer: int, shares: Shares, start: int, *,
+        gpu: bool, masks: Shares | None = None, sequences: int | None = None,
+    ) -> Span:  # fmt: skip
         """Time the projection or the feed-forward block of a layer on the rows of each DIMM.
 
-        gpu: whether the GPU adds a part; masks: which sequences need each row (without them, all do).
+        gpu: whether the GPU adds a part; masks: which sequences need each row (without them, all do); sequences: how
+        many run, by default as many as there are places.
         """
         compilers: Any = self.projections if kind == "attention" else self.blocks
+        running = self.sequences if sequences is None else sequences
         with PROGRAMS:
-            program = compilers[layer].compile(shares, self.sequences, gpu=gpu, masks=masks)
+            program = compilers[layer].compile(shares, running, gpu=gpu, masks=masks)
         return self._run(program, start, gpu)
 
+    def contexts(self, step: Step) -> NDArray[np.int64]:
+        """Return the contexts of a step by place, int64[sequences], 0 for places that it leaves out."""
+        found = np.zeros(self.sequences, np.int64)
+        found[list(step.places)] = step.contexts
+        return found
+
     def attend(self, layer: int, contexts: NDArray[np.int64], start: int) -> Span:
-        """Time attention over contexts that include the new token, int64[sequences]."""
+        """Time attention over contexts that include the new token, int64[sequences], 0 for a place that is free."""
         with PROGRAMS:
             program = self.attentions[layer].compile(contexts)
         return self._run(program, start, False)

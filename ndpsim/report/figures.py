@@ -18,9 +18,11 @@ NOTE = "GPU and CPU: their power limit while busy, an upper bound. PCIe and what
 def figures_of(run: Run) -> dict[str, Any]:
     """Return the figures of a run, times in seconds; `None` where nothing is known.
 
-    Raises InputError before the first token.
+    Latencies are those of vLLM's benchmark: the first token comes at the end of the prompt's pass, and the time per
+    output token is that of all later ones by their number, none if there are none. Raises InputError before the first
+    token.
     """
-    if not run.token_ps:
+    if not run.tokens:
         raise InputError("run: expected at least one output token, found none")
     with plugin_errors(run.plugin):
         return _collected(run)
@@ -29,6 +31,7 @@ def figures_of(run: Run) -> dict[str, Any]:
 def _collected(run: Run) -> dict[str, Any]:
     setup, meter, devices = run.setup, run.system.meter, run.devices
     simulated, decode = run.now_ps * S_PER_PS, sum(run.token_ps) * S_PER_PS
+    passes = len(run.token_ps)
     busy: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for (device, operation), time in meter.busy.items():
         busy[device][operation] = time * S_PER_PS
@@ -38,16 +41,16 @@ def _collected(run: Run) -> dict[str, Any]:
         "model": run.job.shape.name,
         "sequences": setup.batch,
         "prompt_tokens": setup.prompt,
-        "output_tokens": len(run.token_ps),
+        "output_tokens": run.tokens,
         "complete": run.complete,
         "gpu": devices.gpu.origin,
         "machine": devices.config.name,
         "dimms": devices.dimms.summary(),
-        "tokens_per_s": len(run.token_ps) * setup.batch / simulated,
+        "tokens_per_s": run.tokens * setup.batch / simulated,
+        "decode_tokens_per_s": passes * setup.batch / decode if passes else None,
         "simulated_s": simulated,
-        "prompt_s": (run.prompt_ps or 0) * S_PER_PS,
-        "time_to_first_token_s": ((run.prompt_ps or 0) + run.token_ps[0]) * S_PER_PS,
-        "time_per_output_token_s": decode / len(run.token_ps),
+        "time_to_first_token_s": (run.prompt_ps or 0) * S_PER_PS,
+        "time_per_output_token_s": decode / passes if passes else None,
         "operation_s": {name: time * S_PER_PS for name, time in meter.operation.items()},
         "busy_s": dict(busy),
         "use": {device: time / simulated for device, time in spent.items()},

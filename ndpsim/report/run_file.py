@@ -4,12 +4,12 @@ Layout (HDF5 with checksums of metadata and of all data; a file of the same run 
 
 ============================ ==========================================================================================
 attribute ``format``         the text ``ndpsim-run``
-attribute ``version``        1
+attribute ``version``        2
 attribute ``complete``       1 if all tokens are done, else 0
 attribute ``prompt_ps``      length of the prompt in picoseconds
-``setup``                    uint8[n], JSON: `ndpsim.runs.setup.Setup`
-``figures``                  uint8[n], JSON: `ndpsim.report.figures`
-``token_ps``                 int64[tokens], length of each output token in picoseconds
+``setup``                    uint8[n], JSON: `ndpsim.systems.setup.Setup`
+``figures``                  uint8[n], JSON: `ndpsim.systems.run.Run.record`
+``token_ps``                 int64[passes], length of the pass of each output token but the first, in picoseconds
 ``timeline.device``          uint16[spans], place of the device in ``names``; likewise ``timeline.operation``
 ``timeline.layer``           int32[spans], -1 for none
 ``timeline.start``, ``.end`` int64[spans], picoseconds
@@ -41,7 +41,7 @@ from ndpsim.sparsity.trace_format import one_line
 from ndpsim.wall import WRITING
 
 FORMAT: Final = "ndpsim-run"
-VERSION: Final = 1
+VERSION: Final = 2
 _CHUNK: Final = 1 << 16
 _COLUMNS: Final = {"device": "uint16", "operation": "uint16", "layer": "int32", "start": "int64", "end": "int64"}
 _SUMS: Final = ("operation", "link", "events")
@@ -137,8 +137,9 @@ def _read(path: Path, file: h5py.File) -> RunFile:
         for i, (name, dtype, shape) in enumerate(json.loads(_text(file, "state"))):
             state[name] = column_of(file, f"state.{i:03d}", dtype).reshape(shape)
     token_ps = column_of(file, "token_ps", "int64").tolist()
-    if not 0 < len(token_ps) <= setup.output or complete != (len(token_ps) == setup.output):
-        raise InputError(f"token_ps: expected {setup.output} tokens, or fewer of a partial run, found {len(token_ps)}")
+    passes = setup.output - 1
+    if len(token_ps) > passes or complete != (len(token_ps) == passes):
+        raise InputError(f"token_ps: expected {passes} passes, or fewer of a partial run, found {len(token_ps)}")
     figures = json.loads(_text(file, "figures"))
     return RunFile(path, setup, complete, integer_of(file, "prompt_ps"), token_ps, figures, _meter(file), state)
 

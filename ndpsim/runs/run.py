@@ -1,4 +1,4 @@
-"""A run: a system on a machine, from a setup, token by token."""
+"""A run in lockstep: all sequences of a batch read their prompts together, and then get token after token."""
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ from ndpsim.gpu.card import card_from
 from ndpsim.gpu.families import FAMILIES
 from ndpsim.gpu.model import GpuModel
 from ndpsim.llm.shape import shape_from
+from ndpsim.llm.step import Step
 from ndpsim.machine.config import config_from
 from ndpsim.machine.meter import Meter
 from ndpsim.runs.setup import Setup
@@ -22,6 +23,7 @@ from ndpsim.runs.setup_files import policy_from
 from ndpsim.runs.traces import generated_trace, recorded_trace
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.systems.catalog import load_system, plugin_errors
+from ndpsim.systems.sequences import Sequences
 from ndpsim.systems.system import Devices, Job
 from ndpsim.wall import ELSEWHERE, PLACEMENT, POLICY, TRACE
 
@@ -40,10 +42,10 @@ def devices_of(setup: Setup) -> Devices:
 
 
 class Run:
-    """A run that goes on token by token.
+    """A run that goes on token by token. The first token of each sequence comes of its prompt, each other of a pass.
 
-    prompt_ps: time of the prompt, None until it is done; token_ps: of each output token so far; now_ps: of all of it;
-    all in picoseconds.
+    prompt_ps: time of the prompt, None until it is done; token_ps: of each pass after it; now_ps: of all so far; all in
+    picoseconds.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -60,33 +62,42 @@ class Run:
         self.job = Job(shape, setup.batch, setup.prompt, setup.output, self._activations)
         with plugin_errors(self.plugin), PLACEMENT:
             self.system = chosen(self.job, self.devices, policy)
+            self.sequences = Sequences(self.system)
+            for sequence in range(setup.batch):
+                self.sequences.enter(sequence)
         self.prompt_ps: int | None = None
         self.token_ps: list[int] = []
         self.now_ps = 0
 
     @property
+    def tokens(self) -> int:
+        """Output tokens of each sequence so far."""
+        return 0 if self.prompt_ps is None else 1 + len(self.token_ps)
+
+    @property
     def complete(self) -> bool:
         """Whether all tokens are done."""
-        return len(self.token_ps) == self.setup.output
+        return self.tokens == self.setup.output
 
     def advance(self, tokens: int | None = None, tell: Callable[[int], None] | None = None) -> None:
-        """Go on to the end, or for some tokens more (the prompt comes before the first).
+        """Go on to the end, or for some tokens more; the first one takes the whole prompt.
 
         tell: hears how many tokens are done, after each.
         """
         gc.freeze()  # what is there by now stays; looking through it again and again takes a twentieth of a run
+        batch, prompt = self.setup.batch, self.setup.prompt
+        last = self.setup.output if tokens is None else min(self.setup.output, self.tokens + tokens)
         with plugin_errors(self.plugin), POLICY:
-            if self.prompt_ps is None:
-                self.now_ps = self.prompt_ps = self._checked("prompt", self.system.prompt(), 0)
-            done = len(self.token_ps)
-            last = self.setup.output if tokens is None else min(self.setup.output, done + tokens)
-            for number in range(done, last):
-                begin = self.now_ps
-                self.now_ps = self._checked(f"token {number}", self.system.token(number, begin), begin)
-                self.token_ps.append(self.now_ps - begin)
+            for done in range(self.tokens, last):
+                step = Step.decode(batch, prompt + done - 1) if done else Step.prefill(batch, prompt)
+                begin, self.now_ps = self.now_ps, self.sequences.forward(step, self.now_ps)
+                if done:
+                    self.token_ps.append(self.now_ps - begin)
+                else:
+                    self.prompt_ps = self.now_ps
                 if tell is not None:
                     with ELSEWHERE:
-                        tell(number + 1)
+                        tell(done + 1)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that the next token depends on but times and the meter, as arrays by name."""
@@ -106,6 +117,7 @@ class Run:
             wrong = sorted(name for name in wanted.keys() | found if wanted.get(name) != found.get(name))
             raise InputError(f"state: expected the arrays of a run of {self.system.name}, found others: {wrong[0]}")
         self.prompt_ps, self.token_ps, self.now_ps = prompt_ps, list(token_ps), prompt_ps + sum(token_ps)
+        self.sequences.tokens[:] = self.setup.prompt + len(token_ps)
         vars(self.system.meter).update(vars(meter))
         parts = {
             part: {name.removeprefix(part): one for name, one in state.items() if name.startswith(part)}
@@ -115,13 +127,6 @@ class Run:
             self.system.restore(parts["system."])
         if self.system.ndp is not None:
             self.system.ndp.restore(parts["ndp."])
-
-    def _checked(self, what: str, end: Any, begin: int) -> int:
-        if not isinstance(end, int | np.integer) or end < begin:
-            raise InputError(
-                f"system {self.system.name}: {what}: expected an end in picoseconds, not before {begin}, found {end!r}"
-            )
-        return int(end)
 
     @TRACE
     def _activations(self) -> tuple[ActivationTrace, Sequence[NDArray[np.int32]]]:

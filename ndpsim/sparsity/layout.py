@@ -84,13 +84,19 @@ class NeuronLayout:
             found[:, first : first + rows.shape[1]] = rows
         return found.view(np.uint64)
 
-    def sequence_masks(self, trace: ActivationTrace, token: int) -> NDArray[np.uint64]:
-        """Which neurons fire in each sequence at a token: uint64[sequences, words]. Raises InputError as `masks`."""
+    def sequence_masks(
+        self, trace: ActivationTrace, sequences: Sequence[int], tokens: Sequence[int]
+    ) -> NDArray[np.uint64]:
+        """Which neurons fire in each of n sequences of a trace, each at a token of its own: uint64[n, words].
+
+        Raises InputError as `masks`.
+        """
         if trace.header.neurons != self.neurons:
             raise InputError(f"trace: expected {self.neurons} neurons by group, found {trace.header.neurons}")
-        found = np.zeros((trace.header.sequences, self.slots // 8), dtype=np.uint8)
+        found = np.zeros((len(sequences), self.slots // 8), dtype=np.uint8)
+        begin, places = min(tokens), np.array(tokens) - min(tokens)
         for group in range(len(self.neurons)):
-            rows = trace.packed(group, token, token + 1)[0]
+            rows = trace.packed(group, begin, max(tokens) + 1)[places, list(sequences)]
             first = int(self.first[group]) // 8
             found[:, first : first + rows.shape[1]] = rows
         return found.view(np.uint64)

@@ -1,7 +1,7 @@
 """Runs of systems for studies: a case is what to run, an outcome what came of it; several processes share the work.
 
-A case simulates the prompt and its first tokens. Their mean stands for all tokens of the output, with what attention in
-DIMMs takes longer over the contexts to come.
+A case simulates the first tokens of an output: the prompt, of which the first one comes, and a pass for each other. The
+mean of these passes stands for all of the output, with what attention in DIMMs takes longer over the contexts to come.
 """
 
 import multiprocessing
@@ -41,7 +41,8 @@ class Lengths(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """A run of a system; tokens: of the output, simulated; changes: paths of `--set` with their values, sorted."""
+    """A run of a system. tokens: of the output, simulated: at least two, or all; changes: paths of `--set` with their
+    values, sorted."""
 
     system: str
     model: str
@@ -66,21 +67,26 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case took, in seconds: the prompt, each simulated token, and all figures of the run.
+    """What a case took, in seconds: the prompt, each simulated pass after it, and all figures of the run.
 
-    growth_s: what attention takes longer for a token, on average over the whole output, than for a simulated one.
+    growth_s: what attention takes longer in a pass, on average over the whole output, than in a simulated one.
     """
 
     case: Case
     prompt_s: float
-    token_s: tuple[float, ...]
+    pass_s: tuple[float, ...]
     growth_s: float
     figures: Mapping[str, Any]
 
     @property
+    def passes(self) -> int:
+        """How many passes the whole output takes: its first token is the prompt's."""
+        return self.case.lengths.output - 1
+
+    @property
     def seconds(self) -> float:
-        """Return the time of the prompt and of all tokens of the output."""
-        return self.prompt_s + self.case.lengths.output * (fmean(self.token_s) + self.growth_s)
+        """Return the time of the prompt and of all passes of the output."""
+        return self.prompt_s + (self.passes * (fmean(self.pass_s) + self.growth_s) if self.passes else 0.0)
 
     @property
     def tokens_per_s(self) -> float:
@@ -88,8 +94,8 @@ class Outcome:
         return self.case.batch * self.case.lengths.output / self.seconds
 
     def whole(self, seconds: float) -> float:
-        """Return what an account of the simulated tokens would be over the whole output."""
-        return seconds * self.case.lengths.output / len(self.token_s)
+        """Return what an account of the simulated passes would be over the whole output."""
+        return seconds * self.passes / len(self.pass_s) if self.pass_s else 0.0
 
 
 Found = Mapping[Case, Outcome | InputError]
@@ -110,22 +116,24 @@ def run_case(case: Case) -> Outcome | InputError:
         run = Run(setup)
         run.advance(case.tokens)
         figures = figures_of(run)
-        growth = 0.0
-        if run.system.ndp is not None and case.tokens < output:
-            growth = attention_growth(run.devices.dimms, run.job.shape, case.batch, prompt, case.tokens, output)
+        growth, passes = 0.0, len(run.token_ps)
+        if passes < min(1, output - 1):
+            return InputError(f"tokens: expected at least 2 (the first is the prompt's), found {case.tokens}")
+        if run.system.ndp is not None and passes < output - 1:
+            growth = attention_growth(run.devices.dimms, run.job.shape, case.batch, prompt, passes, output - 1)
     except InputError as error:
         return error
-    return Outcome(case, figures["prompt_s"], tuple(ps * 1e-12 for ps in run.token_ps), growth, figures)
+    return Outcome(case, figures["time_to_first_token_s"], tuple(ps * 1e-12 for ps in run.token_ps), growth, figures)
 
 
-def attention_growth(dimms: "Machine", shape: "ModelShape", batch: int, prompt: int, tokens: int, output: int) -> float:
-    """Return how many seconds longer attention takes for a token of the whole output than for one of the first tokens.
+def attention_growth(dimms: "Machine", shape: "ModelShape", batch: int, prompt: int, first: int, passes: int) -> float:
+    """Return how many seconds longer attention takes in one of all `passes` of an output than in one of the `first`.
 
     Both are means of samples: one layer's programs, timed by the engine, at every eighth context.
     """
     from ndpsim.machine.ndp_model import NdpModel
 
-    layer = NdpModel(dimms, shape.with_overrides(layers=1), batch, prompt + output)
+    layer = NdpModel(dimms, shape.with_overrides(layers=1), batch, prompt + passes)
 
     def mean_ps(last: int) -> float:
         spans = [
@@ -134,7 +142,7 @@ def attention_growth(dimms: "Machine", shape: "ModelShape", batch: int, prompt: 
         ]
         return fmean(span.end - span.start for span in spans)
 
-    return shape.layers * (mean_ps(output) - mean_ps(tokens)) * 1e-12
+    return shape.layers * (mean_ps(passes) - mean_ps(first)) * 1e-12
 
 
 def run_cases(cases: Iterable[Case], jobs: int, tell: Callable[[int], None] = lambda done: None) -> Found:

@@ -27,7 +27,7 @@ from ndpsim.studies.hermes_comparison import (
 from ndpsim.studies.hermes_points import Changes, Published, RateKey
 from ndpsim.studies.hermes_shares import share
 
-_STEADY_TOKENS: Final = 2
+_STEADY_TOKENS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Reproducer:
             return outcomes[self._case(key, changes)].tokens_per_s
 
         ablation = [
-            Latency(model, batch, variant, outcomes[case].figures["operation_s"]["ffn"] / case.tokens)
+            Latency(model, batch, variant, outcomes[case].figures["operation_s"]["ffn"] / len(outcomes[case].pass_s))
             for (model, batch, variant), case in self._variants()
         ]
         shares = {

@@ -1,8 +1,10 @@
 """What a system is: a policy that says who computes and stores what, and when.
 
-A system runs a job: a prompt, then tokens of all sequences one after the other. It asks the models of the machine how
-long each piece of work takes (`Devices`), decides what waits for what, and tells its `Meter`. `load_system` finds
-those that ship, and any class in a file of the user's.
+A system serves sequences, step by step: in a step some sequences read their prompts, or chunks of them, and others get
+a token each, every one at a context of its own. For each step it asks the models of the machine how long each piece of
+work takes (`Devices`), decides what waits for what, and tells its `Meter`. Who asks for steps is a driver: a run in
+lockstep, or requests that arrive over time; `sequences` keeps account between the two. `load_system` finds the systems
+that ship, and any class in a file of the user's.
 """
 
 from abc import ABC, abstractmethod
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from ndpsim.dimm.config import Machine
 from ndpsim.gpu.model import GpuModel
 from ndpsim.llm.shape import ModelShape
+from ndpsim.llm.step import Step
 from ndpsim.machine.config import MachineConfig
 from ndpsim.machine.meter import Meter
 from ndpsim.machine.ndp_model import NdpModel
@@ -36,7 +39,8 @@ class Devices:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be run: tokens of `batch` sequences, `prompt` of each known and `output` to generate.
+    """What a system gets ready for: at most `batch` sequences at a time, with `prompt` tokens to read and `output` to
+    generate.
 
     activations: makes the trace of which neurons fire in prompt and output, and for each of its groups the neurons
     that foretell each one (`ndpsim.sparsity.predictor`). Dense systems never ask for it.
@@ -47,6 +51,11 @@ class Job:
     prompt: int
     output: int
     activations: Callable[[], tuple[ActivationTrace, Sequence[NDArray[np.int32]]]]
+
+    @property
+    def capacity(self) -> int:
+        """The most tokens of a sequence."""
+        return self.prompt + self.output
 
 
 class NoPolicy(Table):
@@ -72,21 +81,26 @@ class System(ABC):
         self.ndp: NdpModel | None = None
 
     @abstractmethod
-    def prompt(self) -> int:
-        """Run the prompt of all sequences from time 0 on, and return when it has ended, in picoseconds."""
+    def forward(self, step: Step, now: int) -> int:
+        """Run a step from `now` on, and return when it has ended, in picoseconds.
 
-    @abstractmethod
-    def token(self, number: int, now: int) -> int:
-        """Run output token `number` (0, 1, ...) of all sequences from `now` on, and return when it has ended."""
+        `step.places` says which sequences it is for, 0 to `job.batch` - 1. All of them have entered.
+        """
+
+    def enter(self, sequence: int) -> None:  # noqa: B027 - nothing to do where nothing is kept for each sequence
+        """Begin a sequence at a place: its KV cache is empty, and what is kept for each sequence starts anew."""
+
+    def leave(self, sequence: int) -> None:  # noqa: B027 - nothing to do where nothing is kept for each sequence
+        """End a sequence: its place and its KV cache are free."""
 
     def figures(self) -> dict[str, Any]:
         """Return what else is to be reported: plain numbers and texts by name."""
         return {}
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return all that the next token depends on, as arrays; with `restore` a stopped run can go on.
+        """Return all that the next step depends on, as arrays; with `restore` a stopped run can go on.
 
-        A system whose tokens depend on nothing but their number and the time has none.
+        A system whose steps depend on nothing but the step and the time has none.
         """
         return {}
 

@@ -115,8 +115,12 @@ def test_a_system_that_is_not_there_is_refused(name, wanted):
     [
         ("return 1000", "return [][1]", "mine.py: line 9: expected no exception, found IndexError"),
         ("return now + 10 + number", "return now / 0", "mine.py: line 14: expected no exception, found ZeroDiv"),
-        ("return now + 10 + number", "return now - 1", "token 0: expected an end in picoseconds, not before 1000, fou"),
-        ("return now + 10 + number", "return None", "token 0: expected an end in picoseconds, .* found None"),
+        (
+            "return now + 10 + number",
+            "return now - 1",
+            "system plain: expected an end in picoseconds, not before 1000, fou",
+        ),
+        ("return now + 10 + number", "return None", "system plain: expected an end in picoseconds, .* found None"),
         ("return 1000", "return 1.5", "prompt: expected an end in picoseconds, not before 0, found 1.5"),
     ],
 )

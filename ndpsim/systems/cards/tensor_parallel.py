@@ -45,6 +45,7 @@ class TensorParallel(GpuOnly):
 
     def forward(self, step: Step, now: int) -> int:
         """Run a forward pass on all cards."""
+        self.begin(step)
         times = self.times(step)
         size, ends = 2 * step.tokens * self.shape.hidden, _CANDIDATE_BYTES * step.logit_tokens
         sums = self._all_reduce_ps(size)

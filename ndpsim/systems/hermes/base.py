@@ -6,8 +6,9 @@ there, else in the DIMMs; attention is in the DIMMs.
 
 import numpy as np
 
+from ndpsim.llm.step import Step
 from ndpsim.systems.hermes.offline import whole_layers
-from ndpsim.systems.parts.shared_layers import Share, SharedLayers
+from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
 from ndpsim.systems.system import Devices, Job, NoPolicy
 
 
@@ -23,18 +24,16 @@ class HermesBase(SharedLayers):
         placement = whole_layers(devices.config, self.dimms, neurons)
         self.counts = np.array([int(resident.sum()) for resident in placement.resident], np.int64)
         dimms = devices.dimms.dimms
-        self.shares = [
+        shares = [
             Share([np.arange(0 if on_gpu else np.count_nonzero(dimm == d), dtype=np.uint32) for d in range(dimms)])
             for dimm, on_gpu in zip(placement.dimm, self.counts, strict=True)
         ]
+        layers = [LayerPlan(qkv, ffn) for qkv, ffn in zip(shares[0::2], shares[1::2], strict=True)]
+        self.plan = TokenPlan(self.counts, layers)
 
-    def token(self, number: int, now: int) -> int:
-        """Run a token of all sequences."""
-        return self.step(number, now, self.counts)
-
-    def share(self, group: int) -> Share:
-        """Return all neurons of a group that is not on the GPU."""
-        return self.shares[group]
+    def decode(self, step: Step, now: int) -> int:
+        """Run a token of each sequence; the plan is always the same."""
+        return self.run(step, self.plan, now).end
 
     @property
     def resident_bytes(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.isa import codes
+from ndpsim.llm.step import Step
 from ndpsim.machine.ndp_model import KINDS
 from ndpsim.machine.rows import Rows, deal
 from ndpsim.sparsity.frequency import frequencies
@@ -22,7 +23,7 @@ from ndpsim.systems.hermes.offline import fitted, placement_problem
 from ndpsim.systems.hermes.placement import PLACE
 from ndpsim.systems.hermes.remap import WindowRemap
 from ndpsim.systems.parts.neuron_trace import require_neurons
-from ndpsim.systems.parts.shared_layers import Share, SharedLayers
+from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
 from ndpsim.systems.system import Devices, Job
 from ndpsim.tables import Count, Given, Switch, Table
 
@@ -65,73 +66,76 @@ class Hermes(SharedLayers):
         owners = [fitted(placement.dimm[g], problem.frequencies[g], dimms, held) for g, held in enumerate(rows)]
         self.rows = [Rows(own, dimms, held) for own, held in zip(owners, rows, strict=True)]
         guard: Literal["literal", "corrected"] = "literal" if policy.literal_guard.value else "corrected"
-        self.remap = WindowRemap(layout, self.neuron_bytes, layout.spread(owners), dimms, guard)
-        self._cold = np.zeros_like(self.neurons.computed)
-        self._room = [0] * job.shape.layers
-        self._remaps = False
+        self.remap = WindowRemap(layout, self.neuron_bytes, dimms, guard)
+        self.tokens = 0
 
-    def token(self, number: int, now: int) -> int:
-        """Run a token of all sequences."""
-        neurons, window = self.neurons, self.policy.window.value
-        neurons.predict(self.job.prompt + number)
+    def enter(self, sequence: int) -> None:
+        """Set the states of a sequence's neurons from its prompt."""
+        self.neurons.enter(sequence)
+
+    def decode(self, step: Step, now: int) -> int:
+        """Run a token of each sequence, exchange hot neurons for the next one, and learn."""
+        neurons, window, place = self.neurons, self.policy.window.value, self.tokens % self.policy.window.value
+        neurons.predict(step.places, step.cached_tokens)
+        cold = neurons.computed & ~neurons.resident
+        remaps = self.policy.remap.value and self.tokens > 0 and place == window - 1
         union = np.bitwise_or.reduce(neurons.computed, axis=0)
-        self._cold = neurons.computed & ~neurons.resident
-        self._remaps = self.policy.remap.value and number > 0 and number % window == window - 1
-        end = self.step(number, now, neurons.layout.counts(union & neurons.resident))
+        on_gpu = neurons.layout.counts(union & neurons.resident)
+        plan = TokenPlan(on_gpu, [self._layer(layer, cold, remaps) for layer in range(self.shape.layers)])
+        done = self.run(step, plan, now)
         if self.policy.adjust.value:
-            swaps = neurons.swap(self._room)
+            rate = self.devices.config.pcie.gb_per_s.value
+            swaps = neurons.swap([int(time * rate / 1e3) for time in done.free])
             self.meter.move("swap", int(swaps.bytes.sum()))
             self.meter.count("hot neurons that wait", int(swaps.waiting.sum()))
-        for cold in self._cold:
-            self.remap.observe(cold)
+        for one in cold:
+            self.remap.observe(one)
         neurons.learn()
-        if (number + 1) % window == 0:
+        if place == window - 1:
             self.remap.begin_window()
-        return end
+        self.tokens += 1
+        return done.end
 
-    def share(self, group: int) -> Share:
-        """Return the cold neurons of a group that are computed."""
-        words, rows, dimms = self.neurons.layout.words_of(group), self.rows[group], self.devices.dimms.dimms
-        chosen, masks = deal(self._cold[:, words], rows.dimm, rows.row, dimms)
-        return Share(chosen, masks if 1 < len(self._cold) <= codes.ENTRY_BITS else None)
+    def _layer(self, layer: int, cold: NDArray[np.uint64], remaps: bool) -> LayerPlan:
+        """Plan a layer. cold: uint64[sequences, words], what the DIMMs compute; remaps: whether neurons move.
 
-    def meanwhile(self, layer: int, begin: int, end: int) -> int:
-        """Copy hot neurons to the GPU while it projects, and move cold ones between DIMMs once a window.
-
-        What is copied counts from the next token on; here, only how much it can be.
+        They move during the output projection, so that the block finds them where they went.
         """
-        self._room[layer] = int((end - begin) * self.devices.config.pcie.gb_per_s.value / 1e3)
-        return max(end, self._move(layer, begin)) if self._remaps else end
+        qkv = self._share(2 * layer, cold)
+        over = self._remap(layer) if remaps else np.zeros(1, np.int64)
+        return LayerPlan(qkv, self._share(2 * layer + 1, cold), int(over.sum()), int(over.max()))
 
-    def _move(self, layer: int, begin: int) -> int:
-        """Move neurons of a layer between DIMMs, and return when the busiest bridge is done."""
-        dimms, first = self.devices.dimms.dimms, self.neurons.layout.first
-        over = np.zeros(dimms * dimms, np.int64)  # bytes by source and target
+    def _share(self, group: int, cold: NDArray[np.uint64]) -> Share:
+        """Return the cold neurons of a group that are computed."""
+        words, rows = self.neurons.layout.words_of(group), self.rows[group]
+        chosen, masks = deal(cold[:, words], rows.dimm, rows.row, self.devices.dimms.dimms)
+        return Share(chosen, masks if 1 < len(cold) <= codes.ENTRY_BITS else None)
+
+    def _remap(self, layer: int) -> NDArray[np.int64]:
+        """Move neurons of a layer between DIMMs, and return the bytes over each path, int64[DIMMs * DIMMs]."""
+        dimms = self.devices.dimms.dimms
+        over = np.zeros(dimms * dimms, np.int64)
         for group in (2 * layer, 2 * layer + 1):
-            moves = self.remap.remap(group)
-            moved = self.rows[group].move(moves.neurons - first[group], moves.target)
-            self.remap.dimm[moves.neurons[~moved]] = moves.source[~moved]  # no row is free there; they stay
+            rows = self.rows[group]
+            moves = self.remap.remap(group, rows.dimm)
+            moved = rows.move(moves.neurons, moves.target)
             paths = moves.source[moved].astype(np.int64) * dimms + moves.target[moved]
             over += np.bincount(paths, minlength=len(over)) * self.neuron_bytes[group]
             self.meter.count("neurons that changed DIMM", len(paths))
-        if not over.any():
-            return begin
-        link = self.devices.dimms.config.link
-        end = begin + int(over.max()) * link.picoseconds_per_byte.value + link.latency_ps.value
-        self.meter.move("remap", int(over.sum()))
-        self.meter.work("dimm-link", "remap", begin, end, layer)
-        return end
+        return over
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that the next token depends on."""
         found = {f"neurons.{name}": values for name, values in self.neurons.state().items()}
         found |= {f"remap.{name}": values for name, values in self.remap.state().items()}
+        found["tokens"] = np.array(self.tokens)
         for group, rows in enumerate(self.rows):
             found |= {f"rows.{group}.{name}": values for name, values in rows.state().items()}
         return found
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take the state that `state` returned."""
+        self.tokens = int(state["tokens"])
         parts: list[tuple[str, Any]] = [("neurons.", self.neurons), ("remap.", self.remap)]
         parts += [(f"rows.{group}.", rows) for group, rows in enumerate(self.rows)]
         for prefix, part in parts:

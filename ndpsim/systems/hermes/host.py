@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
+from ndpsim.llm.step import Step
 from ndpsim.machine.cpu import cpu_picoseconds
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.sparsity.frequency import Frequencies, frequencies
@@ -30,8 +31,8 @@ from ndpsim.systems.hermes.offline import gpu_room, gpu_seconds
 from ndpsim.systems.hermes.placement import PLACE, PlacementProblem
 from ndpsim.systems.parts.host_weights import Sizes
 from ndpsim.systems.parts.neuron_trace import require_neurons
-from ndpsim.systems.parts.streamed_prompt import streamed_prompt
-from ndpsim.systems.system import PS_PER_US, Devices, Job, System
+from ndpsim.systems.parts.streamed_prompt import StreamedPrompts
+from ndpsim.systems.system import PS_PER_US, Devices, Job
 from ndpsim.tables import Count, Given, Switch, Table
 
 
@@ -45,7 +46,7 @@ class HermesHostPolicy(Table):
     hot_above: Count
 
 
-class HermesHost(System):
+class HermesHost(StreamedPrompts):
     """One GPU and the host's processor that run a model on a trace."""
 
     name = "hermes-host"
@@ -86,33 +87,33 @@ class HermesHost(System):
             [self.sizes.host],
         )
 
-    def prompt(self) -> int:
-        """Run the prompt on the GPU."""
-        return streamed_prompt(self)
+    def enter(self, sequence: int) -> None:
+        """Set the states of a sequence's neurons from its prompt."""
+        self.neurons.enter(sequence)
 
-    def token(self, number: int, now: int) -> int:
-        """Run a token of all sequences."""
-        job, shape, meter, neurons = self.job, self.shape, self.meter, self.neurons
-        neurons.predict(job.prompt + number)
+    def decode(self, step: Step, now: int) -> int:
+        """Run a token of each sequence."""
+        shape, meter, neurons, batch = self.shape, self.meter, self.neurons, len(step.places)
+        neurons.predict(step.places, step.cached_tokens)
         layout = neurons.layout
         union = np.bitwise_or.reduce(neurons.computed, axis=0)
         on_gpu = layout.counts(union & neurons.resident)
         read = layout.counts(union & ~neurons.resident)
         multiplied = sum(layout.counts(one & ~neurons.resident) for one in neurons.computed)
         cold = list(zip(read.tolist(), np.asarray(multiplied).tolist(), strict=True))
-        times = layer_times(self.devices.gpu, shape, job.batch, on_gpu[0::2], on_gpu[1::2])
+        times = layer_times(self.devices.gpu, shape, batch, on_gpu[0::2], on_gpu[1::2])
         layers = (np.column_stack(times[:-1]) * PS_PER_US).astype(np.int64).tolist()
-        hidden, attended = 2 * job.batch * shape.hidden, 2 * job.batch * shape.attention_width
+        hidden, attended = 2 * batch * shape.hidden, 2 * batch * shape.attention_width
         room = []  # bytes of hot neurons that can be copied while the GPU projects
         for layer, (norm, project, output, norm2, block) in enumerate(layers):
             begin = now
             normed = self._gpu("qkv", begin, norm, layer)
             on_host = self._cold(2 * layer, 1, cold, normed + self.pcie("d2h", hidden))
             projected = self._gpu("qkv", normed, project, layer)
-            sums = self.pcie("d2h", 4 * job.batch * (shape.attention_width + 2 * shape.kv_width)) if project else 0
+            sums = self.pcie("d2h", 4 * batch * (shape.attention_width + 2 * shape.kv_width)) if project else 0
             merged = max(on_host, projected + sums)
             meter.spend("qkv", merged - begin)
-            now = self._attend(layer, job.prompt + number + 1, merged)
+            now = self._attend(layer, sum(step.contexts), merged)
             meter.spend("attention", now - merged)
             arrived = now + self.pcie("h2d", attended)
             normed = self._gpu("projection", arrived, output + norm2, layer)
@@ -149,11 +150,10 @@ class HermesHost(System):
         self.meter.work("cpu", ("qkv", "ffn")[group % 2], now, now + time, group // 2)
         return now + time
 
-    def _attend(self, layer: int, context: int, now: int) -> int:
-        """Attend to all tokens of the context, the new one included, which joins the cache."""
-        shape, batch = self.shape, self.job.batch
-        size = batch * context * shape.kv_bytes_per_token() // shape.layers
-        time = cpu_picoseconds(self.devices.config.cpu, size, 4 * batch * context * shape.attention_width)
+    def _attend(self, layer: int, tokens: int, now: int) -> int:
+        """Attend to the tokens of all contexts, new ones included, which join the cache."""
+        size = tokens * self.shape.kv_bytes_per_token() // self.shape.layers
+        time = cpu_picoseconds(self.devices.config.cpu, size, 4 * tokens * self.shape.attention_width)
         self.meter.work("cpu", "attention", now, now + time, layer)
         return now + time
 

@@ -22,7 +22,8 @@ Mask = NDArray[np.uint64]
 class HotNeurons:
     """Predictors and residence of all neurons of a model.
 
-    active, computed: uint64[sequences, words], of the token that `predict` saw last; resident: uint64[words].
+    Each place of a sequence has a sequence of the trace, from which its activations come, and a predictor. active,
+    computed: uint64[n, words], of the n sequences that `predict` saw last; resident: uint64[words].
     """
 
     def __init__(
@@ -35,21 +36,20 @@ class HotNeurons:
         resident: Sequence[NDArray[np.bool_]],
         rule: PredictorRule,
     ) -> None:
-        """Begin behind the prompt of a trace.
+        """Begin without a sequence.
 
         neuron_bytes, often, resident: one a group; bytes of a neuron, how often each one fired in the prompt, which
-        sets the states, and which ones are in GPU memory, bool[neurons].
+        sets the states when a sequence enters, and which ones are in GPU memory, bool[neurons].
         """
         header = trace.header
-        self.layout, self.trace, self.rule = layout, trace, rule
+        self.layout, self.trace, self.rule, self._often = layout, trace, rule, often
         first = Predictor(layout, parents, header.preceding, rule)
         self.predictors = [first] + [first.twin() for _ in range(1, header.sequences)]
-        for sequence, predictor in enumerate(self.predictors):
-            predictor.start([group.each[sequence] for group in often])
         self.residency = Residency(layout, header.layer, neuron_bytes, layout.mask(layout.spread(resident)))
         self.quality = PredictionQuality(layout)
         self._hot = layout.mask(np.zeros(layout.slots, np.bool_))
         self._heat: NDArray[np.uint8] = np.zeros(layout.slots, np.uint8)
+        self._seen: list[Predictor] = []
         self.active = self.computed = np.zeros((header.sequences, layout.words), np.uint64)
 
     @property
@@ -57,17 +57,22 @@ class HotNeurons:
         """Which neurons are in GPU memory, uint64[words]."""
         return self.residency.resident
 
-    def predict(self, token: int) -> None:
-        """Predict a token of the trace, for each sequence."""
-        self.active = self.layout.sequence_masks(self.trace, token)
-        pairs = list(zip(self.predictors, self.active, strict=True))
+    def enter(self, sequence: int) -> None:
+        """Begin a sequence behind its prompt: its states follow from how often neurons fired there."""
+        self.predictors[sequence].start([group.each[sequence] for group in self._often])
+
+    def predict(self, sequences: Sequence[int], tokens: Sequence[int]) -> None:
+        """Predict a token of each of some sequences. tokens: its place in the trace, for each of them."""
+        self._seen = [self.predictors[sequence] for sequence in sequences]
+        self.active = self.layout.sequence_masks(self.trace, sequences, tokens)
+        pairs = list(zip(self._seen, self.active, strict=True))
         self.computed = np.stack([predictor.predict(active) for predictor, active in pairs])
         for computed, active in zip(self.computed, self.active, strict=True):
             self.quality.add(computed, active)
         if len(pairs) == 1:
-            self._heat = self.predictors[0].states
+            self._heat = self._seen[0].states
         else:
-            total = np.sum([p.states for p in self.predictors], axis=0, dtype=np.uint16)
+            total = np.sum([p.states for p in self._seen], axis=0, dtype=np.uint16)
             self._heat = np.floor_divide(total, len(pairs)).astype(np.uint8)
         self._hot = self.layout.mask(self._heat > self.rule.hot)
 
@@ -76,8 +81,8 @@ class HotNeurons:
         return self.residency.swap(self._hot, self._heat, most_bytes)
 
     def learn(self) -> None:
-        """Move the states on by the token that was predicted."""
-        for predictor, active in zip(self.predictors, self.active, strict=True):
+        """Move the states on by the tokens that were predicted."""
+        for predictor, active in zip(self._seen, self.active, strict=True):
             predictor.update(active)
 
     def figures(self) -> dict[str, Any]:

@@ -19,19 +19,17 @@ from ndpsim.errors import InputError
 from ndpsim.jit import njit
 from ndpsim.sparsity.layout import WORD, NeuronLayout
 
-WINDOW = 5
-"""Tokens of a window, as published."""
 MAX_DIMMS = 256
 MAX_OBSERVED = (1 << 16) - 1
 Guard = Literal["corrected", "literal"]
 
 
 class Moves(NamedTuple):
-    """Neurons of a group that change DIMMs, the most active first.
+    """Neurons of a group that are to change DIMMs, the most active first.
 
-    neurons: int64[moves], slots; source, target: uint8[moves], DIMMs; pairs: int64[pairs, 2], the heavy and the light
-    DIMM of each; pair_bytes: int64[pairs], what goes over the bridge of each; before, after: int64[dimms], activations
-    of the window by DIMM.
+    neurons: int64[moves], numbers in the group; source, target: uint8[moves], DIMMs; pairs: int64[pairs, 2], the heavy
+    and the light DIMM of each; pair_bytes: int64[pairs], what goes over the bridge of each; before, after:
+    int64[dimms], activations of the window by DIMM.
     """
 
     neurons: NDArray[np.int64]
@@ -44,17 +42,16 @@ class Moves(NamedTuple):
 
 
 class WindowRemap:
-    """The DIMM of each neuron, and the activations of the present window.
+    """The activations of the present window, and what should move by them.
 
-    ``dimm``, uint8[slots], is for reading. A neuron has a DIMM whether it is in GPU memory or not; what a window counts
-    is up to the caller, who hands over those that the DIMMs compute.
+    Where neurons are is the caller's to know. A neuron has a DIMM whether it is in GPU memory or not; what a window
+    counts is up to the caller, who hands over those that the DIMMs compute.
     """
 
     def __init__(
         self,
         layout: NeuronLayout,
         neuron_bytes: Sequence[int],
-        dimm: NDArray[np.uint8],
         dimms: int,
         guard: Guard = "corrected",
     ) -> None:
@@ -63,12 +60,11 @@ class WindowRemap:
         Args:
             layout: the neurons.
             neuron_bytes: bytes of a neuron of each group.
-            dimm: the DIMM of each neuron, uint8[slots].
-            dimms: how many there are.
+            dimms: how many DIMMs there are.
             guard: which loop, see above.
 
         Raises:
-            InputError: sizes that do not fit each other, or a DIMM that is not there.
+            InputError: sizes that do not fit each other.
         """
         if not 1 <= dimms <= MAX_DIMMS:
             raise InputError(f"dimms: expected 1 to {MAX_DIMMS}, found {dimms}")
@@ -76,11 +72,7 @@ class WindowRemap:
             raise InputError(f"guard: expected corrected or literal, found {guard}")
         if len(neuron_bytes) != len(layout.neurons):
             raise InputError(f"neuron_bytes: expected {len(layout.neurons)} by group, found {len(neuron_bytes)}")
-        if dimm.shape != (layout.slots,) or int(dimm.max(initial=0)) >= dimms:
-            found = f"{dimm.shape} up to {int(dimm.max(initial=0))}"
-            raise InputError(f"dimm: expected {layout.slots} numbers of 0 to {dimms - 1}, found {found}")
         self.layout, self.neuron_bytes, self.dimms, self.guard = layout, tuple(neuron_bytes), dimms, guard
-        self.dimm = dimm.astype(np.uint8)
         self.observed = 0
         self._counts = np.zeros(layout.slots, dtype=np.uint16)
 
@@ -96,32 +88,43 @@ class WindowRemap:
         self.observed = 0
         self._counts[:] = 0
 
-    def loads(self, group: int) -> NDArray[np.int64]:
-        """Activations of the window by DIMM, int64[dimms]."""
-        slots, found = self.layout.of(group), np.zeros(self.dimms, dtype=np.int64)
-        _add(self._counts[slots], self.dimm[slots], found)
+    def loads(self, group: int, dimm: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Activations of the window by DIMM, int64[dimms]; dimm: where each neuron is, uint8[neurons]."""
+        found = np.zeros(self.dimms, dtype=np.int64)
+        _add(self._counts[self.layout.of(group)], dimm, found)
         return found
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the DIMMs of all neurons and the counts of the window."""
-        return {"dimm": self.dimm.copy(), "counts": self._counts.copy(), "observed": np.array(self.observed)}
+        """Return the counts of the window."""
+        return {"counts": self._counts.copy(), "observed": np.array(self.observed)}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take what `state` returned."""
-        self.dimm[:], self._counts[:], self.observed = state["dimm"], state["counts"], int(state["observed"])
+        self._counts[:], self.observed = state["counts"], int(state["observed"])
 
-    def remap(self, group: int, most_bytes: int | None = None) -> Moves:
-        """Move neurons of a group by the counts of the window so far.
+    def remap(self, group: int, dimm: NDArray[np.uint8], most_bytes: int | None = None) -> Moves:
+        """Propose moves of a group's neurons by the counts of the window so far.
 
         Args:
             group: of the layout.
+            dimm: the DIMM of each neuron, uint8[neurons].
             most_bytes: most bytes over the bridge of each pair; no limit if not given.
+
+        Raises:
+            InputError: not one DIMM for each neuron, or a DIMM that is not there.
         """
+        if dimm.shape != (self.layout.neurons[group],) or int(dimm.max(initial=0)) >= self.dimms:
+            found = f"{dimm.shape} up to {int(dimm.max(initial=0))}"
+            raise InputError(
+                f"dimm: expected {self.layout.neurons[group]} numbers of 0 to {self.dimms - 1}, found {found}"
+            )
         size, slots = self.neuron_bytes[group], self.layout.of(group)
         most = self.layout.neurons[group] if most_bytes is None else max(most_bytes, 0) // size
-        dimm, before = self.dimm[slots], np.zeros(self.dimms, np.int64)
-        neurons, source, pairs, moved, after = _remap(self._counts[slots], dimm, most, self.guard == "literal", before)
-        return Moves(slots.start + neurons, source, dimm[neurons], pairs, moved * size, before, after)
+        target, before = dimm.copy(), np.zeros(self.dimms, np.int64)
+        neurons, source, pairs, moved, after = _remap(
+            self._counts[slots], target, most, self.guard == "literal", before
+        )
+        return Moves(neurons, source, target[neurons], pairs, moved * size, before, after)
 
 
 @njit

@@ -67,10 +67,13 @@ class DejaVu(DenseLayers):
             resident = min(room // size, shape.layers)
             room -= resident * size
             self.away.append([0] * resident + [size] * (shape.layers - resident))
-        tables = [
-            ("gemm", "fp16", {"m": job.batch, "n": n, "k": k}) for n, k in ((rank, shape.hidden), (shape.ffn, rank))
-        ]
-        self.predictor_ps = int(devices.gpu.microseconds(kernels(tables)).sum() * PS_PER_US)
+
+    def _predictor_ps(self, batch: int) -> int:
+        """Return the time of one layer's predictor."""
+        rank = self.policy.predictor_rank.value
+        widths = ((rank, self.shape.hidden), (self.shape.ffn, rank))
+        tables = [("gemm", "fp16", {"m": batch, "n": n, "k": k}) for n, k in widths]
+        return int(self.devices.gpu.microseconds(kernels(tables)).sum() * PS_PER_US)
 
     def layer(self, layer: int, times: StepTimes, now: int) -> int:
         """Run a layer of the prompt, all of whose weights are needed."""
@@ -78,22 +81,29 @@ class DejaVu(DenseLayers):
             now = self.beside([("gpu", part, getattr(times, part)) for part in parts], self._fetch(away), now, layer)
         return now
 
-    def token(self, number: int, now: int) -> int:
-        """Run a token of all sequences."""
-        self._phase = ""
-        job, layers = self.job, self.shape.layers
-        times = self.times(Step.decode(job.batch, job.prompt + number))
-        active = [self._active(layer, job.prompt + number) for layer in range(layers)]
+    def forward(self, step: Step, now: int) -> int:
+        """Run prompts densely, then the active neurons of a token of each decoding sequence."""
+        if step.prefills:
+            now = super().forward(step.prefills, now)
+        return self._decode(step.decodes, now) if step.decodes else now
+
+    def _decode(self, step: Step, now: int) -> int:
+        """Run a token of each sequence."""
+        self.begin(step)
+        layers, batch = self.shape.layers, len(step.places)
+        times = self.times(step)
+        active = [self._active(layer, step) for layer in range(layers)]
         counts = np.array([len(neurons) for neurons in active], np.int64)
         self.meter.count("active neurons", int(counts.sum()))
-        sparse = layer_times(self.devices.gpu, self.shape, job.batch, np.zeros_like(counts), counts)
+        sparse = layer_times(self.devices.gpu, self.shape, batch, np.zeros_like(counts), counts)
         blocks = ((sparse.ffn_norm + sparse.block) * PS_PER_US).astype(np.int64).tolist()
         now = self.compute(times, ("embedding",), now)
-        now = self.critical("gpu", "predictor", now, self.predictor_ps)
+        predictor_ps = self._predictor_ps(batch)
+        now = self.critical("gpu", "predictor", now, predictor_ps)
         for layer, (neurons, block) in enumerate(zip(active, blocks, strict=True)):
             attention: list[Part] = [("gpu", part, getattr(times, part)) for part in _ATTENTION]
             copies = [self._fetch(self.away[0][layer]), self._fetch(self._pages(neurons) if self.away[1][layer] else 0)]
-            left = self.predictor_ps if layer < layers - 1 else 0
+            left = predictor_ps if layer < layers - 1 else 0
             for parts, copy in zip((attention, [("gpu", "ffn", block)]), copies, strict=True):
                 computed = now + sum(time for *_, time in parts)
                 now = self.beside(parts, copy, now, layer)
@@ -103,10 +113,12 @@ class DejaVu(DenseLayers):
             now = self.critical("gpu", "predictor", now, left, layer + 1)
         return self.head(times, now)
 
-    def _active(self, layer: int, token: int) -> NDArray[np.int64]:
-        """Return which neurons of a block fire in any sequence, rising."""
-        rows = np.bitwise_or.reduce(self.trace.packed(2 * layer + 1, token, token + 1)[0], axis=0)
-        return np.flatnonzero(np.unpackbits(rows, bitorder="little"))
+    def _active(self, layer: int, step: Step) -> NDArray[np.int64]:
+        """Return which neurons of a block fire in any sequence, each at its place in the trace; rising."""
+        group, tokens = 2 * layer + 1, np.array(step.cached_tokens)
+        rows = self.trace.packed(group, int(tokens.min()), int(tokens.max()) + 1)
+        rows = rows[tokens - tokens.min(), list(step.places)]
+        return np.flatnonzero(np.unpackbits(np.bitwise_or.reduce(rows, axis=0), bitorder="little"))
 
     def _pages(self, neurons: NDArray[np.int64]) -> int:
         """Return the bytes of all pages on which rows of these neurons lie, in all matrices of a block."""

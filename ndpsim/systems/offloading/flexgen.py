@@ -6,8 +6,11 @@ order: all sequences pass a layer, in sub-batches whose activations fit, before 
 and the output head are layers of their own; a head that is tied to the embedding is loaded as if it were not.
 """
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ndpsim.errors import InputError
 from ndpsim.llm.step import Step
@@ -47,7 +50,7 @@ class FlexGen(DenseLayers):
             prompt=self._pass(prompt, self.times(prompt)),
             token=self._pass(middle, self.times(middle)),
             layers=sizes.layers,
-            outputs=job.output,
+            passes=job.output - 1,
             rate=self.rate,
             weights=sizes.weights,
             cache=sizes.cache,
@@ -74,10 +77,13 @@ class FlexGen(DenseLayers):
 
     def times(self, step: Step) -> StepTimes:
         """Return the times of a step's parts on the card, all sub-batches one after the other."""
-        count = self.sub_batch
-        part = Step(step.new_tokens[:count], step.cached_tokens[:count])
-        times = super().times(part)
-        return StepTimes(*(time * (self.job.batch // count) for time in times))
+        count, pairs = self.sub_batch, list(zip(step.new_tokens, step.cached_tokens, strict=True))
+        parts = Counter(tuple(pairs[begin : begin + count]) for begin in range(0, len(pairs), count))
+        total = np.zeros(len(StepTimes._fields), np.int64)
+        for part, often in parts.items():
+            new, cached = zip(*part, strict=True)
+            total += often * np.array(super().times(Step(new, cached)), np.int64)
+        return StepTimes(*total.tolist())
 
     def _pass(self, step: Step, times: StepTimes) -> Pass:
         """Return what a forward pass through a layer is; the prompt has nothing cached before it."""
@@ -99,6 +105,7 @@ class FlexGen(DenseLayers):
 
     def forward(self, step: Step, now: int) -> int:
         """Run a forward pass of all sequences; when it ends the embedding for the next one is on the card."""
+        self.begin(step)
         times, sizes, layers = self.times(step), self.sizes, self.shape.layers
         layer = self._pass(step, times)
         if not step.cached:
@@ -119,7 +126,7 @@ class FlexGen(DenseLayers):
         for number in range(layers):
             arriving = layer if number < layers - 1 else replace(layer, weights=self.head_bytes)
             now = self._stage(parts, arriving, now, number)
-        ends = step.contexts[0] == self.job.prompt + self.job.output
+        ends = min(step.contexts) == self.job.capacity - 1  # the token that comes of it is the last
         arriving = replace(outer, weights=0 if ends else sizes.embedding, hidden=0)
         return self._stage([("gpu", "head", times.head)], arriving, now)
 

@@ -71,7 +71,8 @@ class Pass:
 
 @dataclass(frozen=True)
 class Problem:
-    """What the search knows. prompt, token: passes of the prompt and of a token in the middle of the output.
+    """What the search knows. prompt, token: passes of the prompt and of a token in the middle of the output; passes:
+    how many of the latter there are.
 
     rate: of the link, bytes a second. Bytes: weights, cache (at the end), hidden (of the prompt): of everything; stage:
     of the largest layer, which comes while another one computes; card, host: room.
@@ -80,7 +81,7 @@ class Problem:
     prompt: Pass
     token: Pass
     layers: int
-    outputs: int
+    passes: int
     rate: float
     weights: int
     cache: int
@@ -92,7 +93,7 @@ class Problem:
     def seconds(self, shares: Shares) -> Any:
         """Return the time of a run, without embedding and head."""
         prompt, token = (one.lanes(shares, self.rate).longest for one in (self.prompt, self.token))
-        return self.layers * (prompt + self.outputs * token)
+        return self.layers * (prompt + self.passes * token)
 
     def fits(self, shares: Shares) -> Any:
         """Tell whether card and host have room; the card holds two layers that pass, and of caches if they do."""

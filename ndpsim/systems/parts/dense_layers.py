@@ -30,23 +30,18 @@ class DenseLayers(System):
         self.shape: ModelShape = job.shape
         self._phase = ""
 
-    def prompt(self) -> int:
-        """Run the prompt of all sequences as one batch."""
-        self._phase = "prompt"
-        return self.forward(Step.prefill(self.job.batch, self.job.prompt), 0)
-
-    def token(self, number: int, now: int) -> int:
-        """Run a token of all sequences."""
-        self._phase = ""
-        return self.forward(Step.decode(self.job.batch, self.job.prompt + number), now)
-
     def forward(self, step: Step, now: int) -> int:
         """Run a forward pass from `now` on, and return when it has ended."""
+        self.begin(step)
         times = self.times(step)
         now = self.compute(times, ("embedding",), now)
         for layer in range(self.shape.layers):
             now = self.layer(layer, times, now)
         return self.head(times, now)
+
+    def begin(self, step: Step) -> None:
+        """Note whether all that a pass computes are prompts: then all of it counts as that."""
+        self._phase = "prompt" if step.decodes is None else ""
 
     def times(self, step: Step) -> StepTimes:
         """Return the times of a step's parts on the card."""
@@ -67,7 +62,7 @@ class DenseLayers(System):
         return now
 
     def critical(self, device: str, operation: str, now: int, time: int, layer: int = -1) -> int:
-        """Let the whole run wait for a device, and return when it is done; in the prompt, all of it counts as that."""
+        """Let the whole run wait for a device, and return when it is done."""
         operation = self._phase or operation
         if time:
             self.meter.work(device, operation, now, now + time, layer)

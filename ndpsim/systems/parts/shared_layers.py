@@ -4,24 +4,26 @@ A layer goes as in section IV-A2 and figure 6 of the paper (HPCA 2025):
 
 1. QKV: the GPU adds the input channels that it holds, the DIMMs all others, and merge both.
 2. Attention: the DIMMs.
-3. Output projection: the GPU, dense. Meanwhile the policy may move neurons.
+3. Output projection: the GPU, dense. Meanwhile neurons may move between DIMMs.
 4. Feed-forward block: as QKV, both from the GPU's output of the projection.
 
-Norms and the output head run on the GPU, the residual additions and the rotary embedding in passing. The prompt is
-`streamed_prompt`.
+Norms and the output head run on the GPU, the residual additions and the rotary embedding in passing. Prompts are
+`streamed_prompt`; a step with prompts and decodes runs the prompts first.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.compiler.merge import Shares
+from ndpsim.llm.step import Step
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.ndp_model import KINDS, NdpModel
-from ndpsim.systems.parts.streamed_prompt import streamed_prompt
-from ndpsim.systems.system import PS_PER_US, Devices, Job, System
+from ndpsim.systems.parts.streamed_prompt import StreamedPrompts
+from ndpsim.systems.system import PS_PER_US, Devices, Job
 from ndpsim.tables import Table
 
 GROUPS: Final = ("qkv", "ffn")
@@ -34,40 +36,55 @@ class Share(NamedTuple):
     masks: Shares | None = None
 
 
-class SharedLayers(System):
-    """The frame: a system says which neurons the GPU computes, and what the DIMMs compute of each group."""
+class LayerPlan(NamedTuple):
+    """What the DIMMs do in a layer. qkv, ffn: what they compute; moved, busiest: bytes of neurons that move between
+    DIMMs during the output projection, over all paths and over the path with the most."""
+
+    qkv: Share
+    ffn: Share
+    moved: int = 0
+    busiest: int = 0
+
+
+class TokenPlan(NamedTuple):
+    """Who computes what in a decode step. on_gpu: int64[groups], how many neurons the GPU computes, QKV and block of
+    each layer in turn; layers: of the DIMMs."""
+
+    on_gpu: NDArray[np.int64]
+    layers: Sequence[LayerPlan]
+
+
+class Decoded(NamedTuple):
+    """When a decode step ended, and how long PCIe was free in each layer while the GPU projected; picoseconds."""
+
+    end: int
+    free: list[int]
+
+
+class SharedLayers(StreamedPrompts):
+    """The frame: a system plans which neurons the GPU and the DIMMs compute."""
 
     def __init__(self, job: Job, devices: Devices, policy: Table) -> None:
         super().__init__(job, devices, policy)
-        self.ndp = self.dimms = NdpModel(devices.dimms, job.shape, job.batch, job.prompt + job.output)
+        self.ndp = self.dimms = NdpModel(devices.dimms, job.shape, job.batch, job.capacity)
         self.gpu, self.shape = devices.gpu, job.shape
         self.neuron_bytes = [self.dimms.neuron_bytes(KINDS[group % 2]) for group in range(2 * self.shape.layers)]
 
-    @abstractmethod
-    def share(self, group: int) -> Share:
-        """Return what the DIMMs compute of a group (2 * layer for QKV, 2 * layer + 1 for the block) at this token."""
-
-    def meanwhile(self, layer: int, begin: int, end: int) -> int:
-        """Move neurons of a layer while the GPU projects from `begin` to `end`; return when both are done."""
-        return end
-
-    def prompt(self) -> int:
-        """Run the prompt on the GPU."""
-        return streamed_prompt(self)
-
-    def step(self, number: int, now: int, counts: NDArray[np.int64]) -> int:
-        """Run a token of all sequences; counts: int64[groups], the neurons that the GPU computes. Return the end."""
-        shape, batch, meter = self.shape, self.job.batch, self.meter
-        times = layer_times(self.gpu, shape, batch, counts[0::2], counts[1::2])
+    def run(self, step: Step, plan: TokenPlan, now: int) -> Decoded:
+        """Run a token of each sequence as planned."""
+        shape, batch, meter = self.shape, len(step.places), self.meter
+        times = layer_times(self.gpu, shape, batch, plan.on_gpu[0::2], plan.on_gpu[1::2])
         layers = (np.column_stack(times[:-1]) * PS_PER_US).astype(np.int64).tolist()
-        contexts = np.full(batch, self.job.prompt + number + 1, np.int64)
+        contexts = self.dimms.contexts(step)
         hidden = batch * shape.hidden * 2
         qkv = batch * (shape.attention_width + 2 * shape.kv_width) * 4
+        free = []
         for layer, (norm, project, output, norm2, block) in enumerate(layers):
+            own = plan.layers[layer]
             at = now + self.pcie("h2d", hidden)
             meter.work("gpu", "qkv", at, at + norm + project, layer)
             ready = at + norm + project + (self.pcie("d2h", qkv) if project else 0)
-            end = self._sparse(2 * layer, now, ready, project > 0)
+            end = self._sparse(2 * layer, own.qkv, batch, now, ready, project > 0)
             meter.spend("qkv", end - now)
             attended = self.dimms.attend(layer, contexts, end).end
             meter.work("dimms", "attention", end, attended, layer)
@@ -75,25 +92,35 @@ class SharedLayers(System):
             begin = attended + self.pcie("h2d", hidden)
             projected = begin + output + norm2
             meter.work("gpu", "projection", begin, projected, layer)
-            start = self.meanwhile(layer, begin, projected) + self.pcie("d2h", hidden)
+            free.append(projected - begin)
+            start = max(projected, self._moved(layer, own, begin)) + self.pcie("d2h", hidden)
             meter.spend("projection", start - attended)
             meter.work("gpu", "ffn", projected, projected + block, layer)
             ready = projected + block + (self.pcie("d2h", 2 * hidden) if block else 0)
-            now = self._sparse(2 * layer + 1, start, ready, block > 0)
+            now = self._sparse(2 * layer + 1, own.ffn, batch, start, ready, block > 0)
             meter.spend("ffn", now - start)
         head = int(times.head * PS_PER_US)
         begin = now + self.pcie("h2d", hidden)
         meter.work("gpu", "head", begin, begin + head)
         meter.spend("head", begin + head - now)
-        return begin + head
+        return Decoded(begin + head, free)
 
-    def _sparse(self, group: int, start: int, ready: int, gpu: bool) -> int:
+    def _sparse(self, group: int, share: Share, batch: int, start: int, ready: int, gpu: bool) -> int:
         """Run the DIMMs' part of a group, and return when it is merged with the GPU's, which is there at `ready`."""
-        kind = KINDS[group % 2]
-        rows, masks = self.share(group)
-        span = self.dimms.sparse(kind, group // 2, rows, start, gpu=gpu, masks=masks)
+        kind, layer = KINDS[group % 2], group // 2
+        span = self.dimms.sparse(kind, layer, share.rows, start, gpu=gpu, masks=share.masks, sequences=batch)
         end = span.after(ready) if gpu else span.end
-        self.meter.work("dimms", GROUPS[group % 2], start, span.end, group // 2)
+        self.meter.work("dimms", GROUPS[group % 2], start, span.end, layer)
+        return end
+
+    def _moved(self, layer: int, plan: LayerPlan, begin: int) -> int:
+        """Move neurons of a layer between DIMMs, and return when the busiest bridge is done."""
+        if not plan.moved:
+            return begin
+        link = self.devices.dimms.config.link
+        end = begin + plan.busiest * link.picoseconds_per_byte.value + link.latency_ps.value
+        self.meter.move("remap", plan.moved)
+        self.meter.work("dimm-link", "remap", begin, end, layer)
         return end
 
     def figures(self) -> dict[str, Any]:

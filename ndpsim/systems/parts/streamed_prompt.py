@@ -1,8 +1,11 @@
-"""The prompt of systems whose weights and KV cache lie beside the host: the GPU computes it, layer by layer.
+"""Prompts in systems whose weights and KV cache lie beside the host: the GPU computes them, layer by layer.
 
 All weights come over PCIe once, each layer while the GPU computes the one before; those that it is to hold stay as they
-pass, and the KV cache goes back at the same time.
+pass, and the KV cache goes back at the same time. A chunk behind others needs what these have cached, too: it comes
+with the weights.
 """
+
+from abc import abstractmethod
 
 from ndpsim.llm.graph import graph
 from ndpsim.llm.step import Step
@@ -10,18 +13,32 @@ from ndpsim.machine.gpu import step_microseconds
 from ndpsim.systems.system import PS_PER_US, System
 
 
-def streamed_prompt(system: System) -> int:
-    """Run the prompt of a system from time 0 on, and return when it has ended, in picoseconds."""
-    job, meter, gpu = system.job, system.meter, system.devices.gpu
-    compute = step_microseconds(gpu, job.shape, graph(job.shape, Step.prefill(job.batch, job.prompt)))
-    rate = system.devices.config.pcie.gb_per_s.value * 1e3
-    weights, cache = job.shape.weight_bytes(), job.batch * job.prompt * job.shape.kv_bytes_per_token()
-    copy, back = weights / rate, cache / rate
-    parts = sorted((copy, compute, back))
-    end = int((parts[2] + (parts[1] + parts[0]) / job.shape.layers) * PS_PER_US)
-    meter.move("h2d", weights)
-    meter.move("d2h", cache)
-    meter.work("pcie", "prompt", 0, int(copy * PS_PER_US))
-    meter.work("gpu", "prompt", end - int(compute * PS_PER_US), end)
-    meter.spend("prompt", end)
-    return end
+class StreamedPrompts(System):
+    """A system that runs the prompts of a step in this way, and then a token of each decoding sequence in its own."""
+
+    def forward(self, step: Step, now: int) -> int:
+        """Run prompts, then decode."""
+        if step.prefills:
+            now = self.prefill(step.prefills, now)
+        return self.decode(step.decodes, now) if step.decodes else now
+
+    @abstractmethod
+    def decode(self, step: Step, now: int) -> int:
+        """Run a token of each sequence from `now` on, and return when it has ended."""
+
+    def prefill(self, step: Step, now: int) -> int:
+        """Run prompts from `now` on, and return when they have ended, in picoseconds."""
+        shape, meter, gpu = self.job.shape, self.meter, self.devices.gpu
+        compute = step_microseconds(gpu, shape, graph(shape, step))
+        rate = self.devices.config.pcie.gb_per_s.value * 1e3
+        token = shape.kv_bytes_per_token()
+        sent, cache = shape.weight_bytes() + step.cached * token, step.tokens * token
+        copy, back = sent / rate, cache / rate
+        parts = sorted((copy, compute, back))
+        time = int((parts[2] + (parts[1] + parts[0]) / shape.layers) * PS_PER_US)
+        meter.move("h2d", sent)
+        meter.move("d2h", cache)
+        meter.work("pcie", "prompt", now, now + int(copy * PS_PER_US))
+        meter.work("gpu", "prompt", now + time - int(compute * PS_PER_US), now + time)
+        meter.spend("prompt", time)
+        return now + time
