@@ -1,5 +1,7 @@
 """A system on a small machine, without the command line."""
 
+from steps import prompt, token
+
 from ndpsim.data import workloads_dir
 from ndpsim.dimm.config import load_machine
 from ndpsim.gpu.model import GpuModel
@@ -34,9 +36,9 @@ def system(kind, shape, *, batch=1, prompt=16, output=4, activations=none, polic
 
 
 def ends(made):
-    """Run a system to its end, and return when the prompt and each token ended."""
-    found = [made.prompt()]
-    for number in range(made.job.output):
-        found.append(made.token(number, found[-1]))
+    """Run a system to its end, and return when the prompt and each pass behind it ended: one fewer than tokens."""
+    found = [prompt(made)]
+    for number in range(made.job.output - 1):
+        found.append(token(made, number, found[-1]))
     assert sum(made.meter.operation.values()) == found[-1]
     return found

@@ -8,11 +8,11 @@ from ndpsim.systems.system import System
 class Plain(System):
     name = "plain"
 
-    def prompt(self):
-        self.meter.spend("prompt", 1000)
-        return 1000
-
-    def token(self, number, now):
+    def forward(self, step, now):
+        if step.decodes is None:
+            self.meter.spend("prompt", 1000)
+            return now + 1000
+        number = step.cached_tokens[0] - self.job.prompt
         self.meter.work("gpu", "all", now, now + 10 + number)
         self.meter.spend("all", 10 + number)
         return now + 10 + number

@@ -39,10 +39,11 @@ def hermes_command(
     from ndpsim.studies.plot_hermes import plot_hermes, require_plots
 
     definition = published()
-    counts = (("tokens", tokens, definition.output), ("ablation-tokens", ablation_tokens, definition.output))
-    for name, value, most in (*counts, ("jobs", jobs, MAX_JOBS)):
-        if not 1 <= value <= most:
-            raise InputError(f"--{name}: expected 1 to {most}, found {value}")
+    output = definition.output  # of which the prompt gives the first token, which stands for no other
+    counts = (("tokens", tokens, 2, output), ("ablation-tokens", ablation_tokens, 2, output))
+    for name, value, least, most in (*counts, ("jobs", jobs, 1, MAX_JOBS)):
+        if not least <= value <= most:
+            raise InputError(f"--{name}: expected {least} to {most}, found {value}")
     if table is not None:
         require_place(table)
     if folder is not None:
@@ -65,9 +66,10 @@ def _print(found: "Reproduction", output: int) -> None:
 
     click.echo(f"{found.source}\n")
     click.echo(
-        f"Each run simulates the prompt and the first {found.tokens} of {output} output tokens "
-        f"({found.ablation_tokens} in the ablation). The mean of them stands for all, with what attention in DIMMs "
-        "takes longer over the contexts to come. One machine and one policy for all models and batches.\n"
+        f"Each run simulates the first {found.tokens} of {output} output tokens ({found.ablation_tokens} in the "
+        "ablation): the prompt gives the first, and the mean of the passes behind it stands for all others, with what "
+        "attention in DIMMs takes longer over the contexts to come. One machine and one policy for all models and "
+        "batches.\n"
     )
     for group, points in found.groups().items():
         heads = "|where|published|simulated|error"

@@ -27,6 +27,7 @@ def hermes_sensitivity_command(
 ) -> None:  # fmt: skip
     """Change one parameter of Hermes' machine at a time: DIMMs, multipliers, card, links, layout, activations."""
     from ndpsim.llm.catalog import load_shape
+    from ndpsim.runs.setup import MAX_BATCH
     from ndpsim.studies.sensitivity import effects, sensitivity, sensitivity_cases
 
     definition = sensitivity(_STUDY)
@@ -37,10 +38,10 @@ def hermes_sensitivity_command(
     for model in models:
         load_shape(model)
     tokens = definition.tokens if tokens is None else tokens
-    counts = [("tokens", tokens, definition.output), ("jobs", jobs, MAX_JOBS)]
-    for option, value, most in [*counts, *(("batch", batch, 255) for batch in batches)]:
-        if not 1 <= value <= most:
-            raise InputError(f"--{option}: expected 1 to {most}, found {value}")
+    counts = [("tokens", tokens, 2, definition.output), ("jobs", jobs, 1, MAX_JOBS)]
+    for option, value, least, most in [*counts, *(("batch", batch, 1, MAX_BATCH) for batch in batches)]:
+        if not least <= value <= most:
+            raise InputError(f"--{option}: expected {least} to {most}, found {value}")
     chosen = [
         sweep.model_copy(update={"batches": list(batches) or sweep.batches})
         for sweep in definition.sweeps
@@ -63,8 +64,9 @@ def hermes_sensitivity_command(
 def _print(definition: "Sensitivity", found: "list[Effect]") -> None:
     click.echo(
         f"{definition.system}: tokens/s, and those by tokens/s of the machine that ships. "
-        f"Each run simulates the prompt and the first {definition.tokens} of {definition.output} output tokens; "
-        "the mean of them stands for all, with what attention in DIMMs takes longer over the contexts to come.\n"
+        f"Each run simulates the first {definition.tokens} of {definition.output} output tokens: the prompt gives the "
+        "first, and the mean of the passes behind it stands for all others, with what attention in DIMMs takes longer "
+        "over the contexts to come.\n"
     )
     for sweep in definition.sweeps:
         own = [one for one in found if one.sweep == sweep.name]

@@ -51,9 +51,9 @@ def test_one_json_object_with_all_points_and_files_beside_it(capsys, small, tmp_
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--tokens", 0), "--tokens: expected 1 to 128, found 0"),
-        (("--tokens", 129), "--tokens: expected 1 to 128, found 129"),
-        (("--ablation-tokens", 0), "--ablation-tokens: expected 1 to 128, found 0"),
+        (("--tokens", 0), "--tokens: expected 2 to 128, found 0"),
+        (("--tokens", 129), "--tokens: expected 2 to 128, found 129"),
+        (("--ablation-tokens", 0), "--ablation-tokens: expected 2 to 128, found 0"),
         (("--jobs", 0), "--jobs: expected 1 to 256, found 0"),
         (("--csv", "/nowhere/x.csv"), "/nowhere/x.csv: expected a place that can be written"),
         (("--plot", "/nowhere/plots"), "/nowhere/plots: expected a folder that can be made"),
@@ -63,7 +63,7 @@ def test_wrong_use_is_one_sentence_before_any_run(capsys, arguments, says):
     assert says in refused(capsys, "reproduce", "hermes", *arguments)
 
 
-SMALL = ("--model", "relu-lm", "--sweep", "dimms", "--batch", 1, "--tokens", 1, "--jobs", 1)
+SMALL = ("--model", "relu-lm", "--sweep", "dimms", "--batch", 1, "--tokens", 2, "--jobs", 1)
 
 
 def test_a_sensitivity_is_printed_as_rate_and_ratio(capsys):
@@ -76,7 +76,7 @@ def test_a_sensitivity_is_printed_as_rate_and_ratio(capsys):
 def test_a_sensitivity_as_json(capsys):
     code, out, _ = run(capsys, "study", "hermes", *SMALL, "--json")
     record = json.loads(out)
-    assert code == 0 and record["models"] == ["relu-lm"] and record["tokens"] == 1
+    assert code == 0 and record["models"] == ["relu-lm"] and record["tokens"] == 2
     assert [one["point"] for one in record["effects"]] == ["1", "2", "4", "8", "16"]
     assert [sweep["name"] for sweep in record["sweeps"]] == ["dimms"]
 
@@ -87,7 +87,7 @@ def test_a_sensitivity_as_json(capsys):
         (("--sweep", "dims"), "--sweep: expected one of dimms, multipliers"),
         (("--model", "no-model"), "no-model"),
         (("--batch", 0), "--batch: expected 1 to 255, found 0"),
-        (("--tokens", 0), "--tokens: expected 1 to 128, found 0"),
+        (("--tokens", 0), "--tokens: expected 2 to 128, found 0"),
         (("--jobs", 0), "--jobs: expected 1 to 256, found 0"),
     ],
 )

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -91,7 +90,7 @@ def test_the_example_runs(capsys):
     code, out, _ = run(capsys, "run", "--system", example, "--model", "llama2-7b", "--output", "3", "--json")
     record = json.loads(out)
     assert code == 0 and record["system"] == "kv-in-dimms"
-    cache = 2 * 32 * 2 * 4096 * sum(range(129, 132))  # keys and values of 32 layers in FP16, read once a token
+    cache = 2 * 32 * 2 * 4096 * sum(range(129, 131))  # keys and values of 32 layers in FP16, read once a token
     assert cache <= sum(record["dimm_bytes"]) < 1.05 * cache
     assert record["busy_s"]["dimms"]["attention"] > 0 and record["link_bytes"].get("weights", 0) == 0
     code, out, _ = run(
@@ -165,7 +164,7 @@ def test_a_changed_system_or_trace_is_refused(capsys, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_partial_result_that_goes_on_to_the_same_bytes(capsys, tmp_path, number):
-    stop = f"if number == 1 and os.path.exists('{tmp_path}/stop'): os.kill(os.getpid(), {int(number)})"
+    stop = f"if number == 0 and os.path.exists('{tmp_path}/stop'): os.kill(os.getpid(), {int(number)})"
     path, whole, part = written(tmp_path, STOPPED.replace("STOP", stop)), tmp_path / "whole.h5", tmp_path / "part.h5"
     begin = (*SMALL, "--system", path, "-o")
     assert run(capsys, *begin, whole)[0] == 0
@@ -189,10 +188,10 @@ def test_a_second_interrupt_ends_at_once(capsys, tmp_path):
 def test_a_second_interrupt_tells_of_what_was_kept(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "CHECKPOINT_S", 0)
     monkeypatch.setattr(run_module, "CHECKPOINT_SHARE", 0)
-    stop = "[os.kill(os.getpid(), signal.SIGINT) for _ in range(2) if number == 2]"
+    stop = "[os.kill(os.getpid(), signal.SIGINT) for _ in range(2) if number == 1]"
     path, result = written(tmp_path, STOPPED.replace("STOP", stop)), tmp_path / "run.h5"
     code, _, err = run(capsys, *SMALL, "--system", path, "-o", result)
-    assert code == 130 and f"{result} has 2 of 3 tokens" in err and len(read_run(result).token_ps) == 2
+    assert code == 130 and f"{result} has 2 of 3 tokens" in err and len(read_run(result).token_ps) == 1
 
 
 def test_without_a_result_file_an_interrupt_ends_at_once(capsys, tmp_path):
@@ -207,19 +206,19 @@ def test_what_is_done_is_kept_every_few_seconds_which_help_says(capsys, tmp_path
     assert f"every {run_module.CHECKPOINT_S:.0f} s or so, what is done so far" in help_text
     now, kept = 0.0, []
     monkeypatch.setattr("time.monotonic", lambda: now)
-    monkeypatch.setattr("ndpsim.report.run_file.write_run", lambda path, run: kept.append((now, len(run.token_ps))))
+    monkeypatch.setattr("ndpsim.report.run_file.write_run", lambda path, run: kept.append((now, run.tokens)))
 
     class Slow:
         """A run whose tokens take 0.75 s of wall time each."""
 
-        token_ps: ClassVar[list[int]] = []
+        tokens = 0
         setup = SimpleNamespace(output=16)
-        complete = property(lambda self: len(self.token_ps) == 16)
+        complete = property(lambda self: self.tokens == 16)
 
         def advance(self, tokens, tell):
             nonlocal now
             now += 0.75
-            self.token_ps.append(1)
+            self.tokens += 1
 
     assert run_module.advance(Slow(), tmp_path / "run.h5")
     assert kept == [(3, 4), (6, 8), (9, 12), (12, 16)]
@@ -228,12 +227,12 @@ def test_what_is_done_is_kept_every_few_seconds_which_help_says(capsys, tmp_path
 def test_little_is_lost_when_a_run_dies(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "CHECKPOINT_S", 0)
     monkeypatch.setattr(run_module, "CHECKPOINT_SHARE", 0)
-    stop = f"if number == 2 and os.path.exists('{tmp_path}/die'): raise OSError('gone')"
+    stop = f"if number == 1 and os.path.exists('{tmp_path}/die'): raise OSError('gone')"
     path = written(tmp_path, STOPPED.replace("STOP", stop))
     (tmp_path / "die").touch()
     code, _, err = run(capsys, *SMALL, "--system", path, "-o", tmp_path / "run.h5")
     assert code == 2 and "mine.py: line 13: expected no exception, found OSError: gone" in err
-    assert len(read_run(tmp_path / "run.h5").token_ps) == 2
+    assert len(read_run(tmp_path / "run.h5").token_ps) == 1
     (tmp_path / "die").unlink()
     assert run(capsys, "run", "--resume", tmp_path / "run.h5", "-o", tmp_path / "other.h5")[0] == 0
     assert not read_run(tmp_path / "run.h5").complete and read_run(tmp_path / "other.h5").complete

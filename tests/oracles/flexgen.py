@@ -22,7 +22,7 @@ def layer_seconds(one: Numbers, wg: float, cg: float, hg: float, host: bool, rat
 def seconds(problem: Numbers, prompt: Numbers, token: Numbers, wg: float, cg: float, hg: float, host: bool) -> float:
     """The whole run: the prompt, then every token."""
     policy = (wg, cg, hg, host, problem["rate"])
-    return problem["layers"] * (layer_seconds(prompt, *policy) + problem["outputs"] * layer_seconds(token, *policy))
+    return problem["layers"] * (layer_seconds(prompt, *policy) + problem["passes"] * layer_seconds(token, *policy))
 
 
 def fits(problem: Numbers, wg: float, cg: float, hg: float, host: bool) -> bool:

@@ -186,8 +186,7 @@ def attribute(name, value):
             "names", text('{"devices": [], "operations": [], "busy": [], "operation": [], "link": [], "events": []}')
         ),
         replaced("state", text("3")),
-        replaced("token_ps", np.zeros(0, np.int64)),
-        replaced("token_ps", np.zeros(OUTPUT, np.int64)),
+        replaced("token_ps", np.zeros(OUTPUT - 1, np.int64)),
         replaced("token_ps", np.zeros(3)),
         attribute("version", 9),
         attribute("complete", 1),

@@ -21,11 +21,21 @@ def case(system="hermes", model="relu-lm", batch=1, tokens=2, **changes):
 
 
 def test_the_mean_of_the_simulated_tokens_stands_for_all_with_what_attention_grows():
-    whole = Case.of("hermes", "relu-lm", 4, Lengths(128, 128, 3), 3, {})
+    """129 tokens are a prompt of 2 s and 128 passes of 0.5 s each, and 0.125 s more for the contexts to come: 82 s."""
+    whole = Case.of("hermes", "relu-lm", 4, Lengths(128, 129, 4), 4, {})
     outcome = Outcome(whole, 2.0, (0.5, 0.25, 0.75), 0.125, {})
-    assert outcome.seconds == 2 + 128 * 0.625
-    assert outcome.tokens_per_s == 4 * 128 / 82
-    assert outcome.whole(3.0) == 128.0
+    assert outcome.seconds == 82.0
+    assert outcome.tokens_per_s == 4 * 129 / 82
+    assert outcome.whole(3.0) == 128.0  # 3 s over 3 passes, 1 s each
+
+
+def test_an_output_of_one_token_is_its_prompt_alone():
+    outcome = Outcome(Case.of("hermes", "relu-lm", 4, Lengths(128, 1, 1), 1, {}), 2.0, (), 0.0, {})
+    assert (outcome.seconds, outcome.tokens_per_s, outcome.whole(0.0)) == (2.0, 2.0, 0.0)
+
+
+def test_a_case_needs_a_pass_behind_the_prompt_to_stand_for_the_others():
+    assert "tokens: expected at least 2" in str(run_case(replace(DENSE, tokens=1)))
 
 
 def test_a_case_does_not_depend_on_the_order_of_its_changes():

@@ -104,9 +104,9 @@ def test_another_reading_is_shown_beside_the_default():
 
 
 OUTCOME = Outcome(
-    Case.of("hermes", "relu-lm", 1, Lengths(8, 8, 2), 2, {}),
+    Case.of("hermes", "relu-lm", 1, Lengths(8, 9, 3), 3, {}),
     4.0,
-    (1.0, 2.5),  # of 8 tokens, so each counts four times: 14 s, and 2 s for the contexts to come; 20 s in all
+    (1.0, 2.5),  # of 8 passes, so each counts four times: 14 s, and 2 s for the contexts to come; 20 s in all
     0.25,
     {
         "busy_s": {

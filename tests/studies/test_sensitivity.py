@@ -21,7 +21,7 @@ SMALL = Sensitivity.model_validate(
 def test_an_effect_is_by_the_run_without_its_change(monkeypatch):
     def run(asked, jobs, tell):
         seconds = {(): 2.0, (("dimm.count", 4),): 3.0, (("dimm.placement", "interleaved"),): 1.0}
-        return {case: Outcome(case, 0.0, (seconds[case.changes] / 4,), 0.0, {}) for case in asked}
+        return {case: Outcome(case, 0.0, (seconds[case.changes] / 3,), 0.0, {}) for case in asked}
 
     monkeypatch.setattr(module, "run_cases", run)
     found = effects(SMALL)
@@ -75,7 +75,7 @@ def test_every_point_that_ships_is_a_possible_setup():
 def test_every_point_that_ships_can_be_run():
     shipped = sensitivity("hermes-sensitivity")
     sweeps = [sweep.model_copy(update={"batches": [1]}) for sweep in shipped.sweeps]
-    update = {"models": ["relu-lm"], "tokens": 1, "prompt": 8, "output": 4, "sweeps": sweeps}
+    update = {"models": ["relu-lm"], "tokens": 2, "prompt": 8, "output": 4, "sweeps": sweeps}
     found = effects(shipped.model_copy(update=update))
     assert [one for one in found if one.ratio is None] == []
     assert len({one.tokens_per_s for one in found}) > 15

@@ -25,10 +25,10 @@ def test_every_system_that_ships_has_its_name_and_a_policy_that_is_read(name):
 def test_a_file_with_one_system_is_enough(tmp_path):
     run = Run(setup(written(tmp_path, PLAIN)))
     run.advance()
-    assert run.token_ps == [10, 11, 12] and run.now_ps == 1033
+    assert (run.prompt_ps, run.token_ps, run.now_ps) == (1000, [10, 11], 1021)
     figures = figures_of(run)
-    assert figures["system"] == "plain" and figures["busy_s"] == {"gpu": {"all": pytest.approx(33e-12)}}
-    assert figures["energy_j"] == pytest.approx(33e-12 * 450)
+    assert figures["system"] == "plain" and figures["busy_s"] == {"gpu": {"all": pytest.approx(21e-12)}}
+    assert figures["energy_j"] == pytest.approx(21e-12 * 450)
 
 
 def test_of_two_systems_in_a_file_one_is_named(tmp_path):
@@ -52,7 +52,7 @@ def test_a_policy_of_a_file_has_defaults_and_can_be_set(tmp_path):
     path = written(tmp_path, text)
     for changes, step in (({}, 5), ({"policy.step": 7}, 7)):
         run = Run(setup(path, changes=changes))
-        run.advance(1)
+        run.advance(2)
         assert run.token_ps == [step]
 
 
@@ -69,7 +69,7 @@ def test_a_system_derived_from_one_that_ships_has_its_policy(tmp_path):
         ("def broken(:\n    pass", "line 1: expected Python, found: invalid syntax"),
         ("x = 3\ny = 1 / 0", "line 2: expected no exception, found ZeroDivisionError: division by zero"),
         ("import absent_module_x", "line 1: expected no exception, found ModuleNotFoundError"),
-        (PLAIN.replace("def token", "def tokens"), "Plain: expected the methods token, found none"),
+        (PLAIN.replace("def forward", "def forwards"), "Plain: expected the methods forward, found none"),
         (PLAIN.replace('name = "plain"', "pass"), "Plain: expected a text as its attribute name, found none"),
     ],
 )
@@ -113,15 +113,11 @@ def test_a_system_that_is_not_there_is_refused(name, wanted):
 @pytest.mark.parametrize(
     ("old", "new", "wanted"),
     [
-        ("return 1000", "return [][1]", "mine.py: line 9: expected no exception, found IndexError"),
+        ("return now + 1000", "return [][1]", "mine.py: line 10: expected no exception, found IndexError"),
         ("return now + 10 + number", "return now / 0", "mine.py: line 14: expected no exception, found ZeroDiv"),
-        (
-            "return now + 10 + number",
-            "return now - 1",
-            "system plain: expected an end in picoseconds, not before 1000, fou",
-        ),
+        ("return now + 10 + number", "return now - 1", "plain: expected an end in picoseconds, not before 1000, fou"),
         ("return now + 10 + number", "return None", "system plain: expected an end in picoseconds, .* found None"),
-        ("return 1000", "return 1.5", "prompt: expected an end in picoseconds, not before 0, found 1.5"),
+        ("return now + 1000", "return 1.5", "system plain: expected an end in picoseconds, not before 0, found 1.5"),
     ],
 )
 def test_what_a_system_does_wrong_is_told_with_its_line(tmp_path, old, new, wanted):
@@ -132,6 +128,6 @@ def test_what_a_system_does_wrong_is_told_with_its_line(tmp_path, old, new, want
 
 def test_a_bug_in_a_system_that_ships_stays_an_exception(monkeypatch):
     run = Run(setup("gpu-only"))
-    monkeypatch.setattr(run.system, "token", lambda number, now: now / 0)
+    monkeypatch.setattr(run.system, "forward", lambda step, now: now / 0)
     with pytest.raises(ZeroDivisionError):
         run.advance()

@@ -68,7 +68,7 @@ class DejaVu(DenseLayers):
             room -= resident * size
             self.away.append([0] * resident + [size] * (shape.layers - resident))
 
-    def _predictor_ps(self, batch: int) -> int:
+    def predictor_ps(self, batch: int) -> int:
         """Return the time of one layer's predictor."""
         rank = self.policy.predictor_rank.value
         widths = ((rank, self.shape.hidden), (self.shape.ffn, rank))
@@ -98,7 +98,7 @@ class DejaVu(DenseLayers):
         sparse = layer_times(self.devices.gpu, self.shape, batch, np.zeros_like(counts), counts)
         blocks = ((sparse.ffn_norm + sparse.block) * PS_PER_US).astype(np.int64).tolist()
         now = self.compute(times, ("embedding",), now)
-        predictor_ps = self._predictor_ps(batch)
+        predictor_ps = self.predictor_ps(batch)
         now = self.critical("gpu", "predictor", now, predictor_ps)
         for layer, (neurons, block) in enumerate(zip(active, blocks, strict=True)):
             attention: list[Part] = [("gpu", part, getattr(times, part)) for part in _ATTENTION]

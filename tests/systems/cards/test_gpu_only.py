@@ -13,7 +13,7 @@ from ndpsim.systems.cards.gpu_only import GpuOnly
 
 def test_prompt_and_tokens_are_the_steps_of_the_model():
     shape = load_shape("llama2-7b")
-    made = system(GpuOnly, shape, batch=3, prompt=100, output=2)
+    made = system(GpuOnly, shape, batch=3, prompt=100, output=3)
     prompt, first, second = ends(made)
     for step, took in (
         (Step.prefill(3, 100), prompt),

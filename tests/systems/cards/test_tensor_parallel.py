@@ -29,7 +29,7 @@ def test_the_busiest_card_has_whole_groups_of_heads_and_the_next_whole_number_of
 
 def test_a_token_is_slices_and_two_sums_a_layer():
     shape = load_shape("llama2-70b")
-    made = system(TensorParallel, shape, batch=2, prompt=128, output=1, **FIVE)
+    made = system(TensorParallel, shape, batch=2, prompt=128, output=2, **FIVE)
     prompt, end = ends(made)
     for step, took in ((Step.prefill(2, 128), prompt), (Step.decode(2, 128), end - prompt)):
         times = dense_step(made.devices.gpu, made.shape, step)
@@ -41,7 +41,7 @@ def test_a_token_is_slices_and_two_sums_a_layer():
 
 def test_a_parallel_block_adds_up_once():
     shape = load_shape("falcon-40b")
-    made = system(TensorParallel, shape, prompt=1, output=1, gpu_card="a100-80", gpu_count=2)
+    made = system(TensorParallel, shape, prompt=1, output=2, gpu_card="a100-80", gpu_count=2)
     ends(made)
     assert made.meter.link["all-reduce"] == 2 * ((shape.layers + 1) * 2 * shape.hidden + 8)
 

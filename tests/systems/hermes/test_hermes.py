@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from steps import prompt, token
 
 from ndpsim.data import workloads_dir
 from ndpsim.dimm.config import load_machine
@@ -51,9 +52,9 @@ def machine(traces, batch=1, room=300_000, kind=Hermes, policy: Mapping[str, Any
 
 def run(system, tokens=range(OUTPUT)):
     """Run a prompt and tokens, and return the ends of all."""
-    ends = [system.prompt()]
+    ends = [prompt(system)]
     for number in tokens:
-        ends.append(system.token(number, ends[-1]))
+        ends.append(token(system, number, ends[-1]))
     return ends
 
 
@@ -141,21 +142,34 @@ def test_swaps_keep_within_the_time_of_the_projection(traces):
 
 
 def test_moved_neurons_are_read_where_they_went(traces):
+    """The block of a layer reads all neurons that were moved during its output projection in their new DIMMs."""
     hermes = machine(traces, room=0)
-    run(hermes)
-    assert hermes.meter.events["neurons that changed DIMM"]
-    for group, rows in enumerate(hermes.rows):
-        assert rows.dimm.tolist() == hermes.remap.dimm[hermes.neurons.layout.of(group)].tolist()
+    before = [rows.dimm.copy() for rows in hermes.rows]
+    read, sparse = {}, hermes.dimms.sparse
+
+    def watched(kind, layer, shares, start, **more):
+        read[kind, layer] = [set(rows.tolist()) for rows in shares.parts()]
+        return sparse(kind, layer, shares, start, **more)
+
+    hermes.dimms.sparse = watched
+    run(hermes, range(5))  # neurons move at the fifth token
+    moved = 0
+    for layer in range(SHAPE.layers):
+        rows, computed = hermes.rows[2 * layer + 1], hermes.neurons.computed[0]
+        active = hermes.neurons.layout.flags(computed)[hermes.neurons.layout.of(2 * layer + 1)]
+        moved += np.count_nonzero(active & (rows.dimm != before[2 * layer + 1]))
+        for dimm, found in enumerate(read["ffn", layer]):
+            assert found == set(rows.row[active & (rows.dimm == dimm)].tolist())
+    assert moved
 
 
 def test_a_batch_predicts_each_sequence_by_itself(traces):
     """What a batch computes is what its sequences would compute alone, as long as nothing but prediction is at work."""
     trace, _ = traces[3]
     hermes = machine(traces, 3, policy={"adjust": False, "remap": False})
-    hermes.prompt()
-    hermes.token(0, 0)
+    token(hermes, 0, prompt(hermes))
     for sequence, alone in enumerate(hermes.neurons.predictors):
-        active = hermes.neurons.layout.sequence_masks(trace, PROMPT)[sequence]
+        active = hermes.neurons.layout.sequence_masks(trace, [sequence], [PROMPT])[0]
         assert hermes.neurons.active[sequence].tolist() == active.tolist()
         other = hermes.neurons.predictors[sequence - 1]
         assert alone.states.tolist() != other.states.tolist()
@@ -180,8 +194,8 @@ def test_a_run_goes_on_from_its_state(traces):
         state = first.state()
         second = machine(traces, room=200_000, policy=RANDOM)
         second.restore(state)
-        second.neurons.predict(PROMPT + stop)
-        first.neurons.predict(PROMPT + stop)
+        second.neurons.predict([0], [PROMPT + stop])
+        first.neurons.predict([0], [PROMPT + stop])
         assert part == ends[: stop + 1]
         assert second.neurons.computed.tolist() == first.neurons.computed.tolist()
         assert second.neurons.resident.tolist() == first.neurons.resident.tolist()

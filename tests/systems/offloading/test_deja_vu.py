@@ -75,12 +75,12 @@ def test_a_token_fetches_attention_and_the_pages_of_active_neurons(batch):
         "resident_ffn_layers": 0,
         "predictor_bytes": PREDICTORS,
     }
-    prompt, first, _ = ends(run)
+    prompt, first = ends(run)
     times = dense_step(run.devices.gpu, SHAPE, Step.decode(batch, PROMPT))
     counts = np.array([3, 3])
     sparse = layer_times(run.devices.gpu, SHAPE, batch, 0 * counts, counts)
     attention = times.qkv + times.attention + times.projection
-    expected = times.embedding + run.predictor_ps + times.head
+    expected = times.embedding + run.predictor_ps(batch) + times.head
     fetched = 0
     for layer, neurons in enumerate([[0, 1, 5], [7, 200, 201]]):
         pages = {byte // PAGE for n in neurons for byte in range(n * ROW, (n + 1) * ROW)}
@@ -89,21 +89,21 @@ def test_a_token_fetches_attention_and_the_pages_of_active_neurons(batch):
         expected += max(attention, copy_ps(LAYER - BLOCK, 1.0)) + max(block, copy_ps(size, 1.0))
         fetched += size
     assert first - prompt == expected  # the predictor of the second layer runs while the first one waits
-    assert run.meter.link["h2d"] == 2 * LAYER + 2 * (2 * (LAYER - BLOCK) + fetched)
-    assert run.meter.busy["gpu", "predictor"] == 2 * 2 * run.predictor_ps
-    assert run.meter.events["active neurons"] == 2 * 6
+    assert run.meter.link["h2d"] == 2 * LAYER + 2 * (LAYER - BLOCK) + fetched
+    assert run.meter.busy["gpu", "predictor"] == 2 * run.predictor_ps(batch)
+    assert run.meter.events["active neurons"] == 6
 
 
 def test_predictors_are_seen_where_nothing_waits():
     run = made(room=2 * LAYER)
-    prompt, first, _ = ends(run)
+    prompt, first = ends(run)
     times = dense_step(run.devices.gpu, SHAPE, Step.decode(1, PROMPT))
     sparse = layer_times(run.devices.gpu, SHAPE, 1, np.zeros(2, np.int64), np.array([3, 3]))
     blocks = sum(int(us * 1e6) for us in sparse.ffn_norm + sparse.block)
     attention = times.qkv + times.attention + times.projection
-    assert first - prompt == times.embedding + 2 * run.predictor_ps + 2 * attention + blocks + times.head
+    assert first - prompt == times.embedding + 2 * run.predictor_ps(1) + 2 * attention + blocks + times.head
     products = [("gemm", "fp16", {"m": 1, "n": n, "k": k}) for n, k in ((RANK, SHAPE.hidden), (SHAPE.ffn, RANK))]
-    assert run.predictor_ps == int(run.devices.gpu.microseconds(kernels(products)).sum() * 1e6)
+    assert run.predictor_ps(1) == int(run.devices.gpu.microseconds(kernels(products)).sum() * 1e6)
     assert not run.meter.link["h2d"]
 
 
