@@ -1,7 +1,8 @@
-"""Speed and memory of the simulator: `python tools/bench.py run|ndp|dram|trace|gpu [--json]`.
+"""Speed and memory of the simulator: `python tools/bench.py run|cold|ndp|dram|trace|gpu [--json]`.
 
 Cold figures come from a fresh process with an empty kernel cache, and include its start and all compilation; warm
-figures are medians of repeated calls in this process, on one core.
+figures are medians of repeated calls in this process, on one core. `cold [--against COMMIT]` runs the main job from an
+empty cache, and tells which kernels take how long to compile.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from bench_cold import bench_cold, print_cold
 
 GEMV_ROWS = 4096
 
@@ -323,9 +326,18 @@ SUITES = {"run": bench_run, "ndp": bench_ndp, "dram": bench_dram, "trace": bench
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=[*SUITES, "gemv-once"])
+    parser.add_argument("suite", choices=[*SUITES, "cold", "gemv-once"])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--against", metavar="COMMIT", help="of cold: run another commit in turn, and compare")
+    parser.add_argument("--runs", type=int, default=1, help="of cold: runs of each, of which the quickest counts")
     arguments = parser.parse_args()
+    if arguments.suite == "cold":
+        figures = bench_cold(MAIN_JOB, arguments.against, arguments.runs)
+        if arguments.json:
+            print(json.dumps(figures))
+        else:
+            print_cold(figures)
+        return
     if arguments.suite == "gemv-once":
         _gemv()()
         return
