@@ -1,6 +1,7 @@
 """The two ways in which ndpsim says no: unreadable input, and a program or log that is wrong."""
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(Exception):
@@ -12,6 +13,14 @@ class InputError(Exception):
     def __init__(self, text: str, faults: Iterable[str] = ()) -> None:
         super().__init__(text)
         self.faults = tuple(faults)
+
+
+class OutputError(InputError):
+    """A result that could not be written. result: what was computed all the same."""
+
+    def __init__(self, text: str, result: Any) -> None:
+        super().__init__(text)
+        self.result = result
 
 
 class ProgramError(Exception):

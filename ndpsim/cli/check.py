@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ndpsim.cli.command import Command
 from ndpsim.cli.show import json_option, print_json
 from ndpsim.cli.timing_options import set_option, timings
 from ndpsim.errors import InputError
@@ -11,7 +12,7 @@ from ndpsim.errors import InputError
 _MOST_RANKS = 64
 
 
-@click.command("check")
+@click.command("check", cls=Command)
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--standard", default=None, help="A name of `ndpsim dram --list`; a log of ours names its own.")
 @click.option(

@@ -5,14 +5,15 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from ndpsim.cli.command import Command, OutputPath
 from ndpsim.cli.machine_options import machine_options
 from ndpsim.cli.show import json_option, print_json, print_table, quantity
 from ndpsim.errors import InputError
 
 
-@click.command("compile")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Program file to write (.ndp).")
-@click.option("--image", "image_path", type=click.Path(path_type=Path), help="Also write the memory for it (HDF5).")
+@click.command("compile", cls=Command)
+@click.option("-o", "--output", required=True, type=OutputPath(), help="Program file to write (.ndp).")
+@click.option("--image", "image_path", type=OutputPath(), help="Also write the memory for it (HDF5).")
 @click.option(
     "--model", default=None, help="Take a layer of this model, and the activations that a prompt causes in it."
 )

@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
+from ndpsim.cli.command import Command, OutputPath
 from ndpsim.cli.machine_options import machine_options
 from ndpsim.cli.show import energy_rows, json_option, percent, print_json, print_table, progress, quantity
 from ndpsim.errors import InputError
 
 
-@click.command("generate")
+@click.command("generate", cls=Command)
 @click.argument("prompt")
 @click.option("--tokens", default=64, show_default=True, help="Tokens to generate, 1 to 100000.")
 @click.option("--model", default="relu-lm", show_default=True, help="Model: a name of `ndpsim list`, or a folder.")
@@ -22,7 +23,7 @@ from ndpsim.errors import InputError
               help="Compute the neurons that fire, or all.")  # fmt: skip
 @click.option("--temperature", default=0.0, show_default=True, help="0 takes the likeliest token.")
 @click.option("--seed", default=0, show_default=True, help="Of the draw, at a temperature above 0.")
-@click.option("--log", "log_path", type=click.Path(path_type=Path), help="Write all DRAM commands of the run (HDF5).")
+@click.option("--log", "log_path", type=OutputPath(), help="Write all DRAM commands of the run (HDF5).")
 @json_option
 def generate_command(
     prompt: str,
@@ -70,9 +71,6 @@ def generate_command(
     system = FfnOffload(loaded, machine, balance=balance, active=active, log=log_path is not None)
     with progress("tokens", total=len(ids) - 1 + tokens) as update:
         result = system.generate(ids, tokens, temperature=temperature, seed=seed, on_token=lambda _: update(advance=1))
-    if log_path is not None:
-        assert result.totals is not None and result.prompt_totals is not None
-        write_log(log_path, join_logs(result.prompt_totals.logs + result.totals.logs))
     text = tokenizer.decode(result.tokens)
     figures = result.figures()
     if as_json:
@@ -81,6 +79,9 @@ def generate_command(
     else:
         click.echo(tokenizer.decode(ids + result.tokens) + "\n")
         _print(figures, machine.dimms)
+    if log_path is not None:
+        assert result.totals is not None and result.prompt_totals is not None
+        write_log(log_path, join_logs(result.prompt_totals.logs + result.totals.logs))
     if figures["mismatches"]:
         raise click.exceptions.Exit(1)
 

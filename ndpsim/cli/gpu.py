@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ndpsim.cli.command import Group, OutputPath
 from ndpsim.cli.show import json_option, percent, print_json, print_table
 from ndpsim.errors import InputError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _card = click.option("--card", "card_name", required=True, metavar="NAME", help="A card that ships, or a .toml file.")
 
 
-@click.group("gpu")
+@click.group("gpu", cls=Group)
 def gpu_command() -> None:
     """Time kernels on a graphics card; fit a card to measurements; show how well the model does."""
 
@@ -88,7 +89,7 @@ def predict_command(table: str, card_name: str, plain: bool, as_json: bool) -> N
 @gpu_command.command("fit")
 @click.argument("tables", metavar="DATA.csv...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_card
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Card file to write.")
+@click.option("-o", "--output", type=OutputPath(), required=True, help="Card file to write.")
 @click.option("--origin", help="Where the measurements come from.  [default: names of the files]")
 def fit_command(tables: tuple[Path, ...], card_name: str, output: Path, origin: str | None) -> None:
     """Fit a card's efficiencies to measured times (column us, beside those of predict) and write it as a card file.
@@ -115,7 +116,7 @@ def fit_command(tables: tuple[Path, ...], card_name: str, output: Path, origin: 
 
 
 @gpu_command.command("validate")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Plot to write (SVG; needs ndpsim[plot]).")
+@click.option("-o", "--output", type=OutputPath(), help="Plot to write (SVG; needs ndpsim[plot]).")
 @json_option
 def validate_command(output: Path | None, as_json: bool) -> None:
     """Compare the model with the measurements that ship: as fitted, and with cards that it had not seen."""

@@ -9,7 +9,7 @@ from threading import Thread, Timer, current_thread, get_ident, main_thread
 from types import FrameType
 from typing import TypeVar
 
-INTERRUPTED = 130  # the exit code, as shells know it
+INTERRUPTED = 130  # the exit code, as shells know it: 128 and the number of the signal
 T = TypeVar("T")
 _POLL_S = 0.05
 _AGAIN_S = 0.01
@@ -73,8 +73,9 @@ def interruptible(call: Callable[[], T], stop: Callable[[], None] | None = None)
 
 
 @contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C or SIGTERM has come; a second Ctrl-C interrupts at once."""
+def stopping() -> Iterator[Callable[[], int]]:
+    """Yield a function that returns the number of the signal to stop that has come, or 0; a second Ctrl-C interrupts
+    at once."""
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -84,7 +85,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(came)
+        yield lambda: came[0] if came else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

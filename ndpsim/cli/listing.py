@@ -4,10 +4,11 @@ from typing import Any
 
 import click
 
+from ndpsim.cli.command import Command
 from ndpsim.cli.show import json_option, print_json
 
 
-@click.command("list")
+@click.command("list", cls=Command)
 @json_option
 def list_command(as_json: bool) -> None:
     """List what ships with ndpsim: systems, machines, models, GPUs, DIMMs, standards, presets, instructions."""

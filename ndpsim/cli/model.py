@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ndpsim.cli.command import Group, OutputPath
 from ndpsim.cli.show import json_option, print_json, print_table, quantity
 from ndpsim.errors import InputError
 
@@ -19,7 +20,7 @@ _MAX_BATCH = 1 << 16
 _precision = click.Choice(_PRECISIONS)
 
 
-class _ModelGroup(click.Group):
+class _ModelGroup(Group):
     """A group in which a word that is no command is the name of a model to show."""
 
     def resolve_command(
@@ -98,7 +99,7 @@ def show_command(
 
 @model_command.command("import")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Model file to write (.toml).")
+@click.option("-o", "--output", type=OutputPath(), required=True, help="Model file to write (.toml).")
 def import_command(config: Path, output: Path) -> None:
     """Write a model file from a Hugging Face CONFIG (config.json); the model gets the name of the file."""
     from ndpsim.files import appearing, require_place

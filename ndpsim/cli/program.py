@@ -5,15 +5,16 @@ from typing import Any
 
 import click
 
+from ndpsim.cli.command import Command, OutputPath
 from ndpsim.cli.interrupt import interruptible
 from ndpsim.cli.machine_options import machine_options
 from ndpsim.cli.show import energy_rows, json_option, percent, print_json, print_table, quantity
 from ndpsim.errors import InputError
 
 
-@click.command("asm")
+@click.command("asm", cls=Command)
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Program file to write (.ndp).")
+@click.option("-o", "--output", required=True, type=OutputPath(), help="Program file to write (.ndp).")
 @machine_options
 @json_option
 def asm_command(source: Path, output: Path, dimm: str, dimms: int, placement: str | None, as_json: bool) -> None:
@@ -57,7 +58,7 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-@click.command("disasm")
+@click.command("disasm", cls=Command)
 @click.argument("program", type=click.Path(path_type=Path))
 @json_option
 def disasm_command(program: Path, as_json: bool) -> None:
@@ -72,15 +73,13 @@ def disasm_command(program: Path, as_json: bool) -> None:
         click.echo(text, nl=False)
 
 
-@click.command("exec")
+@click.command("exec", cls=Command)
 @click.argument("program", type=click.Path(path_type=Path))
 @click.option(
     "--image", type=click.Path(path_type=Path), help="Memory to start from; without it the program is only timed."
 )
-@click.option(
-    "--state", "state_path", type=click.Path(path_type=Path), help="With --image: write the final memory (HDF5)."
-)
-@click.option("--log", "log_path", type=click.Path(path_type=Path), help="Write all DRAM commands (HDF5).")
+@click.option("--state", "state_path", type=OutputPath(), help="With --image: write the final memory (HDF5).")
+@click.option("--log", "log_path", type=OutputPath(), help="Write all DRAM commands (HDF5).")
 @json_option
 def exec_command(
     program: Path, image: Path | None, state_path: Path | None, log_path: Path | None, as_json: bool
@@ -113,14 +112,14 @@ def exec_command(
         click.echo(f"ndpsim: {record['trap']['sentence']}", err=True)
         raise click.exceptions.Exit(1)
     run = interruptible(lambda: time_program(loaded, machine, log=log_path is not None))
-    if log_path is not None and run.log is not None:
-        write_log(log_path, run.log)
     record |= run.summary()
     record["class_s"] = {name: ps * 1e-12 for name, ps in run.class_ps().items()}
     if as_json:
         print_json(record)
     else:
         _print(record)
+    if log_path is not None and run.log is not None:
+        write_log(log_path, run.log)
 
 
 def _execute(program: Any, buffer_bytes: int, image: Path, state_path: Path | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ndpsim.cli.command import Group, OutputPath
 from ndpsim.cli.show import json_option, print_columns, print_json, progress
 from ndpsim.errors import InputError
 
@@ -17,7 +18,7 @@ MAX_JOBS = 256
 DEFAULT_JOBS = min(2, os.cpu_count() or 1)
 
 
-@click.group("reproduce")
+@click.group("reproduce", cls=Group)
 def reproduce_command() -> None:
     """Run what a paper has run, and print each of its figures beside the simulated one."""
 
@@ -26,8 +27,8 @@ def reproduce_command() -> None:
 @click.option("--tokens", default=16, show_default=True, help="Output tokens to simulate; their mean stands for all.")
 @click.option("--ablation-tokens", default=11, show_default=True, help="As --tokens, for each step of the ablation.")
 @click.option("--jobs", default=DEFAULT_JOBS, help="Processes at a time.  [default: 2, or 1 on one core]")
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="File to write all points to.")
-@click.option("--plot", "folder", type=click.Path(path_type=Path), help="Folder for plots (SVG; needs ndpsim[plot]).")
+@click.option("--csv", "table", type=OutputPath(), help="File to write all points to.")
+@click.option("--plot", "folder", type=OutputPath(), help="Folder for plots (SVG; needs ndpsim[plot]).")
 @json_option
 def hermes_command(
     tokens: int, ablation_tokens: int, jobs: int, table: Path | None, folder: Path | None, as_json: bool

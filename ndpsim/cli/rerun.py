@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
+from ndpsim.cli.command import Command, OutputPath
 from ndpsim.cli.show import json_option, print_json, progress
 from ndpsim.errors import InputError, ProgramError
 from ndpsim.wall import ACCOUNT, STARTING
 
 
-@click.command("rerun")
+@click.command("rerun", cls=Command)
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option("-o", "output_path", type=click.Path(path_type=Path), help="Result file to write (HDF5).")
+@click.option("-o", "output_path", type=OutputPath(), help="Result file to write (HDF5).")
 @json_option
 def rerun_command(result: Path, output_path: Path | None, as_json: bool) -> None:
     """Run again what RESULT records, and compare all figures.
@@ -63,9 +64,9 @@ def _text(figures: dict[str, Any], name: str) -> str:
     return json.dumps(figures.get(name))
 
 
-@click.command("timeline")
+@click.command("timeline", cls=Command)
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option("-o", "output_path", required=True, type=click.Path(path_type=Path), help="File to write (JSON).")
+@click.option("-o", "output_path", required=True, type=OutputPath(), help="File to write (JSON).")
 def timeline_command(result: Path, output_path: Path) -> None:
     """Write the timeline of RESULT in the form that Perfetto (ui.perfetto.dev) and chrome://tracing show."""
     from ndpsim.report.run_file import read_run

@@ -3,27 +3,30 @@
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from ndpsim.cli.command import Command, OutputPath, UpdatedPath
 from ndpsim.cli.interrupt import INTERRUPTED, stopping
 from ndpsim.cli.show import json_option, print_json, progress
 from ndpsim.errors import InputError
 from ndpsim.wall import ACCOUNT, STARTING
 
 if TYPE_CHECKING:
+    from ndpsim.report.run_file import RunFile
     from ndpsim.runs.run import Run
+    from ndpsim.runs.setup import Setup
 
 CHECKPOINT_S = 3.0
 CHECKPOINT_SHARE = 20  # writing a long run takes at most so small a part of its time
 _ON_RESUME = {"resume", "output_path", "timeline", "as_json"}
 
 
-@click.command("run")
+@click.command("run", cls=Command)
 @click.option("--system", default="hermes", show_default=True, metavar="NAME",
               help="Who computes what: a name of `ndpsim list`, or your own file.py[:Class].")  # fmt: skip
 @click.option("--model", metavar="NAME", help="A model of `ndpsim list`, or a model file (.toml).")
@@ -37,10 +40,10 @@ _ON_RESUME = {"resume", "output_path", "timeline", "as_json"}
 @click.option("--preset", default="paper", show_default=True, help="Which neurons fire: a preset of `ndpsim list`.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the generated trace.")
 @click.option("--trace", type=click.Path(path_type=Path), help="An activation trace in place of a generated one.")
-@click.option("-o", "output_path", type=click.Path(path_type=Path),
+@click.option("-o", "output_path", type=OutputPath(),
               help=f"Result file to write (HDF5); every {CHECKPOINT_S:.0f} s or so, what is done so far.")  # fmt: skip
-@click.option("--resume", type=click.Path(path_type=Path), help="Partial result file to go on with.")
-@click.option("--timeline", type=click.Path(path_type=Path), help="File for the timeline, which Perfetto shows (JSON).")
+@click.option("--resume", type=UpdatedPath(), help="Result file to go on with; the other options may be left out.")
+@click.option("--timeline", type=OutputPath(), help="File for the timeline, which Perfetto shows (JSON).")
 @json_option
 @click.pass_context
 def run_command(
@@ -61,35 +64,66 @@ def run_command(
     ACCOUNT.begin()
     output_places(output_path, timeline)
     with STARTING:
-        run = _begun(settings, gpu, **options) if resume is None else _resumed(context, resume)
+        typed = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+        wanted = _setup(typed, settings, gpu, **options) if resume is None or typed - _ON_RESUME else None
+        before = None if resume is None else _before(resume, wanted)
+        if before is not None and before.complete:
+            _show(before, output_path, timeline, as_json)
+            return
+        with progress("getting ready", None):
+            run = _new(wanted) if before is None else before.restored()
     finish(run, output_path or resume, timeline, as_json)
 
 
-def _begun(settings: tuple[str, ...], gpu: str | None, **options: Any) -> "Run":
+def _setup(typed: set[str], settings: tuple[str, ...], gpu: str | None, **options: Any) -> "Setup":
+    """Return the setup that the options ask for."""
     if options["model"] is None:
-        raise InputError("--model: expected a model, or --resume, found none")
-    from ndpsim.runs.run import Run
+        raise InputError("--model: expected a model, or --resume and none of the options of a run, found none")
+    if options["trace"] is not None and (made := typed & {"preset", "seed"}):
+        others = " and ".join(f"--{name}" for name in sorted(made))
+        raise InputError(f"--trace: expected it or {others}, which are of a generated trace, found both")
     from ndpsim.runs.setup import Setup
 
-    setup = Setup.of(**options, changes=changes_of(settings, gpu))
-    with progress("getting ready", None):
-        return Run(setup)
+    return Setup.of(**options, changes=changes_of(settings, gpu))
 
 
-def _resumed(context: click.Context, partial: Path) -> "Run":
-    typed = {one.name: one.opts[0] for one in context.command.params if one.name not in _ON_RESUME}
-    others = [
-        option
-        for name, option in typed.items()
-        if name and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-    if others:
-        raise InputError(f"--resume: expected no option that the run has already, found {', '.join(others)}")
+def _new(setup: "Setup | None") -> "Run":
+    from ndpsim.runs.run import Run
+
+    assert setup is not None
+    return Run(setup)
+
+
+def _before(path: Path, wanted: "Setup | None") -> "RunFile":
+    """Read a result to go on with, which is of the run that the options ask for, if they ask for one."""
     from ndpsim.report.run_file import read_run
 
-    before = read_run(partial)
-    with progress("getting ready", None):
-        return before.restored()
+    before = read_run(path)
+    if wanted is not None:
+        found, asked = before.setup.model_dump(exclude={"versions"}), wanted.model_dump(exclude={"versions"})
+        if differ := [name for name in asked if asked[name] != found[name]]:
+            raise InputError(
+                f"--resume: expected the options of the run in {path}, or none of them, found others: "
+                f"{', '.join(differ)}"
+            )
+    return before
+
+
+def _show(before: "RunFile", output_path: Path | None, timeline: Path | None, as_json: bool) -> None:
+    """Tell the figures of a result that is complete, and write what is asked for from it."""
+    from ndpsim.cli.run_table import print_run
+    from ndpsim.files import appearing
+    from ndpsim.report.timeline import write_timeline
+
+    if timeline is not None:
+        write_timeline(timeline, before.meter.spans)
+    if output_path is not None and output_path.resolve() != before.path.resolve():
+        with appearing(output_path) as part:
+            part.write_bytes(before.path.read_bytes())
+    if as_json:
+        print_json({**before.figures, "setup": before.setup.model_dump()})
+    else:
+        print_run(before.figures)
 
 
 def changes_of(settings: tuple[str, ...], gpu: str | None) -> dict[str, Any]:
@@ -117,12 +151,15 @@ def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json:
     from ndpsim.report.run_file import write_run
     from ndpsim.report.timeline import write_timeline
 
-    before = run.now_ps
-    complete = advance(run, output_path)
-    if timeline is not None:
-        write_timeline(timeline, run.system.meter.spans)
-    if output_path is not None:
-        write_run(output_path, run)
+    before, unwritten = run.now_ps, list[InputError]()
+    code = advance(run, output_path)
+    for path, write in ((timeline, lambda at: write_timeline(at, run.system.meter.spans)),
+                        (output_path, lambda at: write_run(at, run))):  # fmt: skip
+        try:
+            if path is not None:
+                write(path)
+        except InputError as error:  # the figures are told all the same
+            unwritten.append(error)
     parts = ACCOUNT.so_far()
     wall, simulated = sum(parts.values()), (run.now_ps - before) * 1e-12
     times = {"wall_s": wall, "slowdown": wall / simulated if simulated else None, "wall_by_part_s": parts}
@@ -131,13 +168,15 @@ def finish(run: "Run", output_path: Path | None, timeline: Path | None, as_json:
         print_json({**record, "setup": run.setup.model_dump()})
     else:
         print_run(record)
-    if not complete:
+    if unwritten:
+        raise unwritten[0]
+    if code:
         _tell_partial(output_path, run.tokens, run)
-        raise click.exceptions.Exit(INTERRUPTED)
+        raise click.exceptions.Exit(code)
 
 
-def advance(run: "Run", output_path: Path | None) -> bool:
-    """Run to the end, with a bar; tell whether it got there.
+def advance(run: "Run", output_path: Path | None) -> int:
+    """Run to the end, with a bar; return 0, or the exit code for the signal that stopped the run.
 
     With a result file, it is written now and then, and a signal to stop ends the run after the token at hand.
     """
@@ -146,22 +185,25 @@ def advance(run: "Run", output_path: Path | None) -> bool:
     with bar(run) as tell:
         if output_path is None:
             run.advance(tell=tell)
-            return True
+            return 0
         with stopping() as stopped:
             kept, due = 0, time.monotonic() + CHECKPOINT_S
             try:
                 while not run.complete and not stopped():
                     run.advance(1, tell)
                     if (begun := time.monotonic()) >= due:
-                        write_run(output_path, run)
-                        kept, now = run.tokens, time.monotonic()
+                        with suppress(InputError):  # there may be room at the end, which will tell
+                            write_run(output_path, run)
+                            kept = run.tokens
+                        now = time.monotonic()
                         due = now + max(CHECKPOINT_S, CHECKPOINT_SHARE * (now - begun))
             except KeyboardInterrupt:
                 if not kept:
                     raise
                 _tell_partial(output_path, kept, run)
                 raise click.exceptions.Exit(INTERRUPTED) from None
-    return run.complete
+            number = stopped()
+    return 0 if run.complete else 128 + number
 
 
 def _tell_partial(path: Path | None, tokens: int, run: "Run") -> None:

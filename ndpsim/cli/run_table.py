@@ -45,12 +45,18 @@ def print_run(record: dict[str, Any]) -> None:
     for name, part in record["energy_by_part"].items():
         rows.append((f"  {name}", "unknown" if part is None else quantity(part["total"], "J")))
     rows.append(("  basis", record["energy_note"]))
+    if "wall_s" in record:
+        rows += _wall_rows(record)
+    part = "" if record["complete"] else f", {tokens} tokens so far"
+    print_table(f"{record['system']}: {record['model']}, batch {record['sequences']}{part}", rows)
+
+
+def _wall_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return how long the run took here, and where that time went."""
     wall, ratio = f"{record['wall_s']:.1f} s", record["slowdown"]
-    rows.append(("wall time", wall if ratio is None else f"{wall}, {ratio:.3g} times the simulated time"))
-    rows += [
+    parts = [
         (f"  {name.replace('_', ' ')}", f"{quantity(seconds, 's')}, {percent(seconds / record['wall_s'])}")
         for name, seconds in record["wall_by_part_s"].items()
         if seconds > 0
     ]
-    part = "" if record["complete"] else f", {tokens} tokens so far"
-    print_table(f"{record['system']}: {record['model']}, batch {record['sequences']}{part}", rows)
+    return [("wall time", wall if ratio is None else f"{wall}, {ratio:.3g} times the simulated time"), *parts]

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ndpsim.cli.command import Command
 from ndpsim.cli.reproduce import DEFAULT_JOBS, MAX_JOBS
 from ndpsim.cli.show import json_option, print_columns, print_json, progress
 from ndpsim.errors import InputError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _STUDY = "hermes-sensitivity"
 
 
-@click.command("hermes")
+@click.command("hermes", cls=Command)
 @click.option("--sweep", "sweeps", multiple=True, metavar="NAME", help="A parameter; again for more.  [default: all]")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="A model; again for more.")
 @click.option("--batch", "batches", multiple=True, type=int, help="Sequences at a time; again for more.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ndpsim.cli.command import Group, OutputPath
 from ndpsim.cli.sensitivity import hermes_sensitivity_command
 from ndpsim.cli.show import json_option, percent, print_columns, print_json, print_table, progress
 from ndpsim.errors import InputError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 MAX_ENGINE_US = 1e6
 
 
-@click.group("study")
+@click.group("study", cls=Group)
 def study_command() -> None:
     """Run a study that ships with ndpsim, defined in workloads/studies/."""
 
@@ -29,7 +30,7 @@ study_command.add_command(hermes_sensitivity_command)
 @click.option("--standard", "names", multiple=True, metavar="NAME", help="A standard; again for more.")
 @click.option("--ranks", type=int, help="Ranks of a channel, a power of two.  [default: as the standard says]")
 @click.option("--requests", type=int, help="Requests for each data bus.  [default: 50000]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Plot to write (SVG; needs ndpsim[plot]).")
+@click.option("-o", "--output", type=OutputPath(), help="Plot to write (SVG; needs ndpsim[plot]).")
 @json_option
 def loaded_latency_command(
     names: tuple[str, ...], ranks: int | None, requests: int | None, output: Path | None, as_json: bool

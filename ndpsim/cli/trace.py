@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from ndpsim.cli.command import Group, OutputPath
 from ndpsim.cli.show import json_option, percent, print_json, print_table, progress
 from ndpsim.errors import InputError
 
 
-@click.group("trace")
+@click.group("trace", cls=Group)
 def trace_command() -> None:
     """Describe, generate or capture activation traces."""
 
@@ -57,7 +58,7 @@ def info_command(trace: Path, as_json: bool) -> None:
 
 
 @trace_command.command("generate")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Trace to write (HDF5).")
+@click.option("-o", "--output", required=True, type=OutputPath(), help="Trace to write (HDF5).")
 @click.option("--model", help="Shape, and what the preset knows of it: a name of `ndpsim list`, or a model file.")
 @click.option("--layers", type=int, help="Layers, instead of a model.")
 @click.option("--attention", type=int, help="Input channels of attention in each layer, instead of a model.")
@@ -140,7 +141,7 @@ def generate_command(
 
 
 @trace_command.command("capture")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Trace to write (HDF5).")
+@click.option("-o", "--output", required=True, type=OutputPath(), help="Trace to write (HDF5).")
 @click.option("--model", default="relu-lm", show_default=True, help="Model: a name of `ndpsim list`, or a folder.")
 @click.option(
     "--text", "text_path", type=click.Path(path_type=Path), help="Text file; default: the model's held-out text."

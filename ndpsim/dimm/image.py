@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ndpsim.dimm.executor import DimmState
 from ndpsim.errors import InputError
-from ndpsim.files import CHECKSUMMED, appearing, has_checksums
+from ndpsim.files import has_checksums
+from ndpsim.hdf5_files import appearing_hdf5
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 
@@ -23,8 +24,7 @@ VERSION = 1
 
 def write_image(path: str | Path, states: list[DimmState]) -> None:
     """Write the state of all DIMMs, whole or not at all."""
-
-    with appearing(path) as part, h5py.File(part, "w", **CHECKSUMMED) as file:
+    with appearing_hdf5(Path(path)) as file:
         file.attrs.update(format=np.bytes_(FORMAT), version=VERSION)
         for number, state in enumerate(states):
             group = file.create_group(f"dimm{number}")

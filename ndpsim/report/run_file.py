@@ -30,8 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
-from ndpsim.files import CHECKSUMMED, appearing, has_checksums
+from ndpsim.files import has_checksums
 from ndpsim.hdf5_fields import column_of, integer_of, text_of
+from ndpsim.hdf5_files import appearing_hdf5
 from ndpsim.machine.meter import Meter
 from ndpsim.report.figures import figures_of
 from ndpsim.runs.run import Run
@@ -89,7 +90,7 @@ def write_run(path: Path, run: Run) -> None:
         "busy": [[devices[device], operations[operation], time] for (device, operation), time in meter.busy.items()],
         **{name: list(getattr(meter, name).items()) for name in _SUMS},
     }
-    with appearing(path) as part, h5py.File(part, "w", **CHECKSUMMED) as file:
+    with appearing_hdf5(path) as file:
         file.attrs["format"] = np.array(FORMAT.encode(), h5py.string_dtype("utf-8", len(FORMAT)))
         file.attrs["version"], file.attrs["complete"], file.attrs["prompt_ps"] = (
             VERSION,

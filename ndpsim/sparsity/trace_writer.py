@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
-from ndpsim.files import CHECKSUMMED, appearing
+from ndpsim.hdf5_files import appearing_hdf5
 from ndpsim.sparsity.trace_format import FORMAT, KINDS, VERSION, TraceHeader, group_path, pack, row_bytes
 
 
@@ -38,9 +38,8 @@ class TraceWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
-            part = opening.enter_context(appearing(self.path))
             # a small chunk cache: there are up to hundreds of groups, and chunks are mostly written whole
-            self._file = h5py.File(part, "w", rdcc_nbytes=1 << 17, **CHECKSUMMED)
+            self._file = opening.enter_context(appearing_hdf5(self.path, rdcc_nbytes=1 << 17))
             self._place = opening.pop_all()
         rows, sequences = self.header.chunk_tokens, self.header.sequences
         # the lowest level: fired bits are close to random, and a higher one saves less than a hundredth of the file

@@ -21,6 +21,7 @@ from ndpsim.runs.setup import Setup
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.sparsity.trace_format import TraceHeader
 
+LONGER = ("run", "--model", "relu-lm", "--input", "16", "--output", "30", "--set", "gpu.weights_gb=0.002")
 SMALL = ("run", "--model", "relu-lm", "--input", "16", "--output", "3", "--set", "gpu.weights_gb=0.002")
 STOPPED = PLAIN.replace("        self.meter.work", "        import os, signal\n        STOP\n        self.meter.work")
 
@@ -81,7 +82,7 @@ def test_a_captured_trace_runs(capsys, tmp_path):
     code, out, _ = run(capsys, *SMALL, "--trace", trace, "--json")
     record = json.loads(out)
     assert code == 0 and record["setup"]["trace"]["path"] == str(trace) and record["predictor"]["accuracy"] > 0.5
-    assert "expected 16 + 30 tokens, found 40" in refused(capsys, *SMALL, "--trace", trace, "--output", "30")
+    assert "expected 16 + 30 tokens, found 40" in refused(capsys, *LONGER, "--trace", trace)
 
 
 def test_the_example_runs(capsys):
@@ -170,7 +171,7 @@ def test_a_signal_leaves_a_partial_result_that_goes_on_to_the_same_bytes(capsys,
     assert run(capsys, *begin, whole)[0] == 0
     (tmp_path / "stop").touch()
     code, out, err = run(capsys, *begin, part)
-    assert code == 130 and "2 tokens so far" in out
+    assert code == 128 + number and "2 tokens so far" in out
     assert err == f"ndpsim: interrupted; {part} has 2 of 3 tokens: ndpsim run --resume {part}\n"
     assert not read_run(part).complete
     code, out, _ = run(capsys, "run", "--resume", part, "--json")
@@ -220,7 +221,7 @@ def test_what_is_done_is_kept_every_few_seconds_which_help_says(capsys, tmp_path
             now += 0.75
             self.tokens += 1
 
-    assert run_module.advance(Slow(), tmp_path / "run.h5")
+    assert run_module.advance(Slow(), tmp_path / "run.h5") == 0
     assert kept == [(3, 4), (6, 8), (9, 12), (12, 16)]
 
 
@@ -255,10 +256,7 @@ def test_little_is_lost_when_a_run_dies(capsys, tmp_path, monkeypatch):
         (("--trace", "absent.h5"), "absent.h5: expected a readable file"),
         (("-o", "/"), "/: expected a place that can be written, found: a folder"),
         (("--timeline", "/absent/x.json"), "/absent/x.json: expected a place that can be written"),
-        (
-            ("--resume", "absent.h5"),
-            "expected no option that the run has already, found --model, --input, --output, --set",
-        ),
+        (("--resume", "absent.h5"), "absent.h5: expected a result file of ndpsim run (HDF5), found no such file"),
     ],
 )
 def test_mistakes_are_one_sentence(capsys, arguments, wanted):
@@ -266,7 +264,7 @@ def test_mistakes_are_one_sentence(capsys, arguments, wanted):
 
 
 def test_a_run_has_a_model_or_goes_on(capsys):
-    assert "--model: expected a model, or --resume, found none" in refused(capsys, "run")
+    assert "--model: expected a model, or --resume" in refused(capsys, "run")
     for command in (("run", "--resume", "absent.h5"), ("rerun", "absent.h5"), ("timeline", "absent.h5", "-o", "x")):
         assert "absent.h5: expected a result file of ndpsim run (HDF5), found no such file" in refused(capsys, *command)
 

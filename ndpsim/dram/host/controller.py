@@ -43,7 +43,7 @@ from ndpsim.dram.host.state import (
 from ndpsim.dram.log.log import Bus, CommandLog, LogWriter
 from ndpsim.dram.requests.request import BLOCK, MAX_AFTER, Requests, Trace
 from ndpsim.dram.standard.standard import Standard
-from ndpsim.errors import InputError
+from ndpsim.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from ndpsim.dram.host.shared.ranks import SharedRanks
@@ -287,7 +287,7 @@ def simulate(
     `ndp`: what NDP units do in the ranks meanwhile, an entry for each rank of each channel in the order channel,
     pseudo-channel, rank; None for a rank whose unit rests. `log`: write all commands to this HDF5 file, whole or not at
     all. `progress` is told now and then how many requests have entered. Raises InputError for a trace, a configuration
-    or NDP bursts that are not sound.
+    or NDP bursts that are not sound, and OutputError, with the result, if the log cannot be written.
     """
 
     def run(append: Append | None) -> HostResult:
@@ -303,5 +303,12 @@ def simulate(
     if log is None:
         return run(None)
     shared = any(bursts is not None and len(bursts.row) > 0 for bursts in ndp or ())
-    with LogWriter(log, standard=standard.name, bus="shared" if shared else "channel") as writer:
-        return run(writer.append)
+    result = None
+    try:
+        with LogWriter(log, standard=standard.name, bus="shared" if shared else "channel") as writer:
+            result = run(writer.append)
+    except InputError as error:
+        if result is None:
+            raise
+        raise OutputError(str(error), result) from None
+    return result

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ndpsim.dram.log.csv_log import read_csv
 from ndpsim.errors import InputError
-from ndpsim.files import CHECKSUMMED, appearing
+from ndpsim.hdf5_files import appearing_hdf5
 
 COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REF", "REFsb", "REFpb", "RDN", "WRN", "RDab", "WRab")
 FIELDS: dict[str, np.dtype[Any]] = {
@@ -110,11 +110,11 @@ class LogWriter:
         self.path = Path(path)
         self.standard, self.bus = standard, bus
         self._stack = ExitStack()
+        self._lost: OSError | None = None
 
     def __enter__(self) -> "LogWriter":
         with ExitStack() as stack:  # closes what is open if a later step fails
-            part = stack.enter_context(appearing(self.path))
-            self._file = stack.enter_context(h5py.File(part, "w", **CHECKSUMMED))
+            self._file = stack.enter_context(appearing_hdf5(self.path))
             self._file.attrs.update(
                 format=np.bytes_(FORMAT),
                 version=VERSION,
@@ -140,13 +140,21 @@ class LogWriter:
             written = dataset.shape[0]
             if written + len(values) > MAX_COMMANDS:
                 raise InputError(f"{self.path}: expected a log of at most {MAX_COMMANDS} commands, found more")
-            dataset.resize((written + len(values),))
-            dataset[written:] = values
+            if self._lost is not None:
+                continue
+            try:
+                dataset.resize((written + len(values),))
+                dataset[written:] = values
+            except OSError as error:  # told when the block ends: what is being logged need not stop for it
+                self._lost = error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        lost = self._lost if error is None else error
+        self._stack.__exit__(type(lost) if lost else None, lost, lost.__traceback__ if lost else None)
+        if lost is not error:
+            raise InputError(f"{self.path}: expected a place that can be written, found: {lost}")
 
 
 def write_log(path: str | os.PathLike[str], log: CommandLog) -> None:

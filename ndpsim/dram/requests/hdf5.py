@@ -10,8 +10,9 @@ import numpy as np
 
 from ndpsim.dram.requests.request import Requests, Trace, require_valid
 from ndpsim.errors import InputError
-from ndpsim.files import CHECKSUMMED, appearing, has_checksums
+from ndpsim.files import has_checksums
 from ndpsim.hdf5_fields import dataset_of, integer_of, text_of
+from ndpsim.hdf5_files import appearing_hdf5
 
 FORMAT = "ndpsim-request-trace"
 VERSION = 1
@@ -31,7 +32,7 @@ def write_hdf5(path: Path, requests: Requests, timed: bool) -> None:
     """Write requests as HDF5, whole or not at all."""
     absent = {name for name, present in (("arrival", timed), ("after", requests.after.any())) if not present}
     packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
-    with appearing(path) as part, h5py.File(part, "w", **CHECKSUMMED) as file:
+    with appearing_hdf5(path) as file:
         file.attrs.update(format=np.bytes_(FORMAT), version=VERSION, requests=len(requests.address))
         for name, dtype in _STORED.items():
             if name not in absent:
