@@ -111,7 +111,7 @@ def import_command(config: Path, output: Path) -> None:
     shape = read_config(config, output.stem)
     with appearing(output) as part:
         part.write_text(shape.to_toml(), encoding="utf-8")
-    click.echo(f"{output}: {quantity(shape.parameters(), 'parameters')}")
+    click.echo(f"{output}: {shape.parameters():,} parameters, contexts of {shape.context:,} tokens; {shape.source}")
 
 
 def _setting(text: str) -> tuple[str, object]:

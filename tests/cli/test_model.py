@@ -78,7 +78,7 @@ def test_an_imported_model_is_a_model_file(capsys, tmp_path):
     config, model = tmp_path / "config.json", tmp_path / "my-model.toml"
     config.write_text(json.dumps(CONFIG))
     code, out, err = run(capsys, "model", "import", config, "-o", model)
-    assert (code, err) == (0, "") and "6.738 Gparameters" in out
+    assert (code, err) == (0, "") and "6,738,415,616 parameters" in out
     shape = load_shape(str(model))
     assert shape == load_shape("llama2-7b").with_overrides(name="my-model", source=shape.source)
     code, out, _ = run(capsys, "model", model, "--decode", 0)
