@@ -265,6 +265,24 @@ def softmax(x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
 
 
 @njit
+def softmax_part(x: NDArray[np.float32], state: NDArray[np.float32], e: NDArray[np.float32]) -> None:
+    """One part of a softmax of vectors that come in parts, float32[batch, count]; e may be x.
+
+    state: float32[4, batch], of each vector the maximum and the sum of exponentials so far, the factor that makes
+    what was relative to the maximum before relative to this one, and the reciprocal of the sum.
+    """
+    for b in range(x.shape[0]):
+        old, m = state[0, b], vector_max(x[b])
+        if m == m and not m > old:  # a NaN stays, on either side
+            m = old
+        for i in range(x.shape[1]):
+            e[b, i] = _exp(x[b, i] - m)
+        c = _exp(old - m)
+        s = state[1, b] * c + vector_sum(e[b])
+        state[0, b], state[1, b], state[2, b], state[3, b] = m, s, c, np.float32(1) / s
+
+
+@njit
 def load_rows(rows: Rows, place: NDArray[np.uint8]) -> None:
     """Copy rows into place, uint8[length, cols], one after the other."""
     for k in range(rows.length):

@@ -159,6 +159,19 @@ def set_masks(entry: Ints, first: int, end: int, lists: NDArray[np.uint32]) -> i
 
 
 @njit
+def _check_softpart(op: Ints, buffer_bytes: int) -> int:
+    """Check a part of a softmax, whose second source is also a result."""
+    values, state = 4 * op[COUNT] * op[BATCH], 16 * op[BATCH]
+    trap = check_buffer(op, buffer_bytes, values, state, values, True)
+    if trap:
+        return trap
+    for place in (op[SRC], op[DST]):
+        if _overlaps(place, values, op[SRC2], state, False):
+            return codes.TRAP_OVERLAP
+    return 0
+
+
+@njit
 def check_vector(op: Ints, buffer_bytes: int) -> int:
     """Check an element-wise instruction, or a sum or maximum of vectors."""
     code = op[OP]
@@ -172,9 +185,13 @@ def check_vector(op: Ints, buffer_bytes: int) -> int:
         return check_buffer(op, buffer_bytes, -1, -1, n, False)
     if code in (codes.OP_ADD, codes.OP_MUL):
         return check_buffer(op, buffer_bytes, n, n, n, True)
-    if code in (codes.OP_SOFTMAX, codes.OP_SUM, codes.OP_MAX):
+    if code in (codes.OP_SOFTMAX, codes.OP_SUM, codes.OP_MAX, codes.OP_SOFTPART, codes.OP_SCALE):
         if op[BATCH] == 0:
             return codes.TRAP_OPERAND
+        if code == codes.OP_SOFTPART:
+            return _check_softpart(op, buffer_bytes)
+        if code == codes.OP_SCALE:
+            return check_buffer(op, buffer_bytes, n * op[BATCH], 4 * op[BATCH], n * op[BATCH], True)
         if code == codes.OP_SOFTMAX:
             return check_buffer(op, buffer_bytes, n * op[BATCH], -1, n * op[BATCH], True)
         return check_buffer(op, buffer_bytes, n * op[BATCH], -1, 4 * op[BATCH], False)

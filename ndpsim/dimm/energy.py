@@ -47,7 +47,8 @@ class OperandSizes(NamedTuple):
     """What instructions do for each element.
 
     size: int64[16], bytes by type; by opcode, costs: `vector_costs`, and words: int64[256], 32-bit words that an
-    element-wise instruction moves; `sum` and `max` also write one a vector.
+    element-wise instruction moves; `sum` and `max` also write one a vector, `scale` reads one, and `softpart` reads
+    two and writes four.
     """
 
     size: Ints
@@ -123,8 +124,10 @@ def add_work(ops: Ints, order: Ints, lists: NDArray[np.uint32], sizes: OperandSi
             moved = op[LENGTH] * op[COLS] * size[kind]
         elif code in (codes.OP_HIN, codes.OP_HOUT, codes.OP_SEND, codes.OP_RECV):
             moved = count
-        elif code in (codes.OP_SUM, codes.OP_MAX):
+        elif code in (codes.OP_SUM, codes.OP_MAX, codes.OP_SCALE):
             moved += 4 * vectors
+        elif code == codes.OP_SOFTPART:
+            moved += 4 * (2 + 4) * vectors
         elif code == codes.OP_CVT:
             moved = count * (size[kind] + size[op[TO] % len(size)])
         totals[BUFFER] += moved
@@ -141,6 +144,7 @@ def operand_sizes() -> OperandSizes:
     for code, count in (
         (codes.OP_FILL, 1), (codes.OP_ADD, 3), (codes.OP_MUL, 3), (codes.OP_RELU, 2), (codes.OP_SILU, 2),
         (codes.OP_GELU, 2), (codes.OP_SOFTMAX, 2), (codes.OP_SUM, 1), (codes.OP_MAX, 1),
+        (codes.OP_SOFTPART, 2), (codes.OP_SCALE, 2),
     ):  # fmt: skip
         words[code] = count
     return OperandSizes(np.array(codes.TYPE_BYTES, np.int64), vector_costs(), words)

@@ -158,6 +158,13 @@ def _vector(op: list[int], state: DimmState) -> None:
         np.add(a, b, out=result)
         return
     source = _view(buffer, op[SRC], codes.T_F32, batch, count)
+    if code == codes.OP_SOFTPART:
+        softmax_state = _view(buffer, op[SRC2], codes.T_F32, 4, batch)
+        result = _view(buffer, op[DST], codes.T_F32, batch, count)
+        arithmetic.softmax_part(source, softmax_state, result)
+        arithmetic.canonical(softmax_state.reshape(-1))
+        arithmetic.canonical(result.reshape(-1))
+        return
     if code in (codes.OP_SUM, codes.OP_MAX):
         result = _view(buffer, op[DST], codes.T_F32, batch)
         reduce = arithmetic.vector_sum if code == codes.OP_SUM else arithmetic.vector_max
@@ -165,7 +172,9 @@ def _vector(op: list[int], state: DimmState) -> None:
             result[i] = reduce(source[i])
     else:
         result = _view(buffer, op[DST], codes.T_F32, batch, count)
-        if code in (codes.OP_ADD, codes.OP_MUL):
+        if code == codes.OP_SCALE:
+            np.multiply(source, _view(buffer, op[SRC2], codes.T_F32, batch, 1), out=result)
+        elif code in (codes.OP_ADD, codes.OP_MUL):
             (np.add if code == codes.OP_ADD else np.multiply)(
                 source, _view(buffer, op[SRC2], codes.T_F32, batch, count), out=result
             )

@@ -11,6 +11,7 @@ OP_LIST, OP_RANGE, OP_MASK = (_OPCODE[n] for n in ("list", "range", "mask"))
 OP_DOT, OP_AXPY, OP_LD, OP_ST, OP_CVT, OP_FILL = (_OPCODE[n] for n in ("dot", "axpy", "ld", "st", "cvt", "fill"))
 OP_ADD, OP_MUL, OP_RELU, OP_SILU, OP_GELU = (_OPCODE[n] for n in ("add", "mul", "relu", "silu", "gelu"))
 OP_SOFTMAX, OP_SUM, OP_MAX = (_OPCODE[n] for n in ("softmax", "sum", "max"))
+OP_SOFTPART, OP_SCALE = (_OPCODE[n] for n in ("softpart", "scale"))
 OP_HIN, OP_HOUT, OP_SEND, OP_RECV = (_OPCODE[n] for n in ("hin", "hout", "send", "recv"))
 
 _TYPE = {name: element.code for name, element in isa().types.items()}

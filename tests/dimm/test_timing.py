@@ -81,6 +81,8 @@ def test_a_control_instruction_takes_a_core_cycle(text):
         ("softmax [0], [0], 100, 3", 5 * 2 + 3 + 8),  # 300 elements, three vectors
         ("sum [0], [8192], 1000, 2", 8 + 8),
         ("max [0], [8192], 1000, 2", 8 + 8),
+        ("softpart [0], [8192], [0], 100, 3", 4 * 2 + 3 + 8),
+        ("scale [0], [8192], [0], 1000, 2", 8 + 8),
     ],
 )
 def test_a_vector_instruction_takes_passes_divisions_and_latency(text, cycles):

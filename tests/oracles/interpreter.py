@@ -213,6 +213,12 @@ class Unit:
             sizes = {"src": i["count"] * 4, "dst": i["count"] * 4}
         elif i.mnemonic == "softmax":
             sizes = {"src": i["batch"] * i["count"] * 4, "dst": i["batch"] * i["count"] * 4}
+        elif i.mnemonic == "softpart":
+            values = i["batch"] * i["count"] * 4
+            sizes = {"src": values, "src2": i["batch"] * 16, "dst": values}
+        elif i.mnemonic == "scale":
+            values = i["batch"] * i["count"] * 4
+            sizes = {"src": values, "src2": i["batch"] * 4, "dst": values}
         elif i.mnemonic in ("sum", "max"):
             sizes = {"src": i["batch"] * i["count"] * 4, "dst": i["batch"] * 4}
         elif i.mnemonic in ("hin", "recv"):
@@ -278,9 +284,13 @@ class Unit:
             src, src_bytes = operands[name]
             share_a_byte = src_bytes > 0 and dst_bytes > 0 and src < dst + dst_bytes and dst < src + src_bytes
             coincide = src == dst and src_bytes == dst_bytes
-            may_coincide = i.mnemonic in ("cvt", "add", "mul", "relu", "silu", "gelu", "softmax")
+            may_coincide = i.mnemonic in ("cvt", "add", "mul", "relu", "silu", "gelu", "softmax", "scale")
+            may_coincide = may_coincide or (i.mnemonic == "softpart" and name == "src")
             if share_a_byte and not (coincide and may_coincide):
                 return True
+        if i.mnemonic == "softpart":  # its state is a result as well
+            (src, src_bytes), (state, state_bytes) = operands["src"], operands["src2"]
+            return src_bytes > 0 and src < state + state_bytes and state < src + src_bytes
         return False
 
     def get(self, kind: str, address: int) -> Number:
@@ -354,6 +364,13 @@ class Unit:
                     self.put_vector("f32", i["dst"] + b * i["count"] * 4, softmax(x))
                 else:
                     self.put("f32", i["dst"] + b * 4, sum_in_lanes(x) if name == "sum" else largest(x))
+        elif name == "softpart":
+            self.softpart(i)
+        elif name == "scale":
+            for b in range(i["batch"]):
+                factor, at = self.get("f32", i["src2"] + 4 * b), 4 * b * i["count"]
+                x = self.vector("f32", i["src"] + at, i["count"])
+                self.put_vector("f32", i["dst"] + at, [value * factor for value in x])
         elif name == "hin":
             buffer[i["dst"] : i["dst"] + i["bytes"]] = self.dimm.host_in[self.consumed : self.consumed + i["bytes"]]
             self.consumed += i["bytes"]
@@ -365,6 +382,16 @@ class Unit:
             buffer[i["dst"] : i["dst"] + i["bytes"]] = self.inbox[i["peer"]].popleft()
         else:
             assert name == "bar"  # `waits` has done it
+
+    def softpart(self, i: Instruction) -> None:
+        batch = i["batch"]
+        for b in range(batch):
+            at = [i["src2"] + 4 * (row * batch + b) for row in range(4)]
+            x = self.vector("f32", i["src"] + 4 * b * i["count"], i["count"])
+            e, *state = softmax_part(x, self.get("f32", at[0]), self.get("f32", at[1]))
+            self.put_vector("f32", i["dst"] + 4 * b * i["count"], e)
+            for place, value in zip(at, state, strict=True):
+                self.put("f32", place, value)
 
     def dot(self, i: Instruction) -> None:
         matrix, rows, takes_part = self.matrix(i), self.entries(i), self.takes_part(i)
@@ -496,3 +523,12 @@ def softmax(x: list) -> list:
     e = [exp(value - m) for value in x]
     r = F(1) / sum_in_lanes(e)
     return [value * r for value in e]
+
+
+def softmax_part(x: list, m: np.float32, s: np.float32) -> tuple:
+    """Exponentials of one part, and the new maximum, sum, factor and reciprocal."""
+    n = largest([m, *x])
+    c = exp(m - n)
+    e = [exp(value - n) for value in x]
+    total = s * c + sum_in_lanes(e)
+    return e, n, total, c, F(1) / total
