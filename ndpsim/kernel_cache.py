@@ -36,6 +36,8 @@ _result: Any = CompileResult
 _dumps: Any = dumps
 _SUFFIX: Final = ".kernel"
 _CHECKSUM_BYTES: Final = 32
+LIMIT: Final = 1 << 30
+"""Bytes of all files together, when a process begins; those that were not used for longest go."""
 _UNUSED_S: Final = 30 * 24 * 3600
 _TOUCH_S: Final = 24 * 3600
 
@@ -167,9 +169,12 @@ def _folder() -> Path:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove kernels that have not been used for a month, and what killed processes have left."""
-    for path in [*folder.glob(f"*{_SUFFIX}"), *folder.glob(f".*{_SUFFIX}.part")]:
-        if time.time() - path.stat().st_mtime > _UNUSED_S:
+    """Remove kernels not used for a month, or for longest where all take too much, and what is half written."""
+    kept = 0
+    files = [(path.stat(), path) for path in [*folder.glob(f"*{_SUFFIX}"), *folder.glob(f".*{_SUFFIX}.part")]]
+    for found, path in sorted(files, key=lambda one: -one[0].st_mtime):
+        kept += found.st_size
+        if time.time() - found.st_mtime > _UNUSED_S or kept > LIMIT:
             path.unlink(missing_ok=True)
 
 

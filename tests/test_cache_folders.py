@@ -44,6 +44,23 @@ def test_a_folder_that_can_be_written_is_used(tmp_path):
     assert not list((tmp_path / "new" / "kernels").iterdir())
 
 
+@pytest.mark.parametrize("fault", ["owner", "mode"])
+def test_a_folder_that_others_own_or_may_all_write_is_not_used(tmp_path, temporary, monkeypatch, fault):
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    folder.chmod(0o777 if fault == "mode" else 0o755)
+    if fault == "owner":
+        monkeypatch.setattr(cache_folders, "_user", lambda: os.getuid() + 1)
+    assert writable(folder).parent == temporary
+
+
+def test_a_folder_that_the_users_group_may_write_is_used(tmp_path):
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    folder.chmod(0o775)
+    assert writable(folder) == folder
+
+
 def test_else_a_private_folder_for_temporary_files_is_used_by_all_processes(tmp_path, temporary):
     folder = writable(unwritable(tmp_path))
     assert folder == temporary / f"ndpsim-kernels-{os.getuid()}"

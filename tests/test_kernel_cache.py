@@ -1,11 +1,14 @@
 """Compiled kernels are found again wherever the same source lies, and nothing else is; what is damaged is made anew."""
 
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 from processes import environment
 
+from ndpsim import kernel_cache
 from ndpsim.kernel_cache import kernel_folder
 
 CONSTANTS = "STEP = 1\n"
@@ -103,6 +106,30 @@ def test_a_watcher_hears_how_many_kernels_are_compiled_and_how_many_may_be(tmp_p
 def test_without_the_compiler_a_kernel_is_its_function(tmp_path):
     assert run(write(tmp_path / "one"), tmp_path / "cache", NUMBA_DISABLE_JIT="1") == ("8", "")
     assert not (tmp_path / "cache").exists()
+
+
+def test_what_was_not_used_for_long_goes(tmp_path, monkeypatch):
+    day = 24 * 3600
+    for name, days in (("new", 0), ("used", 29), ("old", 31), ("other", 20)):
+        path = tmp_path / f"{name}.kernel"
+        path.write_bytes(bytes(100))
+        os.utime(path, (time.time() - days * day,) * 2)
+    (tmp_path / "mine.txt").write_text("")
+    kernel_cache._remove_unused(tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"new", "used", "other", "mine"}
+    monkeypatch.setattr(kernel_cache, "LIMIT", 200)
+    kernel_cache._remove_unused(tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"new", "other", "mine"}
+
+
+def test_a_kernel_that_is_used_is_marked_as_used_once_a_day(tmp_path):
+    source, cache = write(tmp_path / "one"), tmp_path / "cache"
+    run(source, cache)
+    for file in cache.iterdir():
+        os.utime(file, (time.time() - 2 * 24 * 3600,) * 2)
+    run(source, cache)
+    used = [file.name for file in cache.iterdir() if time.time() - file.stat().st_mtime < 3600]
+    assert len(used) == 1 and used[0].startswith("kernels.kernel-")
 
 
 def test_numbas_variable_names_the_folder(monkeypatch):

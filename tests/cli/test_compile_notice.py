@@ -1,6 +1,12 @@
 """Whoever waits for kernels to be compiled is told so: on a terminal in the bar at hand, in a pipe by one line."""
 
+import json
+import re
+import subprocess
+import sys
+
 import pytest
+from processes import environment
 
 from ndpsim.cli.compile_notice import compile_notice
 from ndpsim.cli.show import progress
@@ -61,6 +67,18 @@ def test_a_terminal_without_a_bar_gets_one(capsys, terminal):
         tell(END)
     out, err = capsys.readouterr()
     assert out == "" and "compiling kernels, once: 12 of at most 40" in err
+
+
+def test_a_command_in_a_pipe_says_so_once_and_never_again(tmp_path):
+    (tmp_path / "kernels.csv").write_text("op,dtype,m,n,k\ngemm,fp16,16,4096,4096\n")
+    command = [sys.executable, "-m", "ndpsim", "gpu", "predict", "kernels.csv", "--card", "rtx4090", "--json"]
+    env = environment(NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    said = []
+    for _ in range(2):
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout)
+        said.append(done.stderr)
+    assert re.fullmatch(r"ndpsim: compiling kernels, once \(at most \d+\)\n", said[0]) and said[1] == ""
 
 
 def test_nobody_is_told_outside():
