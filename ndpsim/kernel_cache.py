@@ -76,6 +76,10 @@ class KernelCache(_Interface):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for these types of arguments."""
+        with wall.STARTING:
+            self._save(sig, data)
+
+    def _save(self, sig: Any, data: Any) -> None:
         path = self._path(sig, data.codegen)
         if path is None or data.library.has_dynamic_globals or not all(part.can_cache for part in data.lifted):
             return

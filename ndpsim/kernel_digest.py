@@ -137,7 +137,7 @@ class _Walk:
         if isinstance(value, enum.Enum):
             return f"{self._class(type(value))} {value.name} {self._value(value.value, names)}"
         if isinstance(value, (tuple, list)):
-            own = "" if type(value) in (tuple, list) else self._class(type(value))
+            own = type(value).__name__ if type(value) in (tuple, list) else self._class(type(value))
             return f"{own}({', '.join(self._value(item, names) for item in value)})"
         if isinstance(value, (np.ndarray, np.generic)):
             array = np.asarray(value)

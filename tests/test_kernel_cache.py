@@ -1,6 +1,8 @@
 """Compiled kernels are found again wherever the same source lies, and nothing else is; what is damaged is made anew."""
 
+import hashlib
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -101,6 +103,24 @@ def test_a_watcher_hears_how_many_kernels_are_compiled_and_how_many_may_be(tmp_p
     assert run(source, cache, TOLD) == ("", "")
     edited = write(tmp_path / "one", kernels=KERNELS.replace("* 2", "* 3"))
     assert run(edited, cache, TOLD) == ("0 2 True\n1 2 False", "")  # the inner kernel was found
+
+
+def test_compiling_and_loading_count_as_the_start_of_the_process(tmp_path):
+    script = "from ndpsim.wall import ACCOUNT\nfrom kernels import kernel\nACCOUNT.begin()\nkernel(3)\n"
+    script += "parts = ACCOUNT.so_far()\nprint(parts.pop('start_and_compile') > 3 * sum(parts.values()))"
+    source, cache = write(tmp_path / "one"), tmp_path / "cache"
+    assert [run(source, cache, script) for _ in range(2)] == [("True", "")] * 2
+
+
+def test_a_whole_file_that_cannot_be_used_is_compiled_anew(tmp_path):
+    source, cache = write(tmp_path / "one"), tmp_path / "cache"
+    run(source, cache)
+    for file in cache.iterdir():
+        content = pickle.dumps("not a kernel")
+        file.write_bytes(hashlib.sha256(content).digest() + content)
+    answer, said = run(source, cache)
+    assert answer == "8 kernel inner" and said.count("damaged files") == 1
+    assert run(source, cache) == ("8", "")
 
 
 def test_without_the_compiler_a_kernel_is_its_function(tmp_path):

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import textwrap
 import types
+from importlib.metadata import version
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from numba import typeof
@@ -138,6 +140,61 @@ def test_named_tuples_of_one_name_are_told_apart_by_module_and_fields():
         points.append(module.Point(1, 2))
     assert len({digest(arguments=(point,)) for point in points}) == 3
     assert len({digest(arguments=(Held(point),)) for point in points}) == 3
+
+
+GLOBALS = [
+    "1", "2", "1.0", "True", "None", "'1'", "b'1'", "1j", "(1,)", "(1, 1)", "[1]", "np.int64(1)", "np.int32(1)",
+    "np.arange(3)", "np.arange(3)[::-1]", "np.arange(3.0)", "np.ones((2, 3))", "np.ones((3, 2))",
+    "np.ones((2, 3), order='F')", "np.float32", "np.float64", "np.sum", "abs", "Enum('E', {'A': 1}).A",
+    "Enum('E', {'A': 2}).A", "Enum('E', {'B': 1}).B", "Enum('E', {'A': 1})", "Enum('E', {'A': 2})",
+    "namedtuple('T', 'a b')(1, 2)", "namedtuple('T', 'b a')(1, 2)", "namedtuple('T', 'a b')(1, 3)", "ValueError",
+    "types.int64", "types.int32", "(1, (2, 3))", "(1, (2, 4))",
+]  # fmt: skip
+
+
+def test_each_value_that_a_kernel_reads_gives_a_digest_of_its_own():
+    start = "from collections import namedtuple\nfrom enum import Enum\nimport numpy as np\nfrom numba import types\n"
+    start += "from ndpsim.jit import njit\n"
+    as_global = start + "VALUE = {}\n@njit\ndef kernel(x):\n    return VALUE\n"
+    as_cell = start + "def make(value):\n    @njit\n    def kernel(x):\n        return value\n    return kernel\n"
+    as_cell += "kernel = make({})\n"
+    for source in (as_global, as_cell):
+        assert len({digest(kernels=source.format(value)) for value in GLOBALS}) == len(GLOBALS)
+
+
+def test_kernels_and_defaults_among_the_arguments_count():
+    kernels = [modules(CONSTANTS, KERNELS.replace("[y]", one)).kernel for one in ("[y]", "[1]")]
+    arguments = [(typeof(kernel),) for kernel in kernels]
+    arguments += [(numba.types.Omitted(value),) for value in (1, 2, 1.0)]
+    arguments += [(numba.types.literal(value),) for value in (1, 2)]
+    assert len({kernel_digest.types_digest(one) for one in arguments}) == len(arguments)
+
+
+def test_the_tools_that_compile_count(monkeypatch, tmp_path):
+    found = [digest()]
+
+    def again():
+        kernel_digest._sources.cache_clear()
+        found.append(digest())
+
+    for name in ("numba", "llvmlite", "numpy"):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernel_digest, "version", lambda one, name=name: "9.9" if one == name else version(one))
+            again()
+    read = Path.read_bytes
+    for extension in ("jit", "held"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", lambda path, name=extension: b"x" if path.stem == name else read(path))
+            again()
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel_digest, "sys", types.SimpleNamespace(implementation=types.SimpleNamespace(cache_tag="x")))
+        again()
+    with monkeypatch.context() as patch:
+        patch.setattr("numba.core.config.OPT", "other")
+        again()
+    assert len(set(found)) == len(found) == 8
+    again()
+    assert found[-1] == found[0]
 
 
 def test_a_kernel_that_reads_what_is_not_known_has_no_digest():
