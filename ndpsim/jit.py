@@ -20,7 +20,19 @@ def _compiled(function: Any, **options: Any) -> Any:
     kernel = jit(nogil=True, fastmath=False, error_model="numpy", **options)(function)
     if isinstance(kernel, _dispatcher):  # not so without the compiler
         kernel._cache = KernelCache(kernel)
+        _ignore_literals(kernel)
     return kernel
+
+
+def _ignore_literals(kernel: Any) -> None:
+    """Compile a kernel once for all integers: Numba would do so anew for each constant that other kernels pass."""
+    template = kernel.get_call_template
+    unliteral = types.unliteral
+
+    def without_literals(arguments: Any, named: Any) -> Any:
+        return template(tuple(map(unliteral, arguments)), {name: unliteral(one) for name, one in named.items()})
+
+    kernel.get_call_template = without_literals
 
 
 def njit(function: Any) -> Any:

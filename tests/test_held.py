@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 import pytest
 
-from ndpsim.dram.ndp.rows import Array
+from ndpsim.dram.ndp.mac_array import Array
 from ndpsim.held import Held
 from ndpsim.jit import njit
 

@@ -15,7 +15,7 @@ from ndpsim.dimm.energy import LINK, OperandSizes, add_work, operand_sizes
 from ndpsim.dimm.resolve import UNLIMITED, Tables, check_ops, resolve
 from ndpsim.dimm.timing import IS_STREAM, Timer, add_stream_ps
 from ndpsim.dimm.timing_kernel import Ints, Model, Times, run_all
-from ndpsim.dram.ndp.rank_state import Log, RankState, no_log
+from ndpsim.dram.ndp.rank_state import RankState
 from ndpsim.held import Held
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program, upload_bytes
@@ -31,7 +31,6 @@ class _Books(NamedTuple):
     buffer_bytes: int
     model: Model
     ranks: RankState
-    log: Log
     work: Ints
     stream_ps: Ints
 
@@ -54,7 +53,6 @@ class Accounts:
             machine.buffer_bytes,
             self.timer.model,
             self.timer.ranks,
-            no_log(),
             self.work,
             self.stream_ps,
         )
@@ -98,7 +96,7 @@ def _run(
         return -1, -1
     uploads, spans = upload_bytes(starts, list_starts), np.full((len(ops), 2), -1)
     times = Times(uploads, np.empty(dimms, np.int64), np.empty(dimms, np.int64), spans)
-    run_all(ops, starts, lists, books.model, books.ranks, begin, times, books.log)
+    run_all(ops, starts, lists, books.model, books.ranks, begin, times, True, None)
     add_work(ops, order[: checked[0]], lists, books.sizes, books.work)
     add_stream_ps(ops, starts, spans, books.is_stream, books.stream_ps)
     return times.finish.max(), _partial(ops, starts, spans, books.is_stream)

@@ -16,8 +16,8 @@ from ndpsim.dimm.energy import energy_figures, ndp_work
 from ndpsim.dimm.resolve import Resolved, resolve
 from ndpsim.dimm.timing_kernel import Clocks, Ints, Model, Times, holds, run_all, vector_costs
 from ndpsim.dram.log.log import FIELDS, CommandLog
-from ndpsim.dram.ndp.gaps import timing_of
-from ndpsim.dram.ndp.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_state, no_log
+from ndpsim.dram.ndp.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_log, new_state
+from ndpsim.dram.ndp.timing import timing_of
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
@@ -148,7 +148,6 @@ class Timer:
         interval, ranks = self.model.timing.interval, self.model.clocks.ranks
         staggered = [interval * (rank + 1) // ranks for rank in range(ranks)]  # for the current that a REF draws
         self.ranks = new_state(self.model.timing, staggered * machine.dimms)
-        self._no_log = no_log()
 
     def run(self, program: Program, resolved: Resolved, *, log: bool = False) -> RunTime:
         """Time a program that has been checked, and advance to its end.
@@ -156,18 +155,20 @@ class Timer:
         With `log`, it is run twice: once to count its commands, once to write them. Raises InputError if the program is
         for another number of DIMMs, or for larger ones.
         """
-        before, commands = self.ranks.counters.copy(), self._no_log
+        before, commands = self.ranks.counters.copy(), None
         self.require_own(program)
         if log:
             trial = self.ranks._replace(records=self.ranks.records.copy(), counters=before.copy())
-            self._advance(program, resolved, trial, self._no_log)
+            self._advance(program, resolved, trial, True, None)
             count = int((trial.counters - before)[:, : COUNTERS.index("trains")].sum())
-            commands = Log(np.empty((max(count, 1), len(LOG_COLUMNS)), np.int64), np.zeros(1, np.int64))
+            commands = new_log(count)
         start = self.now_ps
-        times = self._advance(program, resolved, self.ranks, commands)
+        times = self._advance(program, resolved, self.ranks, True, commands)
         self.now_ps = int(times.finish.max())
         counters = (self.ranks.counters - before).reshape(self.machine.dimms, self.model.clocks.ranks, -1)
-        commands_log = _command_log(commands.records[: commands.used[0]], self.machine) if log else None
+        commands_log = (
+            _command_log(commands.records[: commands.used[0]], self.machine) if commands is not None else None
+        )
         total = self.now_ps - start
         return RunTime(
             self.machine, resolved, start, total, times.finish, times.upload, times.spans, counters, commands_log
@@ -198,11 +199,11 @@ class Timer:
         for name in state.keys() - {"now_ps"}:
             getattr(self.ranks, name)[:] = state[name]
 
-    def _advance(self, program: Program, resolved: Resolved, state: RankState, log: Log) -> Times:
+    def _advance(self, program: Program, resolved: Resolved, state: RankState, fast: bool, log: Log | None) -> Times:
         uploads = program.upload_bytes()
         spans = np.full((len(resolved.ops), 2), -1, np.int64)
         times = Times(uploads, np.empty(len(uploads), np.int64), np.empty(len(uploads), np.int64), spans)
-        run_all(resolved.ops, resolved.starts, resolved.lists, self.model, state, self.now_ps, times, log)
+        run_all(resolved.ops, resolved.starts, resolved.lists, self.model, state, self.now_ps, times, fast, log)
         return times
 
 

@@ -5,7 +5,7 @@ served), in messages over DIMM-Link and in barriers. Time is int64 picoseconds; 
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,9 @@ from ndpsim.dimm.decode import BASE, BATCH, COLS, COUNT, FIRST, LENGTH, LISTED, 
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.ndp.engine import run_stream
 from ndpsim.dram.ndp.gaps import Timing
-from ndpsim.dram.ndp.rank_state import Log, RankState
-from ndpsim.dram.ndp.rows import Array, Rows, holds_of
+from ndpsim.dram.ndp.mac_array import Array, holds_of
+from ndpsim.dram.ndp.rank_state import RankState
+from ndpsim.dram.ndp.rows import Rows
 from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
 from ndpsim.jit import inlined, njit
@@ -115,14 +116,18 @@ def _array(m: Model, op: Ints) -> Array:
 
 
 @inlined
-def _stream(m: Model, state: RankState, dimm: int, op: Ints, lists: NDArray[np.uint32], now: int, log: Log) -> int:
+def _stream(
+    m: Model, state: RankState, dimm: int, op: Ints, lists: NDArray[np.uint32], now: int, fast: bool, log: Any
+) -> int:
     """Run a matrix instruction on all ranks of a DIMM and return its end."""
     c, t = m.clocks, m.timing
     atoms = _ceil(op[COLS] * codes.TYPE_BYTES[op[TYPE]], codes.ATOM_BYTES)
     works = op[OP] == codes.OP_DOT or op[OP] == codes.OP_AXPY
     rows = Rows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH], op[MASKS] if works else -1)
     start = _ceil(now * t.ticks, t.tck)
-    end = run_stream(t, m.map, state, dimm, c.ranks, op[OP] == codes.OP_ST, rows, lists, start, _array(m, op), log)
+    end = run_stream(
+        t, m.map, state, dimm, c.ranks, op[OP] == codes.OP_ST, rows, lists, start, _array(m, op), fast, log
+    )
     return max(now, end) + c.array_latency
 
 
@@ -161,7 +166,15 @@ def _next_dimm(now: Ints, blocked: NDArray[np.bool_], done: NDArray[np.bool_]) -
 
 @njit
 def run_all(
-    ops: Ints, starts: Ints, lists: NDArray[np.uint32], m: Model, state: RankState, start: int, times: Times, log: Log
+    ops: Ints,
+    starts: Ints,
+    lists: NDArray[np.uint32],
+    m: Model,
+    state: RankState,
+    start: int,
+    times: Times,
+    fast: bool,
+    log: Any,
 ) -> None:
     """Run all DIMMs of a checked program, always the one that is furthest behind."""
     c, t = m.clocks, m.timing
@@ -196,7 +209,7 @@ def run_all(
         begin = now[d]
         end = begin
         if code in (codes.OP_DOT, codes.OP_AXPY, codes.OP_LD, codes.OP_ST):
-            end = _stream(m, state, d, op, lists, begin, log)
+            end = _stream(m, state, d, op, lists, begin, fast, log)
         elif code in (codes.OP_HIN, codes.OP_HOUT):
             channel = d // c.dimms_per_channel
             latency = c.write_latency if code == codes.OP_HIN else c.read_latency

@@ -20,8 +20,9 @@ from properties.stream_cases import (
     unmasked,
 )
 
-from ndpsim.dram.ndp.gaps import timing_of
+from ndpsim.dram.ndp.gaps import BANK_GROUP, place
 from ndpsim.dram.ndp.rank_state import ACTS_SEEN, N_ACT, RD, WR
+from ndpsim.dram.ndp.timing import timing_of
 from ndpsim.dram.standard.standard import load_standard, standard_names, with_overrides
 
 LONG_ROWS = [
@@ -74,7 +75,7 @@ def test_a_train_begins_behind_one_in_other_rows_of_its_banks_after_as_many_cloc
         "streams": [unmasked([3, 5], write=write, service=ceil(standard.tck_ps))], "first_due": 1,
     })[0][0]  # fmt: skip
     cycles = np.sort(log[np.isin(log[:, 1], [RD, WR]), 0])
-    after_in_group = kind.after_write_in_group if write else kind.after_read_in_group
+    after_in_group = timing.table[place(kind.command, kind.command, BANK_GROUP)]
     least = max(kind.near, after_in_group - (touched - 1) * pace)
     assert cycles[bursts] - cycles[bursts - 1] == max(kind.again[index], least)
 

@@ -1,6 +1,6 @@
 """Bank-level near-data processing: streams of a rank whose banks all work at once, each with a small unit of its own.
 
-`bank_kernel` does the work; this is its front. STREAM_CONTROLLER.md, "Bank-level streams", says what is modelled, and
+`engine.py` does the work; this is its front. STREAM_CONTROLLER.md, "Bank-level streams", says what is modelled, and
 what is not.
 """
 
@@ -15,8 +15,8 @@ from ndpsim.dram.banks.engine import COUNTERS, N_TRAINS, BanksState, new_banks, 
 from ndpsim.dram.energy.counts import RankActivity
 from ndpsim.dram.energy.energy import DramEnergy, dram_energy
 from ndpsim.dram.log.log import FIELDS, CommandLog
-from ndpsim.dram.ndp.gaps import timing_of
-from ndpsim.dram.ndp.rank_state import FREE, LOG_COLUMNS, Log, no_log
+from ndpsim.dram.ndp.rank_state import FREE, LOG_COLUMNS, Log, new_log
+from ndpsim.dram.ndp.timing import timing_of
 from ndpsim.dram.standard.standard import Standard
 from ndpsim.errors import InputError
 
@@ -93,17 +93,17 @@ class LockstepBanks:
         _require("service_ps", service_ps, 0, 1 << 30)
         _require("start", start, self.now, _MAX_CLOCKS)
         before = self._state.counters.copy()
-        records = no_log()
+        records = None
         if log:  # once to count the commands, once to write them
             trial = BanksState(*(array.copy() for array in self._state))
             self._advance(trial, trains, write, start, service_ps, records)
             commands = int((trial.counters - before)[:N_TRAINS].sum())
-            records = Log(np.empty((max(commands, 1), len(LOG_COLUMNS)), np.int64), np.zeros(1, np.int64))
+            records = new_log(commands)
         ticks = self._advance(self._state, trains, write, start, service_ps, records)
         t = self._timing
         self.now = max(-(-ticks // t.tck), int(self._state.scalars[FREE]))
         counters = dict(zip(COUNTERS, (self._state.counters - before).tolist(), strict=True))
-        commands_log = _command_log(records, self.standard) if log else None
+        commands_log = _command_log(records, self.standard) if records is not None else None
         return BankRun(self.standard, -(-ticks // t.tck) - start, -(-ticks // t.ticks), counters, commands_log)
 
     def _trains(self, rows: Sequence[int] | NDArray[np.integer], columns: int | npt.ArrayLike) -> NDArray[np.int64]:
@@ -123,7 +123,7 @@ class LockstepBanks:
         return trains
 
     def _advance(
-        self, state: BanksState, trains: NDArray[np.int64], write: bool, start: int, service_ps: int, log: Log
+        self, state: BanksState, trains: NDArray[np.int64], write: bool, start: int, service_ps: int, log: Log | None
     ) -> int:
         t = self._timing
         service = 0 if write else service_ps * t.ticks

@@ -19,7 +19,8 @@ one before ended.
 
 from typing import Any, NamedTuple
 
-from ndpsim.dram.ndp.rank_state import FIRST, LAST, NEVER, PACED, PATTERN_SIZE, STEP, Places
+from ndpsim.dram.ndp import rank_state
+from ndpsim.dram.ndp.rank_state import Places
 from ndpsim.jit import merged
 
 
@@ -46,7 +47,7 @@ def burst_cycle(first: int, paced: int, step: int, beat: Beat, k: int) -> int:
         k += paced
         return first - paced * beat.pace + k // beat.passes * step + k % beat.passes * beat.pace
     cycle = first + k * beat.pace
-    if k > 0 and paced > NEVER:
+    if k > 0 and paced > rank_state.NEVER:
         cycle = max(cycle, -(-(paced + k * step) // beat.tck) - beat.latency)
     return cycle
 
@@ -62,7 +63,7 @@ def _first_from(first: int, paced: int, step: int, beat: Beat, begin: int) -> in
         if inside > (beat.passes - 1) * beat.pace:
             return begin + step - inside
         return begin + (-inside & (beat.pace - 1) if power else -inside % beat.pace)
-    if paced == NEVER:
+    if paced == rank_state.NEVER:
         return begin + ((first - begin) & (beat.pace - 1) if power else (first - begin) % beat.pace)
     k = max(((begin + beat.latency - 1) * beat.tck - paced) // step + 1, 1)
     if paced <= (first + beat.latency - 1) * beat.tck:  # the MAC array has not fallen behind from the start
@@ -78,14 +79,16 @@ def after_bursts(m: Any, at: Places, train: int, newest: int, beat: Beat, cycle:
     """
     roomy = beat.near >= beat.clocks + clocks  # behind every burst, also the last one of a train
     while train < newest:
-        pattern = at.patterns + (train & (at.trains_ring - 1)) * PATTERN_SIZE
+        pattern = at.patterns + (train & (at.trains_ring - 1)) * rank_state.PATTERN_SIZE
         begin, end = cycle - (beat.clocks - 1), cycle + (clocks - 1)
-        if m[pattern + LAST] < begin:
+        if m[pattern + rank_state.LAST] < begin:
             train += 1
             continue
-        if m[pattern + FIRST] > end:
+        if m[pattern + rank_state.FIRST] > end:
             break
-        burst = _first_from(m[pattern + FIRST], m[pattern + PACED], m[pattern + STEP], beat, begin)
+        burst = _first_from(
+            m[pattern + rank_state.FIRST], m[pattern + rank_state.PACED], m[pattern + rank_state.STEP], beat, begin
+        )
         if roomy:
             cycle = burst + beat.clocks if burst <= end else cycle
             break
@@ -93,10 +96,12 @@ def after_bursts(m: Any, at: Places, train: int, newest: int, beat: Beat, cycle:
             break
         if beat.pace < beat.clocks + clocks:  # there is no room before the last one, or the last one of a pass
             if beat.passes > 0:
-                inside = (burst - m[pattern + FIRST] + m[pattern + PACED] * beat.pace) % m[pattern + STEP]
-                burst = min(burst + (beat.passes - 1) * beat.pace - inside, m[pattern + LAST])
-            elif m[pattern + PACED] == NEVER:
-                burst = m[pattern + LAST]
+                inside = (burst - m[pattern + rank_state.FIRST] + m[pattern + rank_state.PACED] * beat.pace) % m[
+                    pattern + rank_state.STEP
+                ]
+                burst = min(burst + (beat.passes - 1) * beat.pace - inside, m[pattern + rank_state.LAST])
+            elif m[pattern + rank_state.PACED] == rank_state.NEVER:
+                burst = m[pattern + rank_state.LAST]
         cycle = burst + beat.clocks
     return cycle, train
 

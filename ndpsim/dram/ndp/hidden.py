@@ -1,222 +1,137 @@
-"""Long trains behind long ones, of which only the first burst has to be found.
+"""Trains whose own row commands are hidden behind the bursts of the train before: nothing has to be searched for them.
 
-A train is long if, between its first burst F and the last ones in its banks, all that came before F has expired, and so
-have the row commands that the controller issues meanwhile for the next trains: `Kind.long` is a bound. All row commands
-of trains up to the long one come before F. Those of a later train are then *early*, and expired by the last bursts, or
-*late*: they wait, directly or in their queue, for one of the last bursts in a bank of the long train, or for what comes
-after. So
+The controller sends the row commands of a train ahead, while trains before it are read. If the train before is *long*,
+they are over before it is, and so the first burst waits for the bursts before it and for the MAC array alone. Why that
+is so, and what "long" means, with the commands of one rank from left to right:
 
-- the first burst of the next train waits for the bursts before it and for the MAC array; its own row commands are
-  early, unless it goes to another row of the same bank;
-- what comes after the last burst does not depend on when commands before F were issued, nor on when early ones were.
-  A long train behind a long one may therefore leave its row commands out of the state of its rank: whoever looks for
-  them finds older ones, which have expired as well.
+                     F (first burst of long train A)             last bursts of A, L the very last
+                     |                                           |
+    bursts   ..zzzzz AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB..
+    rows     a a       e  e  e  e                                 (late)
+             |         |
+             |         early: for B and the next trains, in other banks than A's or other rows of idle banks
+             for A: before F, since A could not begin without them
+
+    time          |<-- settled: gap + queues + gap -->|
+                     F                                F + settled <= L
+
+1. All row commands up to A's are before F: a train begins when its rows are open.
+2. From F on the controller may send those of the next `ahead` trains. Of a queue of n precharges and n activates, each
+   is sent a gap behind the one before it at the latest, and a few clocks more where the bus is taken. So the *early*
+   ones are over at F + gap + (queues), and another gap later none of them binds anything, nor does anything before F.
+   `_settled` is that bound, and A is long if its last bursts come later: `Kind.long` bursts.
+3. What is not early is *late*: it waits, directly or in its queue, for one of the last bursts in a bank of A, because
+   it closes that bank; or for what comes after.
+
+It follows that for a long train B behind a long train A
+
+- B's first burst waits for the last bursts of A (in the rank, and in the bank group), for the MAC array, and for its
+  own row commands only if they are late: if B goes to another row of a bank of A. All else has expired then, so that
+  they take a constant time, `Kind.again`. After a refresh they take a constant time too, `Kind.opened`.
+- What comes after B depends neither on when commands before F were sent, nor on when early ones were. B may therefore
+  leave its row commands out of the state of its rank: whoever looks for them finds older ones, which have expired as
+  well.
 
 This is about times alone: open rows, bursts and counts are kept for every train.
+`tests/properties/test_quiet_trains.py` compares with the general way, and with the per-cycle reference.
 """
 
-from typing import Any, NamedTuple
-
-from ndpsim.dram.address_map import BANK, BANK_GROUP, ROW, MapArrays
-from ndpsim.dram.ndp.command_bus import Beat
-from ndpsim.dram.ndp.gaps import ALWAYS_SHORT, Kind, Timing
-from ndpsim.dram.ndp.queue import LOCAL, WORK, bursts_of, sequences_in
-from ndpsim.dram.ndp.rank_state import (
-    BANK_READ,
-    BANK_SIZE,
-    BANK_WRITE,
-    DUE,
-    FIRST,
-    FREE,
-    GROUP_READ,
-    GROUP_SIZE,
-    GROUP_WRITE,
-    LAST,
-    LAST_PREA,
-    LAST_READ,
-    LAST_REF,
-    LAST_WRITE,
-    LOADED,
-    LONG,
-    MAC_FREE,
-    N_ACT,
-    N_PRE,
-    N_RD,
-    N_TRAINS,
-    N_WR,
-    NEVER,
-    OPEN_ROW,
-    PACED,
-    PASS_FROM,
-    PATTERN_SIZE,
-    SEQUENCES,
-    STEP,
-    TRAIN_SIZE,
-    Log,
-    RankState,
+from ndpsim.dram.ndp.gaps import (
+    ACT,
+    ALWAYS_SHORT,
+    BANK,
+    BANK_GROUP,
+    COMMANDS,
+    PRE,
+    RANK,
+    REF,
+    SCOPES,
+    Kind,
+    Timing,
+    place,
 )
-from ndpsim.dram.ndp.rows import Array, hold_for
-from ndpsim.dram.ndp.train import refresh
-from ndpsim.jit import merged, pointer_to
 
 
-class Quiet(NamedTuple):
-    """What `run_long` knows of a stream.
+def with_long_trains(t: Timing) -> Timing:
+    """Return the timing with the bounds and constants of long trains in both kinds of streams."""
+    return t._replace(reads=_with_long_trains(t, t.reads), writes=_with_long_trains(t, t.writes))
 
-    long, again and opened: those of `Kind`. touched: banks of a long train. start: of the stream; after and
-    after_in_group: from burst to burst in the rank and in a bank group; clocks, latency: of a burst; all in clocks.
-    ahead, queue: depths of the controller. The row, bank and bank group of a burst are so many bits of its local
-    address; a rank has `groups` bank groups with `banks` each. write: whether bursts are writes.
+
+def _with_long_trains(t: Timing, kind: Kind) -> Kind:
+    (a, far), (b, near) = (1, kind.far), (t.bank_groups, kind.near)
+    return kind._replace(
+        long=(a - -_settled(t, kind, a) // far, b - -_settled(t, kind, b) // near),
+        again=(_first_burst(t, kind, a, far, True), _first_burst(t, kind, b, near, True)),
+        opened=(_first_burst(t, kind, a, far, False), _first_burst(t, kind, b, near, False)),
+    )
+
+
+def _gap(t: Timing, earlier: int, later: int, scope: int) -> int:
+    return int(t.table[place(earlier, later, scope)])
+
+
+def _settled(t: Timing, kind: Kind, touched: int) -> int:
+    """Return clocks from the first burst of a train until nothing before it binds, nor row commands that were early.
+
+    touched: banks of a train. The early commands are those for the next `ahead` trains, n activates and n precharges.
+    One of a queue is issued at the latest
+
+    - a gap behind F, or behind the one before it in its queue, or an activate behind its precharge,
+    - and as many clocks later as the bus is taken: an activate by one burst (two leave room for it between them), a
+      precharge by bursts and by activates, each of which delays one precharge only.
+
+    The gap is the longest of the table. Those behind a REF are left out: no train begins before they are over.
+    """
+    if t.shared_bus and kind.near < kind.clocks + t.act_clocks:
+        return ALWAYS_SHORT  # activates wait for the end of the train
+    gap = max(
+        t.act_clocks,
+        t.window_gap,
+        *(
+            _gap(t, earlier, later, scope)
+            for earlier in range(len(COMMANDS))
+            for later in range(len(COMMANDS))
+            for scope in range(len(SCOPES))
+            if earlier != REF
+        ),
+    )
+    n = t.ahead * touched
+    precharges = n * _gap(t, PRE, PRE, RANK) + 2 * n * (t.act_clocks + kind.clocks)
+    apart = max(_gap(t, ACT, ACT, RANK), _gap(t, ACT, ACT, BANK_GROUP), -(-t.window_gap // max(t.window, 1)))
+    activates = _gap(t, PRE, ACT, BANK) + n * (apart + t.act_clocks - 1 + kind.clocks)
+    return 1 + gap + precharges + activates + gap
+
+
+def _first_burst(t: Timing, kind: Kind, touched: int, pace: int, again: bool) -> int:
+    """Return the clock of the first burst of a train whose banks are opened from clock 0 on, all else having expired.
+
+    again: clock 0 is that of the last burst of a train that had the same banks open, in the same order and at the same
+    pace; else they are closed, and the bus is free.
     """
 
-    long: int
-    touched: int
-    again: int
-    opened: int
-    start: int
-    after: int
-    after_in_group: int
-    clocks: int
-    latency: int
-    ahead: int
-    queue: int
-    row_shift: int
-    row_mask: int
-    bank_shift: int
-    bank_mask: int
-    group_shift: int
-    group_mask: int
-    groups: int
-    banks: int
-    write: bool
+    def behind_bursts(cycle: int, clocks: int) -> int:
+        burst = -((kind.clocks - 1 - cycle) // pace) * pace  # the next one
+        taken = again and t.shared_bus and burst <= min(cycle + clocks - 1, 0)
+        return burst + kind.clocks if taken else cycle
 
-
-@merged
-def quiet_stream(t: Timing, amap: MapArrays, kind: Kind, run: int, start: int) -> Quiet:
-    """Return what `run_long` knows of a stream; its trains are all short if the address map is not made for it.
-
-    It needs a row, bank and bank group of adjacent bits each. run: bursts of the longest train.
-    """
-    rotates = amap.rotating == 1 and run > 1
-    long = kind.long[1 if rotates else 0]
-    row_shift = row_mask = bank_shift = bank_mask = group_shift = group_mask = 0
-    for i in range(amap.digits.shape[0]):
-        low, mask, field = amap.digits[i, 0], amap.digits[i, 1], amap.digits[i, 2]
-        if field == ROW:
-            long = long if row_mask == 0 else ALWAYS_SHORT
-            row_shift, row_mask = low, mask
-        elif field == BANK:
-            long = long if bank_mask == 0 else ALWAYS_SHORT
-            bank_shift, bank_mask = low, mask
-        elif field == BANK_GROUP:
-            long = long if group_mask == 0 else ALWAYS_SHORT
-            group_shift, group_mask = low, mask
-    return Quiet(
-        long, t.bank_groups if rotates else 1, kind.again[1 if rotates else 0],
-        kind.opened[1 if rotates else 0], start,
-        kind.after_write if kind.write else kind.after_read,
-        kind.after_write_in_group if kind.write else kind.after_read_in_group,
-        kind.clocks, kind.latency, t.ahead, t.queue,
-        row_shift, row_mask, bank_shift, bank_mask, group_shift,
-        group_mask, t.bank_groups, t.banks, kind.write,
-    )  # fmt: skip
-
-
-@merged
-def run_long(
-    t: Timing, q: Quiet, beat: Beat, array: Array, state: RankState, unit: int, queue: Any, j: int, waits: int, log: Log
-) -> int:
-    """Run the trains of a rank from the `j`-th on that are long and behind long ones, without a log.
-
-    Returns the place of the first train that is no such one.
-    """
-    at, touched, write, passing = state.places, q.touched, q.write, beat.passes > 0
-    in_rank, in_group = (LAST_WRITE, GROUP_WRITE) if write else (LAST_READ, GROUP_READ)
-    in_bank, counter = (BANK_WRITE, N_WR) if write else (BANK_READ, N_RD)
-    m, count = pointer_to(state.records[unit]), pointer_to(state.counters[unit])
-    long_from = m[LONG]
-    if long_from < q.start:
-        return j
-    hold = hold_for(array, beat, array.sequences)
-    fits = False
-    known = whole = extra = span = work = tail = queued = 0
-    before, due, free = m[in_rank], m[DUE], m[MAC_FREE]
-    pass_from, loaded, works_for = m[PASS_FROM], m[LOADED], m[SEQUENCES]
-    train, all_bursts, all_acts, all_pres = count[N_TRAINS], count[counter], count[N_ACT], count[N_PRE]
-    begun = j
-    while j < waits:
-        local, what = queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + WORK]
-        bursts, sequences = bursts_of(what), sequences_in(what)
-        if what != known:
-            hold = hold_for(array, beat, sequences)
-            known = what
-            whole = (bursts - 1) // beat.passes if passing else 0
-            extra = bursts - 1 - whole * beat.passes
-            fits = bursts >= q.long and extra >= touched - 1
-            fits = fits and (passing or hold.ticks <= beat.pace * beat.tck)
-            span = whole * hold.step + extra * beat.pace
-            work, tail = bursts * hold.ticks, span * beat.tck + hold.ticks
-            queued = (q.queue - 1) * hold.ticks
-        if not fits or (passing and loaded != 0 and works_for == sequences):  # the latter goes on with a pass
-            break
-        begin = m[at.patterns + (train - q.ahead & at.trains_ring - 1) * PATTERN_SIZE + FIRST] + 1
-        first = NEVER
-        while due <= begin:  # it is not by the start of the stream, in which there was a train already
-            m[in_rank], m[FREE] = before, before + q.clocks
-            refresh(t, state, unit, 0, log)
-            due = m[DUE]
-            begin = max(begin, m[LAST_REF] + t.ref_act)
-            first = max(begin, m[LAST_PREA] + t.prea_act) + q.opened
-        row = local >> q.row_shift & q.row_mask
-        bank = local >> q.bank_shift & q.bank_mask
-        group = local >> q.group_shift & q.group_mask
-        first = max(first, before + q.after)
-        acts = pres = 0
-        lost = False
-        for k in range(touched):
-            g = (group + k) & (q.groups - 1)
-            b = at.banks + (g * q.banks + bank) * BANK_SIZE
-            first = max(first, m[at.groups + g * GROUP_SIZE + in_group] + q.after_in_group - k * beat.pace)
-            opened, latest = m[b + OPEN_ROW], m[b + in_bank]
-            closes = opened >= 0 and opened != row
-            acts += opened != row
-            pres += closes
-            again = closes and latest >= long_from  # the bank is one of the last train
-            lost = lost or (touched > 1 and again and latest != before - (touched - 1 - k) * beat.pace)
-            first = max(first, before + q.again if again else NEVER)
-        if lost:
-            break
-        if passing:
-            first = max(first, pass_from)
-            pass_from = first + span + hold.rest
-            loaded = extra + 1 if extra + 1 < beat.passes else 0
-            free = (first + q.latency) * beat.tck + tail
-        elif hold.ticks > 0:
-            arrival = (first + q.latency) * beat.tck
-            if free > arrival and (free - queued > arrival or works_for != sequences):
-                break
-            free = max(max(arrival, free) + work, arrival + tail)
-        works_for = sequences
-        last = first + span
-        pattern = at.patterns + (train & at.trains_ring - 1) * PATTERN_SIZE
-        m[pattern + FIRST] = first
-        m[pattern + LAST] = last
-        m[pattern + PACED] = 0 if passing else NEVER
-        m[pattern + STEP] = hold.step
-        for k in range(touched):
-            g = (group + bursts - 1 - k) & (q.groups - 1) if touched > 1 else group
-            b = at.banks + (g * q.banks + bank) * BANK_SIZE
-            m[b + OPEN_ROW] = row
-            m[b + in_bank] = last - k * beat.pace
-            m[at.groups + g * GROUP_SIZE + in_group] = last - k * beat.pace
-        long_from, before = first, last
-        all_acts += acts
-        all_pres += pres
-        all_bursts += bursts
-        train += 1
-        j += 1
-    if j > begun:
-        m[LONG], m[in_rank], m[FREE] = long_from, before, before + q.clocks
-        m[MAC_FREE], m[PASS_FROM], m[LOADED], m[SEQUENCES] = free, pass_from, loaded, works_for
-        count[N_TRAINS], count[counter], count[N_ACT], count[N_PRE] = train, all_bursts, all_acts, all_pres
-    return j
+    pre_pre = _gap(t, PRE, PRE, RANK)
+    acts: list[int] = []
+    first = 0
+    precharge = -touched * pace - pre_pre
+    for k in range(touched):
+        cycle = 0
+        if again:
+            last = (k - touched + 1) * pace  # burst in the bank
+            cycle = max(precharge + pre_pre, last + _gap(t, kind.command, PRE, BANK))
+            precharge = cycle - 1
+            while precharge != cycle:
+                precharge = behind_bursts(cycle, 1)
+                on_bus = [act for act in acts if act <= precharge < act + t.act_clocks]
+                cycle = on_bus[0] + t.act_clocks if on_bus else precharge
+            cycle = precharge + _gap(t, PRE, ACT, BANK)
+        cycle = max([cycle, *(act + _gap(t, ACT, ACT, RANK) for act in acts[-1:])])
+        if 0 < t.window <= len(acts):
+            cycle = max(cycle, acts[-t.window] + t.window_gap)
+        acts.append(behind_bursts(cycle, t.act_clocks))
+        first = max(first, acts[-1] + t.act_clocks, acts[-1] + _gap(t, ACT, kind.command, BANK) - k * pace)
+    return first

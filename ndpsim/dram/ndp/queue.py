@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ndpsim.dram.address_map import MapArrays
-from ndpsim.dram.ndp.rank_state import TRAIN_SIZE, WAITING, WAITS, RankState
+from ndpsim.dram.ndp import rank_state
+from ndpsim.dram.ndp.rank_state import RankState
 from ndpsim.dram.ndp.rows import Rows, first_atom, sequences_of
 from ndpsim.jit import merged, pointer_to
 
-LOCAL, WORK = range(TRAIN_SIZE)
+LOCAL, WORK = range(rank_state.TRAIN_SIZE)
 """Places in the record of a train that waits: its first local address, and what `work_of` says of it."""
 _WORD = 32
 
@@ -63,20 +64,22 @@ def _below(amap: MapArrays, rank: int, atom: int) -> int:
 def _wait(state: RankState, unit: int, rank: int, local: int, work: int) -> int:
     """Put a train behind those that wait for a rank, and count them."""
     m, queue = pointer_to(state.records[np.uint64(unit)]), pointer_to(state.waiting[np.uint64(rank)])
-    waits = m[WAITS]
-    queue[waits * TRAIN_SIZE + LOCAL] = local
-    queue[waits * TRAIN_SIZE + WORK] = work
-    m[WAITS] = waits + 1
+    waits = m[rank_state.WAITS]
+    queue[waits * rank_state.TRAIN_SIZE + LOCAL] = local
+    queue[waits * rank_state.TRAIN_SIZE + WORK] = work
+    m[rank_state.WAITS] = waits + 1
     return waits + 1
 
 
 @merged
-def deal(amap: MapArrays, state: RankState, first_unit: int, ranks: int, run: int, rows: Rows, lists: Any, batch: int,
-         begin: Cursor) -> Cursor:  # fmt: skip
-    """Deal trains of at most `run` bursts out to the ranks of a DIMM, none of which has any, and return where to go on.
+def deal(amap: MapArrays, state: RankState, first_unit: int, ranks: int, run_bits: int, rows: Rows, lists: Any,
+         batch: int, begin: Cursor) -> Cursor:  # fmt: skip
+    """Deal trains out to the ranks of a DIMM, none of which has any, and return where to go on.
 
-    first_unit: the first rank of the DIMM. batch: for how many sequences rows work that have no mask.
+    first_unit: the first rank of the DIMM. run_bits: a train has at most 2**run_bits bursts. batch: for how many
+    sequences rows work that have no mask.
     """
+    run = 1 << run_bits
     by_runs = amap.rank_lo >= amap.run_bits  # every run lies in one rank
     block = run if by_runs else run * ranks  # of which a rank has one run, or as many bursts as there are ranks
     i, atom = begin.row, begin.atom
@@ -101,7 +104,7 @@ def deal(amap: MapArrays, state: RankState, first_unit: int, ranks: int, run: in
                         waits = max(waits, _wait(state, first_unit + rank, rank, local, work_of(bursts, sequences)))
                         local += bursts
             atom = stop
-            if waits + ranks > WAITING:
+            if waits + ranks > rank_state.WAITING:
                 return Cursor(i, atom) if atom < end else Cursor(i + 1, -1)
         i, atom = i + 1, -1
     return Cursor(i, atom)

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from ndpsim.dram.log import log as command_log
 from ndpsim.dram.ndp.gaps import Timing
-from ndpsim.jit import njit
+from ndpsim.jit import merged
 
-NEVER, FOREVER = -(1 << 60), 1 << 60  # a time so early that it binds nothing, and one that does not come
+NEVER, FOREVER = -(1 << 60), 1 << 60  # minus and plus infinity
 ACT, PRE, PREA, RD, WR, REF = (command_log.COMMANDS.index(name) for name in ("ACT", "PRE", "PREA", "RD", "WR", "REF"))
-# The first places in the record of a rank; six of them are its latest commands, in the order of stream_timing.COMMANDS
+# The first places in the record of a rank; six of them are its latest commands, in the order of gaps.COMMANDS
 LAST_ACT, LAST_PRE, LAST_PREA, LAST_READ, LAST_WRITE, LAST_REF = range(6)
 FREE, DUE, MAC_FREE, PASS_FROM, LOADED, SEQUENCES, LONG, WAITS, ACTS_SEEN = range(6, 15)
 # Columns of RankState.counters
@@ -47,9 +47,9 @@ class RankState(NamedTuple):
     the next refresh; MAC_FREE, in ticks, when the MAC slice is done with all bursts so far; where loads and work
     alternate PASS_FROM, from when on the next pass may be loaded, and LOADED, bursts of the pass that the last train
     left unfinished; SEQUENCES, for which the last train worked; LONG, the first burst of the last train if that was
-    long as `quiet_train.py` defines it, else NEVER; WAITS, the trains in `waiting`; ACTS_SEEN; and what `places` says.
+    long as `hidden.py` defines it, else NEVER; WAITS, the trains in `waiting`; ACTS_SEEN; and what `places` says.
     OPEN_ROW of a closed bank is -1; what never happened was at NEVER. counters: int64[ranks, 7]. waiting: int64[ranks,
-    n], trains of the instruction at hand for the ranks of the DIMM that runs it, see `train_queue.py`.
+    n], trains of the instruction at hand for the ranks of the DIMM that runs it, see `queue.py`.
     """
 
     records: NDArray[np.int64]
@@ -87,12 +87,12 @@ def new_state(timing: Timing, first_due: list[int]) -> RankState:
     return RankState(records, np.zeros((ranks, len(COUNTERS)), np.int64), waiting, places)
 
 
-def no_log() -> Log:
-    """Return a log that keeps nothing."""
-    return Log(np.empty((0, len(LOG_COLUMNS)), np.int64), np.zeros(1, np.int64))
+def new_log(capacity: int) -> Log:
+    """Return an empty log."""
+    return Log(np.empty((max(capacity, 1), len(LOG_COLUMNS)), np.int64), np.zeros(1, np.int64))
 
 
-@njit
+@merged
 def write_command(
     log: Log, cycle: int, command: int, unit: int, ranks: int, group: int, bank: int, row: int, column: int
 ) -> None:
