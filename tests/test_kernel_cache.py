@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import pytest
 from processes import environment
 
 from ndpsim import kernel_cache
@@ -75,26 +74,38 @@ def test_a_process_finds_kernels_that_another_compiled_in_another_folder_or_with
     assert run(write(tmp_path / "one"), cache) == ("8", "")  # the kernel of before is still there
 
 
-@pytest.mark.parametrize("damage", ["emptied", "cut short", "changed", "foreign"])
-def test_damaged_files_are_compiled_anew_which_is_said_once(tmp_path, damage):
+def test_each_type_of_arguments_is_found_by_itself(tmp_path):
+    source, cache = write(tmp_path / "one"), tmp_path / "cache"
+    both = SCRIPT.replace("kernel(3)", "kernel(3), kernel(3.5)")
+    assert run(source, cache, both) == ("8 9.0 kernel inner kernel inner", "")
+    assert run(source, cache, both) == ("8 9.0", "")
+
+
+def test_emptied_files_are_compiled_anew_which_is_said_once(tmp_path):
     source, cache = write(tmp_path / "one"), tmp_path / "cache"
     run(source, cache)
     files = list(cache.iterdir())
     assert len(files) == 2
     for file in files:
-        content = file.read_bytes()
-        file.write_bytes(
-            {
-                "emptied": b"",
-                "cut short": content[:-1],
-                "changed": content[:200] + bytes([content[200] ^ 1]) + content[201:],
-                "foreign": content[:32],
-            }[damage]
-        )
+        file.write_bytes(b"")
     answer, said = run(source, cache)
     assert answer == "8 kernel inner"
     assert said == f"ndpsim: {cache}: damaged files of compiled kernels; these kernels are compiled anew\n"
     assert run(source, cache) == ("8", "")
+
+
+def test_a_file_with_any_damage_is_not_read_and_goes(tmp_path, capsys):
+    content = bytes(range(200))
+    whole = hashlib.sha256(content).digest() + content
+    path = tmp_path / "a.kernel"
+    path.write_bytes(whole)
+    assert kernel_cache._read(path) == content and path.exists()
+    changed = [whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :] for at in range(len(whole))]
+    for damaged in (*changed, *(whole[:size] for size in range(len(whole))), whole + b"0"):
+        path.write_bytes(damaged)
+        assert kernel_cache._read(path) is None and not path.exists()
+    assert kernel_cache._read(path) is None  # a file that is not there is no damage
+    assert capsys.readouterr().err.count("damaged files") == 1
 
 
 def test_a_watcher_hears_how_many_kernels_are_compiled_and_how_many_may_be(tmp_path):

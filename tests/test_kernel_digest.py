@@ -144,7 +144,7 @@ def test_named_tuples_of_one_name_are_told_apart_by_module_and_fields():
 
 GLOBALS = [
     "1", "2", "1.0", "True", "None", "'1'", "b'1'", "1j", "(1,)", "(1, 1)", "[1]", "np.int64(1)", "np.int32(1)",
-    "np.arange(3)", "np.arange(3)[::-1]", "np.arange(3.0)", "np.ones((2, 3))", "np.ones((3, 2))",
+    "np.arange(3)", "np.arange(3) * 2", "np.arange(3)[::-1]", "np.arange(3.0)", "np.ones((2, 3))", "np.ones((3, 2))",
     "np.ones((2, 3), order='F')", "np.float32", "np.float64", "np.sum", "abs", "Enum('E', {'A': 1}).A",
     "Enum('E', {'A': 2}).A", "Enum('E', {'B': 1}).B", "Enum('E', {'A': 1})", "Enum('E', {'A': 2})",
     "namedtuple('T', 'a b')(1, 2)", "namedtuple('T', 'b a')(1, 2)", "namedtuple('T', 'a b')(1, 3)", "ValueError",
