@@ -111,7 +111,7 @@ def after(m: Any, table: Any, later: int, cycle: int) -> int:
     return cycle
 
 
-def gap(standard: Standard, scope: str, earlier: str, later: str) -> int:
+def largest_gap(standard: Standard, scope: str, earlier: str, later: str) -> int:
     """Return the largest gap in clocks between two commands in a scope, 0 if none; tFAW and its like are left out."""
     return max(
         (row.gap for row in standard.constraints
@@ -170,7 +170,7 @@ def _table(standard: Standard) -> Ints:
             one_bus = any(earlier in bus and later in bus for bus in standard.busses)
             least = standard.clocks[earlier] if one_bus else 0
             at = place(COMMANDS.index(earlier), COMMANDS.index(later), SCOPES.index(scope))
-            table[at] = max(gap(standard, scope, earlier, later), least)
+            table[at] = max(largest_gap(standard, scope, earlier, later), least)
     return table
 
 
@@ -190,7 +190,7 @@ def _require_kept(standard: Standard) -> None:
             if (row.scope, row.earlier, row.later) != ("rank", "ACT", "ACT"):
                 raise refuse(pair, "a window over the ACTs of a rank only")
         elif row.earlier not in _KEPT.get((row.scope, row.later), "").split():
-            through_act = gap(standard, "rank", "REF", "ACT") + gap(standard, "bank", "ACT", row.later)
+            through_act = largest_gap(standard, "rank", "REF", "ACT") + largest_gap(standard, "bank", "ACT", row.later)
             if (row.scope, row.earlier) != ("rank", "REF") or row.gap > through_act:
                 raise refuse(pair, "no such gap")
     if len(windows) > 1:
@@ -201,10 +201,10 @@ def _require_kept(standard: Standard) -> None:
     if len({bus[name] for name in ("ACT", "PRE", "PREA", "REF")}) > 1 or bus["RD"] != bus["WR"]:
         raise refuse("command busses", "all row commands on one and all column commands on one")
     for kind in ("RD", "WR"):
-        if gap(standard, "rank", kind, kind) < standard.timing["nBL"]:
+        if largest_gap(standard, "rank", kind, kind) < standard.timing["nBL"]:
             raise refuse(f"{kind} to {kind}, rank", f"a gap of at least nBL, {standard.timing['nBL']}")
     refresh = standard.refresh.get("all_bank")
-    if refresh and 0 < refresh.interval <= gap(standard, "rank", "REF", "REF"):
+    if refresh and 0 < refresh.interval <= largest_gap(standard, "rank", "REF", "REF"):
         raise refuse("refresh", "an interval longer than a refresh")
     if standard.tck_ps.denominator > _MAX_TICKS:
         raise refuse("data rate", f"a clock period in picoseconds with a denominator of at most {_MAX_TICKS}")

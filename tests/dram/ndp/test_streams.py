@@ -11,7 +11,7 @@ import pytest
 from ndpsim.dram.address_map import parse_address_map
 from ndpsim.dram.log.log import COMMANDS
 from ndpsim.dram.ndp.engine import run_stream
-from ndpsim.dram.ndp.gaps import gap
+from ndpsim.dram.ndp.gaps import largest_gap
 from ndpsim.dram.ndp.mac_array import Array, holds_of
 from ndpsim.dram.ndp.rank_state import new_log, new_state
 from ndpsim.dram.ndp.rows import Rows
@@ -153,9 +153,9 @@ def test_all_shipped_standards_are_taken(name):
 
 def test_a_gap_is_the_largest_of_its_rows_without_windows():
     rows = (*DDR5.rows, Row("slow", "rank", "ACT", "ACT", "nFAW - 1"), Row("quick", "rank", "ACT", "ACT", "3"))
-    assert gap(DDR5, "rank", "ACT", "ACT") == 8
-    assert gap(replace(DDR5, rows=rows), "rank", "ACT", "ACT") == 31
-    assert gap(DDR5, "bank", "RD", "RD") == 0
+    assert largest_gap(DDR5, "rank", "ACT", "ACT") == 8
+    assert largest_gap(replace(DDR5, rows=rows), "rank", "ACT", "ACT") == 31
+    assert largest_gap(DDR5, "bank", "RD", "RD") == 0
 
 
 @pytest.mark.parametrize(
