@@ -1,1 +1,1 @@
-"""The command line: parse, call, print; no logic of its own."""
+"""The command line: each command parses, calls and prints; progress, tables and interrupts. No results are computed."""

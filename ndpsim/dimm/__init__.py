@@ -1,1 +1,1 @@
-"""The NDP unit and its DIMM: functional execution and timing."""
+"""The NDP unit and its DIMM: the machine as data, and programs checked, executed, timed and charged their energy."""

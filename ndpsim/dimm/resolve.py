@@ -85,10 +85,6 @@ class Resolved:
     lists: NDArray[np.uint32]
     trap: Trap | None
 
-    def dimm_of(self, op: int) -> int:
-        """Return the DIMM to which an instruction belongs."""
-        return int(np.searchsorted(self.starts, op, side="right")) - 1
-
     def require_clean(self) -> "Resolved":
         """Return self, or raise ProgramError with the trap."""
         if self.trap is not None:

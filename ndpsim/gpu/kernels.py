@@ -50,10 +50,6 @@ OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "d2h": ("bytes",),
     "all_reduce": ("bytes", "gpus"),
 }
-DEFAULTS: Final = {
-    "rotation": 0.0, "row": 0.0, "pageable": 0.0, "residual": 0.0,
-    "prefills": 0.0, "queries": 0.0, "past": 0.0, "decodes": 0.0, "context": 0.0,
-}  # fmt: skip
 OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
     "gemm": ("rotation",),
     "gemv": ("rotation",),

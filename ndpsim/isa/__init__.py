@@ -1,1 +1,1 @@
-"""The instruction set: encode, decode, assemble, disassemble, program files."""
+"""The instruction set, from `isa/ndp.toml`: encode, decode, assemble, disassemble; its manual, and program files."""

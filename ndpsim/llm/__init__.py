@@ -1,1 +1,1 @@
-"""Language models: shapes, weights, and a NumPy decoder."""
+"""Language models: shapes and their import, steps, operators with FLOPs and bytes, and a NumPy decoder."""

@@ -1,1 +1,1 @@
-"""Devices and the timeline: who is busy when."""
+"""Devices as systems see them: DIMMs that hold a model, a GPU, a CPU; and the meter, which notes who is busy when."""

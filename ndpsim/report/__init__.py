@@ -1,1 +1,1 @@
-"""What is left of a run: result files, timelines."""
+"""What is left of a run: its figures, result files, timelines."""

@@ -1,1 +1,1 @@
-"""A run in lockstep: its setup, its traces and their cache, and the driver of a system."""
+"""A run in lockstep: its setup and changes to it, the driver that asks a system for steps, traces and their cache."""

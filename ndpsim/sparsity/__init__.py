@@ -1,1 +1,1 @@
-"""Activation traces: capture, store, describe."""
+"""Which neurons fire: traces captured, generated, stored and measured; predictors, and how often neurons fire."""

@@ -1,1 +1,1 @@
-"""Studies: runs over a range of parameters, defined in `workloads/studies/*.toml`, with a table or a plot as result."""
+"""Published results beside simulated ones, and sweeps: data in `workloads/studies/`, a table or a plot as result."""

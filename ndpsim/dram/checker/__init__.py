@@ -1,1 +1,1 @@
-"""The judge of command logs: rules of its own, apart from the simulators."""
+"""The checker of command logs, with rules and bank states of its own; it shares standards with the engines, no more."""

@@ -23,7 +23,6 @@ NUMBERS = {
     "RDA": RDA, "WRA": WRA,
 }  # fmt: skip
 LEVELS = ("bank", "bank_group", "rank", "other_rank")
-ROW_COMMANDS = ("ACT", "PRE", "PREA", "REF", "REFsb", "REFpb")
 
 
 class Rules(NamedTuple):

@@ -1,1 +1,1 @@
-"""NDP streams of a rank: trains of bursts to open rows, in closed form; STREAM_CONTROLLER.md specifies them."""
+"""NDP streams: trains of bursts from the ranks of a DIMM to its MAC array; STREAM_CONTROLLER.md specifies them."""

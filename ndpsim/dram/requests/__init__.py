@@ -1,1 +1,1 @@
-"""Memory requests: traces in files, and made up by name."""
+"""Memory requests: traces from text and HDF5 files, and traces made up by name."""

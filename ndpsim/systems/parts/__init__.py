@@ -1,1 +1,1 @@
-"""Frames that several systems share."""
+"""What several systems share: frames of a step, prompts, weights in host memory, and the check of a neuron trace."""
