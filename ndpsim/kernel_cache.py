@@ -37,7 +37,7 @@ _dumps: Any = dumps
 _SUFFIX: Final = ".kernel"
 _CHECKSUM_BYTES: Final = 32
 LIMIT: Final = 1 << 30
-"""Bytes of all files together, when a process begins; those that were not used for longest go."""
+"""Bytes of all files together, before a process adds its own; those that were not used for longest go."""
 _UNUSED_S: Final = 30 * 24 * 3600
 _TOUCH_S: Final = 24 * 3600
 
@@ -83,6 +83,8 @@ class KernelCache(_Interface):
         path = self._path(sig, data.codegen)
         if path is None or data.library.has_dynamic_globals or not all(part.can_cache for part in data.lifted):
             return
+        with suppress(OSError):
+            _remove_unused(path.parent)
         content = _dumps(data._reduce())
         part = path.with_name(f".{uuid.uuid4().hex}{_SUFFIX}.part")
         with suppress(OSError):  # a full disk, say: what was compiled serves this process
@@ -151,9 +153,16 @@ class _Listener(event.Listener):
         compiling.tell(compiling.Compilation(done, max(self._at_most, done), self._depth > 0))
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # gone meanwhile
+        return 0
+
+
 def _not_compiled(codegen: Any) -> int:
     """Return how many kernels of the modules that this process has imported are in no file."""
-    found = {path.name.rpartition("-")[0] for path in _folder().glob(f"*{_SUFFIX}")}
+    found = {path.name.rpartition("-")[0] for path in _folder().glob(f"*{_SUFFIX}") if _size(path) > _CHECKSUM_BYTES}
     missing = 0
     for one in list(_caches):
         with suppress(UnknownDependencyError):
@@ -166,12 +175,10 @@ event.register("numba:compile", _Listener())
 
 @cache
 def _folder() -> Path:
-    folder = writable(kernel_folder())
-    with suppress(OSError):
-        _remove_unused(folder)
-    return folder
+    return writable(kernel_folder())
 
 
+@cache  # once in a process that compiles: others need not wait for it
 def _remove_unused(folder: Path) -> None:
     """Remove kernels not used for a month, or for longest where all take too much, and what is half written."""
     kept = 0

@@ -1,6 +1,7 @@
 """Caches lie in the user's cache folder, or in a folder that nobody else can write."""
 
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -85,6 +86,9 @@ def test_what_others_may_have_put_there_is_not_used(tmp_path, temporary, monkeyp
         place.symlink_to(tmp_path / "other")
     else:
         place.write_text("")
+    at_exit = []
+    monkeypatch.setattr("atexit.register", lambda call, *what, **_: at_exit.append((call, *what)))
     folder = writable(unwritable(tmp_path))
     assert folder != place and folder.parent == temporary
     assert is_private(folder)
+    assert at_exit == [(shutil.rmtree, folder)]

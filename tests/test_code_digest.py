@@ -134,6 +134,8 @@ def test_a_digest_of_modules_follows_their_imports(package):
     assert package() != package(**{low: "VALUE = 2\n"})
     assert package() != package(**{base: "def f():\n    import os\n"})
     assert package() != package(**{"part/__init__": "VALUE = 1\n"})
+    value = {"part/__init__": "VALUE = 1\n", low: "from package.part import VALUE\n"}  # no module
+    assert package(**value) != package(**{**value, "part/__init__": "VALUE = 2\n"})
     deep = {"part/deep": "VALUE = 1\n", low: "def f():\n    from package.part.deep import VALUE\n"}
     assert package(**deep) != package(**{**deep, "part/deep": "VALUE = 2\n"})
 

@@ -114,6 +114,9 @@ def test_a_watcher_hears_how_many_kernels_are_compiled_and_how_many_may_be(tmp_p
     assert run(source, cache, TOLD) == ("", "")
     edited = write(tmp_path / "one", kernels=KERNELS.replace("* 2", "* 3"))
     assert run(edited, cache, TOLD) == ("0 2 True\n1 2 False", "")  # the inner kernel was found
+    for file in cache.iterdir():
+        file.write_bytes(b"")
+    assert run(edited, cache, TOLD)[0] == "0 3 True\n0 3 True\n2 3 False"
 
 
 def test_compiling_and_loading_count_as_the_start_of_the_process(tmp_path):
@@ -139,6 +142,15 @@ def test_without_the_compiler_a_kernel_is_its_function(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_process_that_compiles_removes_what_is_old(tmp_path):
+    source, cache = write(tmp_path / "one"), tmp_path / "cache"
+    cache.mkdir()
+    (cache / "old.kernel").write_bytes(b"")
+    os.utime(cache / "old.kernel", (1, 1))
+    run(source, cache)
+    assert sorted(path.name.partition("-")[0] for path in cache.iterdir()) == ["kernels.inner", "kernels.kernel"]
+
+
 def test_what_was_not_used_for_long_goes(tmp_path, monkeypatch):
     day = 24 * 3600
     for name, days in (("new", 0), ("used", 29), ("old", 31), ("other", 20)):
@@ -146,10 +158,10 @@ def test_what_was_not_used_for_long_goes(tmp_path, monkeypatch):
         path.write_bytes(bytes(100))
         os.utime(path, (time.time() - days * day,) * 2)
     (tmp_path / "mine.txt").write_text("")
-    kernel_cache._remove_unused(tmp_path)
+    kernel_cache._remove_unused.__wrapped__(tmp_path)
     assert {path.stem for path in tmp_path.iterdir()} == {"new", "used", "other", "mine"}
     monkeypatch.setattr(kernel_cache, "LIMIT", 200)
-    kernel_cache._remove_unused(tmp_path)
+    kernel_cache._remove_unused.__wrapped__(tmp_path)
     assert {path.stem for path in tmp_path.iterdir()} == {"new", "other", "mine"}
 
 

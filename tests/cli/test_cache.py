@@ -46,9 +46,11 @@ def test_clear_removes_all_that_is_kept_and_nothing_else(capsys, folders):
     earlier = kernels / "0123" / "dram_4567"
     earlier.mkdir(parents=True)
     (earlier / "run.nbi").write_text("of an earlier version")
+    (other := kernels / "mine" / "also").mkdir(parents=True)
+    (other / "notes.txt").write_text("mine")
     code, out, _ = run(capsys, "cache", "clear")
     assert code == 0 and out.startswith(f"kernels: removed 4 entries, 79 B, in {kernels}\n")
-    assert names(kernels) == names(traces) == ["notes.txt"]
+    assert (names(kernels), names(other), names(traces)) == (["mine", "notes.txt"], ["notes.txt"], ["notes.txt"])
 
 
 @pytest.mark.parametrize(("option", "left"), [("--kernels", (0, 1)), ("--traces", (2, 0))])

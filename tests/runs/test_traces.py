@@ -49,6 +49,17 @@ def test_the_key_of_what_is_kept_names_the_files_that_make_it_and_no_others(monk
     assert not found & {*(f"sparsity/{name}.py" for name in others), "errors.py", "kernel_cache.py", "systems/run.py"}
 
 
+def test_the_key_changes_with_either_part_of_what_makes_it(monkeypatch):
+    keys = set()
+    for changed in ((), (traces.__name__,), traces._MAKERS):
+        traces._makers.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(traces, "modules_digest", lambda names, changed=changed, **_: f"{names == changed}")
+            keys.add(traces._makers())
+    traces._makers.cache_clear()
+    assert len(keys) == 3
+
+
 def rows(trace):
     return [trace.packed(group, 0, trace.tokens) for group in range(trace.header.groups)]
 
