@@ -4,145 +4,97 @@ A file that is `like` a shipped DIMM holds what that one's holds, but for the fi
 """
 
 import json
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from os.path import isfile
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from ndpsim.data import workloads_dir
 from ndpsim.dram.address_map import AddressMap, parse_address_map
 from ndpsim.dram.standard.standard import Standard, load_standard, with_counts
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
+from ndpsim.kinds import Unit
+from ndpsim.tables import Given, Table, read_toml, table_from
 
-T = TypeVar("T")
-_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Sourced(BaseModel, Generic[T]):
-    """A value with its unit and its source."""
-
-    model_config = _STRICT
-    value: T
-    source: str
-    unit: str = ""
+Count = Given[Annotated[int, Field(strict=True, ge=1, le=1 << 30)]]
+Delay = Given[Annotated[int, Field(strict=True, ge=0, le=1 << 30)]]
+Quantity = Given[Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]]
 
 
-Count = Sourced[Annotated[int, Field(ge=1, le=1 << 30)]]
-Delay = Sourced[Annotated[int, Field(ge=0, le=1 << 30)]]
-Quantity = Sourced[Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]]
-
-
-class Unit(BaseModel):
+class ComputeUnit(Table):
     """The compute unit in the buffer chip.
 
     loading: whether the MAC array takes bursts while it works on others, or loads and works in turn; reduction_cycles:
     core cycles of the reduction tree, which count by themselves only then. See dram/ndp/STREAM_CONTROLLER.md.
     """
 
-    model_config = _STRICT
-    core_ps: Count
-    buffer_bytes: Sourced[Annotated[int, Field(ge=64, le=1 << 24, multiple_of=64)]]
-    macs_per_cycle_16bit: Count
-    macs_per_cycle_8bit: Count
-    array_latency: Delay
-    loading: Sourced[Literal["overlapped", "alternating"]]
-    reduction_cycles: Delay
-    return_queue: Sourced[Annotated[int, Field(ge=2, le=4096)]]
-    activate_ahead: Sourced[Annotated[int, Field(ge=1, le=64)]]
+    core_ps: Annotated[Count, Unit("ps")]
+    buffer_bytes: Annotated[Given[Annotated[int, Field(strict=True, ge=64, le=1 << 24, multiple_of=64)]], Unit("byte")]
+    macs_per_cycle_16bit: Annotated[Count, Unit("MAC/cycle")]
+    macs_per_cycle_8bit: Annotated[Count, Unit("MAC/cycle")]
+    array_latency: Annotated[Delay, Unit("core cycle")]
+    loading: Given[Literal["overlapped", "alternating"]]
+    reduction_cycles: Annotated[Delay, Unit("core cycle")]
+    return_queue: Annotated[Given[Annotated[int, Field(strict=True, ge=2, le=4096)]], Unit("burst")]
+    activate_ahead: Annotated[Given[Annotated[int, Field(strict=True, ge=1, le=64)]], Unit("train")]
 
 
-class Vector(BaseModel):
+class Vector(Table):
     """The element-wise unit."""
 
-    model_config = _STRICT
-    lanes: Count
-    dividers: Count
-    latency: Delay
+    lanes: Annotated[Count, Unit("element/cycle")]
+    dividers: Annotated[Count, Unit("division/cycle")]
+    latency: Annotated[Delay, Unit("core cycle")]
 
 
-class Channel(BaseModel):
+class Channel(Table):
     """The memory channel to the host."""
 
-    model_config = _STRICT
-    dimms_per_channel: Count
+    dimms_per_channel: Annotated[Count, Unit("DIMM")]
 
 
-class Link(BaseModel):
+class Link(Table):
     """DIMM-Link to each neighbour."""
 
-    model_config = _STRICT
-    picoseconds_per_byte: Count
-    latency_ps: Delay
+    picoseconds_per_byte: Annotated[Count, Unit("ps")]
+    latency_ps: Annotated[Delay, Unit("ps")]
 
 
-class Barrier(BaseModel):
+class Barrier(Table):
     """The barrier over all DIMMs of a program."""
 
-    model_config = _STRICT
-    latency_ps: Delay
+    latency_ps: Annotated[Delay, Unit("ps")]
 
 
-class Energy(BaseModel):
+class Energy(Table):
     """What the unit takes for each thing that it does, and all the time."""
 
-    model_config = _STRICT
-    mac_f16: Quantity
-    mac_bf16: Quantity
-    mac_i8: Quantity
-    buffer_byte: Quantity
-    vector_operation: Quantity
-    link_bit: Quantity
-    static: Quantity
+    mac_f16: Annotated[Quantity, Unit("pJ")]
+    mac_bf16: Annotated[Quantity, Unit("pJ")]
+    mac_i8: Annotated[Quantity, Unit("pJ")]
+    buffer_byte: Annotated[Quantity, Unit("pJ")]
+    vector_operation: Annotated[Quantity, Unit("pJ")]
+    link_bit: Annotated[Quantity, Unit("pJ")]
+    static: Annotated[Quantity, Unit("mW")]
 
 
-class DimmConfig(BaseModel):
+class DimmConfig(Table):
     """One NDP-DIMM as its file describes it."""
 
-    model_config = _STRICT
     name: str
-    dram: Sourced[str]
-    ranks: Count | None = None
-    unit: Unit
+    dram: Given[str]
+    ranks: Annotated[Count, Unit("rank")] | None = None
+    unit: ComputeUnit
     vector: Vector
     channel: Channel
     link: Link
     barrier: Barrier
     energy: Energy | None = None
     address_maps: Annotated[dict[str, str], Field(min_length=1)]
-
-
-_UNITS = {
-    "ranks": "rank",
-    "unit.core_ps": "ps",
-    "unit.buffer_bytes": "byte",
-    "unit.macs_per_cycle_16bit": "MAC/cycle",
-    "unit.macs_per_cycle_8bit": "MAC/cycle",
-    "unit.array_latency": "core cycle",
-    "unit.loading": "",
-    "unit.reduction_cycles": "core cycle",
-    "unit.return_queue": "burst",
-    "unit.activate_ahead": "train",
-    "vector.lanes": "element/cycle",
-    "vector.dividers": "division/cycle",
-    "vector.latency": "core cycle",
-    "channel.dimms_per_channel": "DIMM",
-    "link.picoseconds_per_byte": "ps",
-    "link.latency_ps": "ps",
-    "barrier.latency_ps": "ps",
-    "energy.mac_f16": "pJ",
-    "energy.mac_bf16": "pJ",
-    "energy.mac_i8": "pJ",
-    "energy.buffer_byte": "pJ",
-    "energy.vector_operation": "pJ",
-    "energy.link_bit": "pJ",
-    "energy.static": "mW",
-}
-"""The unit that each value is read in; a file that says another one is refused, not converted."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +156,7 @@ def dimm_content(dimm: str) -> tuple[str, dict[str, Any]]:
     path = Path(dimm) if dimm.endswith(".toml") else _shipped(dimm)
     if not isfile(path):
         raise InputError(f"DIMM '{dimm}': no such description; known are {', '.join(dimm_names())}, or a .toml file")
-    raw = _read(path)
+    raw = read_toml(path)
     if "like" in raw:
         raw = _like(path, raw)
     return str(path), raw
@@ -214,21 +166,12 @@ def _shipped(name: str) -> Path:
     return workloads_dir() / "hardware" / "dimms" / f"{name}.toml"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that does not parse
-        raise InputError(f"{path}: not a TOML file: {error}") from None
-
-
 def _like(path: Path, raw: dict[str, Any]) -> dict[str, Any]:
     """Return what a file says together with the shipped DIMM that it is like; its name is its own."""
     own = {key: value for key, value in raw.items() if key != "like"}
     if raw["like"] not in dimm_names():
         raise InputError(f"{path}: like: expected one of {', '.join(dimm_names())}, found {raw['like']!r}")
-    base = _read(_shipped(raw["like"]))
+    base = read_toml(_shipped(raw["like"]))
     if "like" in base:
         raise InputError(f"{path}: like: expected a DIMM that is described in full, found {raw['like']!r}")
     dimm_config(str(_shipped(raw["like"])), base)  # so that a fault has the name of its file
@@ -253,14 +196,7 @@ def machine_from_json(text: str, file: str) -> Machine:
 
 def dimm_config(file: str, raw: dict[str, Any]) -> DimmConfig:
     """Return the DIMM that the content of a file describes. Raises InputError naming `file` and every faulty field."""
-    try:
-        config = DimmConfig.model_validate(raw)
-    except ValidationError as error:
-        wrong = [_fault(dict(one)) for one in error.errors()]
-        raise InputError(f"{file}: " + "; ".join(wrong), wrong) from None
-    if wrong := _unit_faults(config):
-        raise InputError(f"{file}: " + "; ".join(wrong), wrong)
-    return config
+    return table_from(DimmConfig, raw, file)
 
 
 def machine_from(
@@ -300,24 +236,3 @@ def machine_from(
     if " " not in text.strip():
         raise InputError(f"placement '{placement}': expected one of {', '.join(maps)}, or an address map")
     return Machine(config, standard, parse_address_map(text, organization), dimms)
-
-
-def _unit_faults(config: DimmConfig) -> list[str]:
-    faults = []
-    for path, unit in _UNITS.items():
-        entry: Any = config
-        for name in path.split("."):
-            entry = getattr(entry, name, None)  # a DIMM need not give its ranks, and may have no [energy]
-        found = entry.unit if entry else unit
-        if found not in ("", unit):
-            faults.append(f"{path}.unit: expected {unit}, found {found}")
-    return faults
-
-
-def _fault(error: dict[str, Any]) -> str:
-    name = ".".join(map(str, error["loc"])) or "machine"
-    if error["type"] == "missing":
-        return f"{name}: expected a value, found none"
-    if error["type"] == "extra_forbidden":
-        return f"{name}: no such entry is known"
-    return f"{name}: {error['msg'].replace('Input should be', 'expected')}, found {error['input']!r}"

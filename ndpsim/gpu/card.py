@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
-from ndpsim.tables import Table, faults_of_form, read_toml
+from ndpsim.tables import Table, read_toml, table_from
 
 MOST: Final = 1e9
 Positive = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
@@ -108,15 +108,7 @@ def read_card(path: Path) -> Card:
 
 def card_from(content: Mapping[str, Any], where: str) -> Card:
     """Return the card that the content of a card file describes. Raises InputError with all faults after `where`."""
-    faults = []
-    try:
-        card = Card.model_validate(content)
-    except ValidationError as error:
-        faults = faults_of_form(error)
-    faults += _impossible(content)
-    if faults:
-        raise InputError(f"{where}: " + "; ".join(faults), faults)
-    return card
+    return table_from(Card, content, where, _impossible(content))
 
 
 def _plain(name: str) -> str:

@@ -4,7 +4,6 @@ Nothing about an instruction is written down twice: encoder, decoder, assembler,
 all come from here.
 """
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from ndpsim.data import isa_dir
 from ndpsim.errors import InputError
+from ndpsim.tables import Table, read_toml, table_from
 
 FIELD_KINDS = ("opcode", "type", "matrix", "list", "integer", "address", "float")
 TIMING_CLASSES = ("control", "channel", "link", "barrier", "stream", "vector")
@@ -103,15 +103,62 @@ def load_isa(path: Path) -> Isa:
     Raises InputError naming every instruction that overlaps another, uses a field that does not exist, sets one bit
     twice, or is incomplete.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _build(raw, path.name)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path.name}: not a readable TOML file: {error}") from None
-    except KeyError as error:
-        raise InputError(f"{path.name}: missing entry {error}") from None
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"{path.name}: an entry has the wrong shape: {error}") from None
+    raw = read_toml(path)
+    table_from(_IsaForm, raw, path.name)
+    return _build(raw, path.name)
+
+
+class _HeadForm(Table, strict=True):
+    name: str
+    version: int
+    width_bits: int
+    buffer_alignment: int
+    dram_atom: int
+    partial_sums: int
+    entry_bits: int
+
+
+class _FieldForm(Table, strict=True):
+    lo: int
+    width: int
+    kind: str
+    doc: str
+
+
+class _TypeForm(Table, strict=True):
+    name: str
+    code: int
+    bits: int
+
+
+class _TrapForm(Table, strict=True):
+    code: int
+    doc: str
+
+
+class _InstructionForm(Table, extra="allow"):
+    """The form of what an instruction has; what it must have, and its opcode, `_build` looks at."""
+
+    mnemonic: str = ""
+    opcode: Any = None
+    fields: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    syntax: str = ""
+    meaning: str = ""
+    traps: tuple[str, ...] = ()
+    timing: str = ""
+    passes: int = 0
+    divisions: str = ""
+
+
+class _IsaForm(Table, strict=True):
+    isa: _HeadForm
+    prose: dict[str, str]
+    field: dict[str, _FieldForm]
+    type: list[_TypeForm]
+    trap: dict[str, _TrapForm]
+    timing: dict[str, str]
+    instruction: list[_InstructionForm]
 
 
 def _build(raw: dict[str, Any], file: str) -> Isa:

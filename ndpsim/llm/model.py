@@ -27,21 +27,20 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 
 from ndpsim.errors import InputError
 from ndpsim.llm.shape import ModelShape, Name, Text
+from ndpsim.tables import Table, table_from
 
 FloatArray = NDArray[np.float32]
 Count = Annotated[int, Field(gt=0, le=1 << 24)]
 FileName = Annotated[str, Field(pattern=r"^[\w][\w.-]*$", description="a file in the model folder, no path")]
 
 
-class ModelCard(BaseModel):
+class ModelCard(Table, strict=True):
     """The content of ``model.toml``: sizes, constants, file names, and where the training text came from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Name
     activation: Literal["relu"]
@@ -149,15 +148,7 @@ def read_card(path: Path) -> ModelCard:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: expected a readable TOML file, found {_first_line(error)}") from None
-    try:
-        return ModelCard.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "value_error":
-            raise InputError(f"{path}: {first['ctx']['error']}") from None
-        field = ".".join(str(part) for part in first["loc"])
-        found = "nothing" if first["type"] == "missing" else repr(first["input"])[:60]
-        raise InputError(f"{path}: {field}: {first['msg'].lower()}, found {found}") from None
+    return table_from(ModelCard, fields, str(path))
 
 
 def _read_weights(path: Path, card: ModelCard) -> dict[str, FloatArray]:

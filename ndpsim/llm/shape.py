@@ -9,10 +9,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from ndpsim.errors import InputError
-from ndpsim.tables import Table, faults_of_form
+from ndpsim.tables import Table, table_from
 
 MAX_COUNT = 1 << 24
 SCALE_BYTES = 2
@@ -172,15 +171,7 @@ def shape_from(content: Mapping[str, Any], where: str) -> ModelShape:
     Raises:
         InputError: an entry is missing, unknown, or cannot be; every fault is listed, one on a line, after `where`.
     """
-    faults = []
-    try:
-        shape = ModelShape.model_validate(_with_defaults(content))
-    except ValidationError as error:
-        faults = faults_of_form(error)
-    faults += faults_of_sizes(content)
-    if faults:
-        raise InputError("\n".join(f"{where}: {fault}" for fault in faults), faults)
-    return shape
+    return table_from(ModelShape, _with_defaults(content), where, faults_of_sizes(content), lines=True)
 
 
 def faults_of_sizes(content: Mapping[str, Any]) -> Iterator[str]:

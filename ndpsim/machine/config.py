@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
-from ndpsim.tables import Count, Number, Share, Table, Text, faults_of_form, read_toml
+from ndpsim.tables import Count, Number, Share, Table, Text, read_toml, table_from
 
 
 class GpuTable(Table):
@@ -70,11 +68,7 @@ def machine_content(name: str) -> tuple[str, dict[str, Any]]:
 
 def config_from(content: Mapping[str, Any], where: str) -> MachineConfig:
     """Return the machine that the content of a file describes. Raises InputError with all faults after `where`."""
-    try:
-        return MachineConfig.model_validate(content)
-    except ValidationError as error:
-        faults = faults_of_form(error)
-        raise InputError(f"{where}: " + "; ".join(faults), faults) from None
+    return table_from(MachineConfig, content, where)
 
 
 def _folder() -> Path:

@@ -123,7 +123,7 @@ class Setup(Table):
         try:
             return cls.model_validate(json.loads(text))  # pydantic's own reader of JSON rounds some floats
         except ValidationError as error:
-            faults = faults_of_form(error)
+            faults = faults_of_form(error, cls)
             raise InputError("setup: " + "; ".join(faults), faults) from None
         except (ValueError, RecursionError):
             raise InputError("setup: expected JSON, found something else") from None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ndpsim.data import workloads_dir
 from ndpsim.dimm.config import DimmConfig, dimm_config, dimm_content, machine_from
@@ -20,7 +20,7 @@ from ndpsim.runs.changes import Form, unknown
 from ndpsim.sparsity.parameters import ALTERNATIVES
 from ndpsim.sparsity.presets import Preset, load_preset, preset_from
 from ndpsim.systems.system import System
-from ndpsim.tables import faults_of_form, read_toml
+from ndpsim.tables import read_toml, table_from
 
 T = TypeVar("T")
 Content = dict[str, Any]
@@ -167,11 +167,7 @@ def policy_content(system: type[System]) -> tuple[str, Content]:
 
 def policy_from(system: type[System], content: Content, where: str) -> Any:
     """Return a system's policy. Raises InputError with all faults after `where`."""
-    try:
-        return system.Policy.model_validate(content)
-    except ValidationError as error:
-        faults = faults_of_form(error)
-        raise InputError(f"{where}: " + "; ".join(faults), faults) from None
+    return table_from(system.Policy, content, where)
 
 
 def _drop_alternatives(content: Content, paths: list[str]) -> None:

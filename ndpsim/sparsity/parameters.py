@@ -93,16 +93,22 @@ def solve(groups: Sequence[GroupParameters], neurons: int, run_tokens: int) -> l
     Raises:
         InputError: figures that no group can have; all of them in one sentence.
     """
-    faults: list[str] = []
+    faults: dict[str, list[int]] = {}
     found: list[GroupChances] = []
     for layer, group in enumerate(groups):
         try:
             found.append(_solve_one(group, neurons, run_tokens))
         except InputError as error:
-            faults += [f"layer {layer}: {fault}" for fault in str(error).split("; ")]
+            for fault in str(error).split("; "):
+                faults.setdefault(fault, []).append(layer)
     if faults:
-        raise InputError("; ".join(faults))
+        raise InputError("; ".join(_once(fault, layers) for fault, layers in faults.items()))
     return _chain(groups, found)
+
+
+def _once(fault: str, layers: list[int]) -> str:
+    """Return a fault that some layers have as one sentence."""
+    return f"layer {layers[0]}: {fault}" + (f" (and {len(layers) - 1} more)" if len(layers) > 1 else "")
 
 
 @lru_cache(maxsize=256)  # mostly, all layers are to look the same

@@ -10,14 +10,16 @@ from pydantic import Field, ValidationError
 
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
+from ndpsim.kinds import Words
 from ndpsim.sparsity.parameters import ALTERNATIVES, GroupParameters
 from ndpsim.sparsity.trace_format import KINDS
-from ndpsim.tables import Table, faults_of_form, read_toml
+from ndpsim.tables import Table, read_toml, shown, table_from
 
 _Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 _Depths = Annotated[tuple[_Share, ...], Field(min_length=1, max_length=4096)]
 _Text = Annotated[str, Field(strict=True, min_length=1)]
 
+VALUE = "a share of 0 to 1, a list of them, or a profile"
 _NEEDED = (*ALTERNATIVES, ("density",), ("layer_correlation",), ("hot_changed",))
 
 
@@ -27,7 +29,7 @@ class Value(Table):
     Several numbers are those of layers evenly spread from the first to the last, with straight lines between.
     """
 
-    value: _Share | _Depths | _Text
+    value: Annotated[_Share | _Depths | _Text, Words(VALUE)]
     source: _Text
 
 
@@ -155,11 +157,7 @@ def load_preset(name: str) -> Preset:
 
 def preset_from(content: Mapping[str, Any], where: str) -> Preset:
     """Return the preset that the content of a file describes. Raises InputError with all faults after `where`."""
-    try:
-        return Preset.model_validate(content)
-    except ValidationError as error:
-        faults = faults_of_form(error)
-        raise InputError(f"{where}: " + "; ".join(faults), faults) from None
+    return table_from(Preset, content, where)
 
 
 def read_changes(pairs: Sequence[str]) -> dict[str, Any]:
@@ -189,7 +187,7 @@ def _changes(changes: Mapping[str, Any]) -> tuple[dict[str, KindValues], list[st
         try:
             tables[kind][name] = Value(value=number, source="asked for")
         except ValidationError:
-            faults.append(f"{path}: expected a share of 0 to 1, a list of them, or a profile, found {value!r}")
+            faults.append(f"{path}: expected {VALUE}, found {shown(value)}")
     return {kind: KindValues(**table) for kind, table in tables.items()}, faults
 
 

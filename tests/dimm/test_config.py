@@ -84,6 +84,7 @@ def test_an_address_map_can_be_spelt_out():
     assert load_machine(placement=text).address_map.text == text
 
 
+UNKNOWN = "expected only known keys, found this one"
 COUNT_FAULT = "expected greater than or equal to 1, found"
 
 
@@ -105,8 +106,8 @@ COUNT_FAULT = "expected greater than or equal to 1, found"
         ("lanes = { value = 256,", "lanes = { value = true,",
          "vector.lanes.value: expected a valid integer, found True"),
         ("lanes = { value = 256,", "lanes = { ", "vector.lanes.value: expected a value, found none"),
-        ("lanes = {", "lane = {", "vector.lanes: expected a value, found none; vector.lane: no such entry is known"),
-        ("[vector]", "[vektor]", "vector: expected a value, found none; vektor: no such entry is known"),
+        ("lanes = {", "lane = {", "vector.lanes: expected a value, found none; vector.lane: " + UNKNOWN),
+        ("[vector]", "[vektor]", "vector: expected a value, found none; vektor: " + UNKNOWN),
         ("buffer_bytes = { value = 262144,", "buffer_bytes = { value = 1000,",
          "unit.buffer_bytes.value: expected a multiple of 64, found 1000"),
         ("return_queue = { value = 16,", "return_queue = { value = 1,",
@@ -167,7 +168,7 @@ def test_a_description_like_another_holds_its_fields_but_for_those_it_gives_itse
         ("value = 512", "value = 0", "unit.macs_per_cycle_16bit.value: expected greater than or equal to 1, found 0"),
         ("value = 512, ", "", "unit.macs_per_cycle_16bit.value: expected a value, found none"),
         ('"MAC/cycle"', '"MAC"', "unit.macs_per_cycle_16bit.unit: expected MAC/cycle, found MAC"),
-        ("[unit]", "[unity]", "unity: no such entry is known"),
+        ("[unit]", "[unity]", "unity: expected only known keys, found this one"),
         ("[unit]", "unit = 3\n[vector]", "unit: expected "),
         ("row bank_group bank rank column", "row bank rank column", "address_maps.row: address map 'row bank rank"),
     ],
@@ -216,7 +217,7 @@ def test_all_faults_are_reported_at_once(tmp_path):
         "vector.lanes.value: expected greater than or equal to 1, found 0",
         "link.picoseconds_per_byte.value: expected a valid integer, found '40'",
         "barrier: expected a value, found none",
-        "barier: no such entry is known",
+        "barier: expected only known keys, found this one",
     ]
 
 
@@ -226,10 +227,10 @@ def test_an_unknown_standard_is_refused_with_the_known_ones(tmp_path):
 
 
 def test_what_is_no_toml_is_refused(tmp_path):
-    assert refusal(tmp_path, ("[vector]", "[vector")).startswith("not a TOML file: ")
+    assert refusal(tmp_path, ("[vector]", "[vector")).startswith("expected a TOML file, found: ")
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\0")
-    with pytest.raises(InputError, match=r"binary\.toml: not a TOML file: "):
+    with pytest.raises(InputError, match=r"binary\.toml: expected a TOML file, found: "):
         load_machine(str(path))
 
 

@@ -117,11 +117,13 @@ FILE_MUTANTS = {
         'width = 20, kind = "integer",  doc = "elements', 'width = 20, kind = "whole",  doc = "elements',
         "field cols: kind 'whole' is none of opcode, type, matrix, list, integer, address, float",
     ),
+    "a text where a number is expected": ('name = "i8"\ncode = 2', 'name = "i8"\ncode = "2"',
+        "type.2.code: expected a valid integer, found '2'"),
     "two types with one code": ('name = "i8"\ncode = 2', 'name = "i8"\ncode = 1', "two element types share a code"),
     "two traps with one code": ("overlap    = { code = 5", "overlap    = { code = 4", "two traps share a code"),
-    "no width": ("width_bits = 128", "", "missing entry 'width_bits'"),
-    "no field table": ("[field]", "[fields]", "missing entry 'field'"),
-    "a list where a table is expected": ("[trap]", "[[trap]]", "an entry has the wrong shape: "),
+    "no width": ("width_bits = 128", "", "isa.width_bits: expected a value, found none"),
+    "no field table": ("[field]", "[fields]", "field: expected a value, found none; fields: expected only known keys"),
+    "a list where a table is expected": ("[trap]", "[[trap]]", "trap: expected a table, found ["),
 }  # fmt: skip
 
 
@@ -133,9 +135,12 @@ def test_a_wrong_table_is_refused(tmp_path, case):
 
 
 def test_what_is_no_toml_is_refused(tmp_path):
-    assert refusal(tmp_path, SHIPPED.replace("[isa]", "[isa")).startswith("not a readable TOML file: ")
+    path = tmp_path / "mutant.toml"
+    path.write_text(SHIPPED.replace("[isa]", "[isa"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"mutant\.toml: expected a TOML file, found: "):
+        load_isa(path)
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.toml: not a readable TOML file"):
+    with pytest.raises(InputError, match=r"nowhere\.toml: expected a readable file, found: No such file"):
         load_isa(tmp_path / "nowhere.toml")

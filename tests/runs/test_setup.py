@@ -72,7 +72,7 @@ def test_each_table_has_fields_that_can_be_set():
     assert (unit.macs_per_cycle_16bit.value, link.latency_ps.value, link.latency_ps.source) == (64, 7, ASKED)
     assert unit.macs_per_cycle_16bit.unit == "MAC/cycle"
     assert devices.dimms.standard.timing["nRCD"] == 20
-    assert (made.model["layers"], made.policy["window"]) == (2, {"value": 3, "source": ASKED})
+    assert (made.model["layers"], made.policy["window"]) == (2, {"value": 3, "source": ASKED, "unit": ""})
     assert made.preset["ffn"]["density"] == {"value": 0.33, "source": ASKED}
     assert made.changes == changes
 

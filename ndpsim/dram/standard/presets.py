@@ -5,13 +5,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from ndpsim.data import workloads_dir
 from ndpsim.dram.standard.faults import faults_of_names
 from ndpsim.dram.standard.file import Preset, StandardFile
 from ndpsim.errors import InputError
-from ndpsim.tables import faults_of_form, read_toml
+from ndpsim.tables import read_toml, table_from
 
 _ADDED = ("device", "speed", "preset")
 
@@ -46,13 +44,7 @@ def presets_from(content: dict[str, Any], path: Path) -> dict[str, PresetEntry]:
     """Return the presets that the content of a file adds by name. Raises InputError as `presets_of` does."""
     base = _base(path, content["extends"]) if "extends" in content else {}
     whole, faults = _extended(base, content) if base else (content, [])
-    try:
-        file = StandardFile.model_validate(whole)
-    except ValidationError as error:
-        faults += faults_of_form(error)
-    faults += faults_of_names(whole)
-    if faults:
-        raise InputError("\n".join(f"{path}: {fault}" for fault in faults), faults)
+    file = table_from(StandardFile, whole, str(path), (*faults, *faults_of_names(whole)), lines=True)
     return {entry.name: entry for entry in _entries(path, file) if not _is_of(base, entry)}
 
 
