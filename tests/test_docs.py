@@ -1,0 +1,83 @@
+"""The pages in `docs/` name what is there: each file, what it has, and each step where it is called."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+ROW = re.compile(r"^\| *(\w+) *\|[^|]*\| `([^`]+)` \|(.*)\|$", re.MULTILINE)
+
+
+def rows(page):
+    """What a table says: number, file, and the names that are to be in it."""
+    return [(number, file, re.findall(r"`([^`]+)`", names)) for number, file, names in ROW.findall(PAGES[page])]
+
+
+def read(file):
+    return (ROOT / file).read_text(encoding="utf-8")
+
+
+def defined(file):
+    """Functions, classes and methods of a Python file, and its constants."""
+    found = set()
+
+    def add(nodes, owner):
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.add(owner + node.name)
+                add(node.body, f"{node.name}.")
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found.update(owner + target.id for target in targets if isinstance(target, ast.Name))
+
+    add(ast.parse(read(file)).body, "")
+    return found
+
+
+def used(name, text):
+    """Whether a text has a function's name elsewhere than in its definition."""
+    return re.search(rf"(?<!def )(?<!class )\b{name.split('.')[-1]}\b", text) is not None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_on_a_page_is_there(page):
+    text = PAGES[page]
+    paths = [path for path in re.findall(r"`([\w./-]+)`", text) if "/" in path]
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert paths or links
+    gone = [path for path in paths if not (ROOT / path).exists()]
+    gone += [link for link in links if not (ROOT / "docs" / link).exists()]
+    assert not gone
+
+
+@pytest.mark.parametrize("page", ["ONE_NEURON.md", "WHERE.md"])
+def test_every_file_of_a_table_has_what_the_table_names(page):
+    lacking = []
+    for _, file, names in rows(page):
+        assert names
+        there = defined(file) if file.endswith(".py") else set(re.findall(r"\w+", read(file)))
+        lacking += [f"{file}: {name}" for name in names if name not in there]
+    assert not lacking
+
+
+def test_each_step_of_a_neuron_is_called_from_a_file_of_a_step_before():
+    steps, known, strange = rows("ONE_NEURON.md"), "", []
+    assert [number for number, _, _ in steps] == [str(k + 1) for k in range(len(steps))]
+    for number, file, names in steps:
+        own = {name for name in names if not used(name, known)}
+        if known and (own == set(names) or not all(used(name, read(file)) for name in own)):
+            strange.append(number)
+        known += read(file)
+    assert not strange
+
+
+def test_twelve_questions_have_one_file_each():
+    assert [letter for letter, _, _ in rows("WHERE.md")] == list("abcdefghijkl")
+
+
+def test_the_readme_names_every_page():
+    readme = read("README.md")
+    assert all(f"(docs/{page})" in readme for page in PAGES)
