@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,10 +12,8 @@ from system_files import PLAIN, written
 
 from ndpsim.errors import InputError
 from ndpsim.files import CHECKSUMMED
-from ndpsim.machine.meter import Span
 from ndpsim.report.figures import figures_of
 from ndpsim.report.run_file import read_run, write_run
-from ndpsim.report.timeline import write_timeline
 from ndpsim.runs.run import Run
 from ndpsim.runs.setup import Setup
 
@@ -219,16 +216,3 @@ def test_other_files_are_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"other.h5: expected a"):
         read_run(path)
-
-
-def test_a_timeline_has_a_line_for_each_device(tmp_path):
-    path = tmp_path / "timeline.json"
-    write_timeline(path, [Span("gpu", "qkv", 0, 0, 1_500_000), Span("dimms", "ffn", -1, 2_000_001, 3_000_000)])
-    events = json.loads(Path(path).read_text())["traceEvents"]
-    work = [event for event in events if event["ph"] == "X"]
-    lanes = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
-    assert [(lanes[event["tid"]], event["name"], event["ts"], event["dur"]) for event in work] == [
-        ("gpu", "qkv", 0.0, 1.5),
-        ("dimms", "ffn", 2.000001, 0.999999),
-    ]
-    assert work[0]["args"] == {"layer": 0} and "args" not in work[1]
