@@ -15,12 +15,12 @@ PEAK_BYTES_PER_PS = 4 * 25.6e9 / 1e12
 """Of the Hermes DIMM: four ranks of 25.6 GB/s."""
 
 
-def machine(dimms, buffer_bytes=262144, placement="interleaved"):
-    """The Hermes DIMM with another buffer."""
+def machine(dimms, buffer_bytes=262144, placement="interleaved", queue=16):
+    """The Hermes DIMM with another buffer and return queue."""
     base = load_machine(placement=placement, dimms=dimms)
-    unit = base.config.unit.model_copy(
-        update={"buffer_bytes": base.config.unit.buffer_bytes.model_copy(update={"value": buffer_bytes})}
-    )
+    values = {"buffer_bytes": buffer_bytes, "return_queue": queue}
+    changed = {name: getattr(base.config.unit, name).model_copy(update={"value": new}) for name, new in values.items()}
+    unit = base.config.unit.model_copy(update=changed)
     return type(base)(base.config.model_copy(update={"unit": unit}), base.standard, base.address_map, base.dimms)
 
 

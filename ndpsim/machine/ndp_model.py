@@ -11,8 +11,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.compiler.attention import Attention, CacheShape, place_cache
+from ndpsim.compiler.attention import Attention
 from ndpsim.compiler.feed_forward import FeedForward
+from ndpsim.compiler.kv_cache import CacheShape, place_cache
 from ndpsim.compiler.merge import Shares
 from ndpsim.compiler.placement import LayerShape, place
 from ndpsim.compiler.projection import Projection

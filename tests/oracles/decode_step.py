@@ -8,7 +8,7 @@ DIMM with rows, but none for a sequence, still gives +0.
 
 import numpy as np
 
-from oracles.interpreter import F, softmax
+from oracles.interpreter import F, softmax, softmax_part
 from oracles.layer import ACTIVATION, ROUNDING, UNDERFLOW, UNIT, canonical, dot, rounded, values
 
 
@@ -78,16 +78,35 @@ def block(weights, x, neurons, gpu, cols, *, kind, activation, gated, masks=None
     return np.array(y, F)
 
 
-def attention(queries, keys, values_, context):
-    """Return y float32[group, width] of one group: float16 queries [group, width], keys and values [tokens, width]."""
+def attention(queries, keys, values_, context, tile):
+    """Return y float32[group, width] of one group: float16 queries [group, width], keys and values [tokens, width].
+
+    tile: how many tokens fit the buffer; a longer context is a softmax in parts of so many.
+    """
     wide_keys, wide_values = keys[:context].astype(F), values_[:context].astype(F)
     y = []
     with np.errstate(all="ignore"):
         for query in queries.astype(F):
-            weights = softmax([dot(key, query) for key in wide_keys])
-            scales = [rounded(w, "f16") for w in weights]
-            y.append(scaled_rows(values_.shape[1], [(scales, wide_values)], None))
+            scores = [dot(key, query) for key in wide_keys]
+            if context <= tile:
+                scales = [rounded(w, "f16") for w in softmax(scores)]
+                y.append(scaled_rows(values_.shape[1], [(scales, wide_values)], None))
+            else:
+                y.append(in_parts(scores, wide_values, tile))
     return np.array(y, F)
+
+
+def in_parts(scores, rows, tile):
+    """Return y float32[width]: rows weighted with the softmax of their scores, which come in parts of `tile`."""
+    m, s, y = F("-inf"), F(0), np.zeros(rows.shape[1], F)
+    for first in range(0, len(scores), tile):
+        e, m, s, c, r = (all_canonical(np.array(part, F)) for part in softmax_part(scores[first : first + tile], m, s))
+        if first:
+            y = all_canonical(y * c)
+        for weight, row in zip(e, rows[first : first + tile], strict=True):
+            y = y + rounded(weight, "f16") * row
+        y = all_canonical(y)
+    return all_canonical(y * r)
 
 
 def shown(masks, batch):
@@ -131,20 +150,27 @@ def block_and_bound(weights, x, neurons, gpu, cols, kind, masks=None):
     return a @ down + added, 1.01 * (off @ np.abs(down) + (len(rows) + 1 + len(neurons)) * UNIT * reach)
 
 
-def attention_and_bound(queries, keys, values_, context):
-    """The same of one group.
+def attention_and_bound(queries, keys, values_, context, tile):
+    """The same of one group; tile: as for `attention`.
 
     A score s is off by e = (ceil(n / 128) + 8) u sum |q k|. The difference to the greatest is rounded once more, so
     that exp is off by a factor of at most exp(2 max e + u |s - m|) times 1 + 4 u of the polynomial (it and its
     reduction stay within 2 units in the last place); sum, division and product add (ceil(tokens / 128) + 11) u. Results
     below exp(-87.3) are 0. Rounding to FP16 adds 2^-11 and 2^-25, the weighted sum (tokens + 1) u.
+
+    In T tiles: the differences of a weight to the maximum of its tile, and of each maximum to the next one, add up to
+    |s - m|, so that they are off by no more than before; but each of T exponentials brings its own 4 u and may be below
+    exp(-87.3), and each product with a factor, of the weighted sum and of s, another u.
     """
+    tiles = -(-context // tile)
     q, k, v = (part.astype(np.float64) for part in (queries, keys[:context], values_[:context]))
     scores = q @ k.T
     shifted = scores - scores.max(axis=1, keepdims=True)
     weights = np.exp(shifted)
     weights /= weights.sum(axis=1, keepdims=True)
     off = (-(-q.shape[1] // 128) + 8) * UNIT * (np.abs(q) @ np.abs(k).T).max(axis=1, keepdims=True)
-    relative = 2 * (2 * off + UNIT * np.abs(shifted) + 4 * UNIT) + (-(-context // 128) + 11) * UNIT
-    wrong = weights * (relative + ROUNDING["f16"]) + UNDERFLOW["f16"] + np.exp(-87.3)
+    more = 2 * (tiles - 1)
+    summed = -(-min(context, tile) // 128) + 11 + 2 * more
+    relative = 2 * (2 * off + UNIT * np.abs(shifted) + (4 * tiles + more) * UNIT) + summed * UNIT
+    wrong = weights * (relative + ROUNDING["f16"]) + UNDERFLOW["f16"] + tiles * np.exp(-87.3)
     return weights @ v, 1.01 * ((wrong @ np.abs(v)) + (context + 1) * UNIT * ((weights + wrong) @ np.abs(v)))
