@@ -1,4 +1,4 @@
-"""The pages in `docs/` name what is there: each file, what it has, and each step where it is called."""
+"""Pages, docstrings and comments name what is there: modules, files, what is in them, and where a step is called."""
 
 import ast
 import re
@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+DATA = ("ndpsim.isa.data", "ndpsim.workloads_data")
+"""Packages that are folders elsewhere in a checkout."""
 ROW = re.compile(r"^\| *(\w+) *\|[^|]*\| `([^`]+)` \|(.*)\|$", re.MULTILINE)
 
 
@@ -40,6 +42,33 @@ def defined(file):
 def used(name, text):
     """Whether a text has a function's name elsewhere than in its definition."""
     return re.search(rf"(?<!def )(?<!class )\b{name.split('.')[-1]}\b", text) is not None
+
+
+def texts():
+    """What people read of the project and what it is made of: file and text."""
+    folders = ("ndpsim", "docs", "isa", "workloads/hardware", "workloads/systems", "tests", "tools", "examples")
+    files = [file for folder in folders for end in ("py", "md", "toml") for file in (ROOT / folder).rglob(f"*.{end}")]
+    return {file.relative_to(ROOT): read(file) for file in [*files, ROOT / "README.md", ROOT / "setup.cfg"]}
+
+
+def is_module(dotted):
+    """Whether a dotted name is a module or a package, or begins with a module that has the rest."""
+    parts = dotted.split(".")
+    for k in range(1, len(parts) + 1):
+        module = ROOT.joinpath(*parts[:k]).with_suffix(".py")
+        if module.is_file():
+            return k == len(parts) or parts[k] in read(module)
+    return ROOT.joinpath(*parts).is_dir() or dotted in DATA
+
+
+def test_every_module_and_file_that_a_text_names_is_there():
+    strange = []
+    for file, text in texts().items():
+        names = re.findall(r"\bndpsim(?:\.[a-zA-Z]\w*)+", text)
+        strange += [f"{file}: {name}" for name in names if not is_module(name)]
+        paths = re.findall(r"(?<![\w./<-])(?:ndpsim|tests|tools|isa|examples)/[\w./-]+\.(?:py|md|toml)\b", text)
+        strange += [f"{file}: {path}" for path in paths if not (ROOT / path).is_file()]
+    assert not strange
 
 
 @pytest.mark.parametrize("page", PAGES)

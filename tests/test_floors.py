@@ -21,9 +21,9 @@ def floors():
 
 
 def wings(floor):
-    """The folders that the plan lists below a floor."""
+    """The folders that the plan lists below a floor, in order."""
     listed = re.search(rf"^  {floor}/ .*\n((?:    \w+/ .*\n)*)", PLAN, re.MULTILINE)
-    return set(re.findall(r"^    (\w+)/", listed[1], re.MULTILINE))
+    return re.findall(r"^    (\w+)/", listed[1], re.MULTILINE)
 
 
 def imported(file):
@@ -45,7 +45,9 @@ def test_the_plan_names_every_folder():
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert floors().keys() == folders
     for floor in WINGS:
-        assert wings(floor) == {path.parent.name for path in (PACKAGE / floor).glob("*/__init__.py")}
+        folders = {path.parent.name for path in (PACKAGE / floor).glob("*/__init__.py")}
+        assert wings(floor) == [name for name in WINGS[floor] if name in folders]
+        assert folders <= {*WINGS[floor]}
 
 
 def test_imports_run_downwards():

@@ -7,8 +7,8 @@ attribute ``format``         the text ``ndpsim-run``
 attribute ``version``        2
 attribute ``complete``       1 if all tokens are done, else 0
 attribute ``prompt_ps``      length of the prompt in picoseconds
-``setup``                    uint8[n], JSON: `ndpsim.systems.setup.Setup`
-``figures``                  uint8[n], JSON: `ndpsim.systems.run.Run.record`
+``setup``                    uint8[n], JSON: `ndpsim.runs.setup.Setup`
+``figures``                  uint8[n], JSON: `ndpsim.report.figures.figures_of`
 ``token_ps``                 int64[passes], length of the pass of each output token but the first, in picoseconds
 ``timeline.device``          uint16[spans], place of the device in ``names``; likewise ``timeline.operation``
 ``timeline.layer``           int32[spans], -1 for none

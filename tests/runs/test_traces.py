@@ -46,7 +46,7 @@ def test_the_key_of_what_is_kept_names_the_files_that_make_it_and_no_others(monk
     }
     assert {f"sparsity/{name}.py" for name in makers} | {"runs/traces.py", "jit.py"} <= found
     others = ("predictor", "layout", "capture", "frequency")
-    assert not found & {*(f"sparsity/{name}.py" for name in others), "errors.py", "kernel_cache.py", "systems/run.py"}
+    assert not found & {*(f"sparsity/{name}.py" for name in others), "errors.py", "kernel_cache.py", "runs/run.py"}
 
 
 def test_the_key_changes_with_either_part_of_what_makes_it(monkeypatch):

@@ -1,4 +1,4 @@
-"""The kernel that reads the lines of a request trace; `trace_text.py` has the notation."""
+"""The kernel that reads the lines of a request trace; `text.py` has the notation."""
 
 from typing import NamedTuple
 

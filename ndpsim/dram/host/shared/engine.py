@@ -321,7 +321,7 @@ def _step(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, entry: int, unt
 
 @borrowing
 def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, after: int, until: int, log: Ints, done: Ints) -> int:
-    """Run a channel as `host_kernel.advance` does, until its NDP bursts are done too (s, bursts: `shared_state`)."""
+    """Run a channel as `host.engine.advance` does, until its NDP bursts are done too (s, bursts: `state`)."""
     requests = block.shape[0]
     offer(m, s, bursts)
     while True:
@@ -358,7 +358,7 @@ def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, after: int, until: int
 @borrowing
 def run_shared(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, k: int, block: Ints, bounds: Ints,
                after: int, until: int, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
-    """Run channel k as `host_kernel.run_channel` does; sharing [channels, SIZE] and bursts: see `shared_state`."""
+    """Run channel k as `host.engine.run_channel` does; sharing [channels, SIZE] and bursts: see `state`."""
     return _advance(
         pointer_to(state[k]),
         pointer_to(sharing[k]),
@@ -374,7 +374,7 @@ def run_shared(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Int
 @borrowing
 def run_shared_together(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, block: Ints, bounds: Ints,
                         after: int, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
-    """Run all channels in step, as `host_kernel.run_together` does."""
+    """Run all channels in step, as `host.engine.run_together` does."""
     limit = begin_together(state)
     while True:
         before = served(state)

@@ -1,6 +1,6 @@
 """The NDP side of shared ranks: which bursts are offered, what their banks need next, and issuing that.
 
-`m` is the host's memory of a channel, `s` that of sharing, `bursts` the table of NDP bursts (`shared_state`).
+`m` is the host's memory of a channel, `s` that of sharing, `bursts` the table of NDP bursts (`state`).
 """
 
 from ndpsim.dram.host.constraint_table import ACT, PRE, RD, RDA, RDN

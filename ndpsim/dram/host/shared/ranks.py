@@ -80,14 +80,14 @@ class SharedRanks:
     def run_channel(
         self, state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, after: int, until: int, log: Any, done: Ints
     ) -> int:
-        """Run one channel; see `host_kernel.run_channel`."""
+        """Run one channel; see `host.engine.run_channel`."""
         why: int = run_shared(state, self._state, self._bursts, k, block, bounds, after, until, log, done)
         return why
 
     def run_together(
         self, state: NDArray[np.int64], block: Ints, bounds: Ints, after: int, log: Any, done: Ints
     ) -> int:
-        """Run all channels in step; see `host_kernel.run_together`."""
+        """Run all channels in step; see `host.engine.run_together`."""
         why: int = run_shared_together(state, self._state, self._bursts, block, bounds, after, log, done)
         return why
 

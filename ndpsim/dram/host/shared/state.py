@@ -1,4 +1,4 @@
-"""What the kernels know of one channel beyond `host_state` where NDP units share its ranks: one int64 array `s`.
+"""What the kernels know of one channel beyond `host.state` where NDP units share its ranks: one int64 array `s`.
 
 Ranks are named by the offset of their record in `s`, and have the order of those in `m`. NDP bursts of all channels
 are in one table, int64[n, 5]; a rank's sequence is a range of it, and its window a list of places in it.
