@@ -11,7 +11,7 @@ class KvInDimms(System):
     def __init__(self, job, devices, policy):
         super().__init__(job, devices, policy)
         self.ndp = NdpModel(devices.dimms, job.shape, job.batch, job.capacity)
-        self.streamed = max(0, job.shape.weight_bytes() - int(devices.config.gpu.weights_gb.value * 1e9))
+        self.streamed = max(0, job.shape.weight_bytes() - devices.weight_bytes)
 
     def forward(self, step, now):
         shape, tokens = self.job.shape, step.tokens

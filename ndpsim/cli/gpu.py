@@ -39,7 +39,7 @@ def list_command(as_json: bool) -> None:
         table.add_column(heading, justify="left" if heading in ("card", "efficiencies") else "right")
     for name, card in cards.items():
         fitted = f"fitted to {card.fit.data}" if card.fit else "predicted"
-        numbers = (card.sms, card.fp16_tflops, card.memory_gb_per_s, card.memory_gb, card.l2_mb)
+        numbers = (card.sms, card.fp16_tflops, card.memory_gb_per_s, card.memory_mib / 1024, card.l2_mb)
         table.add_row(name, *(f"{number:g}" for number in numbers), fitted)
     Console().print(table)
 

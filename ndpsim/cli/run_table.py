@@ -31,9 +31,15 @@ def print_run(record: dict[str, Any]) -> None:
         rates, machine = record["dimm_gb_per_s"], record["dimms"]
         rows += [
             ("DIMMs", f"{machine['dimms']} of {machine['dimm']}, {machine['dram']}"),
+            (
+                "  each",
+                f"{machine['ranks']} ranks, {machine['capacity_bytes'] / 2**30:g} GiB, "
+                f"{machine['peak_gb_per_s']:.1f} GB/s to its unit at most",
+            ),
             ("  bandwidth reached", f"{min(rates):.1f} to {max(rates):.1f} GB/s each while rows moved"),
             ("  busiest over mean", f"{record['dimm_imbalance']:.3f}"),
         ]
+    rows += [(f"changed: {path}", f"{_told(old)} -> {_told(new)}") for path, (old, new) in record["changed"].items()]
     rows.append(("links", ", ".join(f"{name} {quantity(size, 'B')}" for name, size in record["link_bytes"].items())))
     rows += [(name, f"{count}") for name, count in record["events"].items()]
     if record["predictor"]:
@@ -49,6 +55,10 @@ def print_run(record: dict[str, Any]) -> None:
         rows += _wall_rows(record)
     part = "" if record["complete"] else f", {tokens} tokens so far"
     print_table(f"{record['system']}: {record['model']}, batch {record['sequences']}{part}", rows)
+
+
+def _told(value: Any) -> str:
+    return "none" if value is None else str(value)
 
 
 def _wall_rows(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -83,11 +83,11 @@ class Energy(Table):
 
 
 class DimmConfig(Table):
-    """One NDP-DIMM as its file describes it."""
+    """One NDP-DIMM as its file describes it; ranks: of all its sub-channels together."""
 
     name: str
     dram: Given[str]
-    ranks: Annotated[Count, Unit("rank")] | None = None
+    ranks: Annotated[Count, Unit("rank")]
     unit: ComputeUnit
     vector: Vector
     channel: Channel
@@ -128,7 +128,21 @@ class Machine:
 
     def summary(self) -> dict[str, object]:
         """Return what a result should say about its machine."""
-        return {"dimm": self.config.name, "dimms": self.dimms, "dram": self.standard.name, "map": self.address_map.text}
+        return {
+            "dimm": self.config.name,
+            "dimms": self.dimms,
+            "dram": self.standard.name,
+            "map": self.address_map.text,
+            "ranks": self.ranks,
+            "capacity_bytes": self.atoms * codes.ATOM_BYTES,
+            "peak_gb_per_s": self.peak_gb_per_s,
+        }
+
+    @property
+    def peak_gb_per_s(self) -> float:
+        """What the unit of a DIMM can read at most, 1e9 bytes a second: all ranks at once, each over its own bus."""
+        standard = self.standard
+        return float(self.ranks * standard.burst_bytes / (standard.timing["nBL"] * standard.tck_ps) * 1000)
 
     def to_json(self) -> str:
         """Write everything that a program needs to be timed again elsewhere, as one line of JSON."""
@@ -210,8 +224,7 @@ def machine_from(
     if type(dimms) is not int or not 1 <= dimms <= 256:
         raise InputError(f"number of DIMMs: expected 1 to 256, found {dimms}")
     try:
-        ranks = config.ranks.value if config.ranks else None
-        standard = with_counts(standard or load_standard(config.dram.value), ranks)
+        standard = standard or load_standard(config.dram.value)
     except InputError as error:
         raise InputError(f"{file}: dram: {error}") from None
     if standard.burst_bytes != codes.ATOM_BYTES:
@@ -219,6 +232,15 @@ def machine_from(
             f"{file}: dram: expected a standard with bursts of {codes.ATOM_BYTES} bytes, the atom of the instruction "
             f"set, found {standard.name} with {standard.burst_bytes}"
         )
+    sub_channels, ranks = standard.organization.channels, config.ranks.value
+    try:
+        if ranks % sub_channels:
+            raise InputError(
+                f"expected a multiple of the {sub_channels} sub-channels of {standard.name}, found {ranks}"
+            )
+        standard = with_counts(standard, ranks // sub_channels)
+    except InputError as error:
+        raise InputError(f"{file}: ranks: {str(error).removeprefix('ranks: ')}") from None
     if config.unit.core_ps.value < standard.tck_ps:
         raise InputError(
             f"{file}: unit.core_ps: expected a core no faster than a DRAM clock, "

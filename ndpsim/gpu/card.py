@@ -35,7 +35,7 @@ class Card(Table, strict=True):
         float, Field(ge=1, le=1.25, description="sustained over boost clock: GeForce cards raise theirs by themselves")
     ]
     power_w: Annotated[Positive, Field(description="limit of the whole card")]
-    memory_gb: Positive
+    memory_mib: Annotated[int, Field(gt=0, le=1 << 30, description="what nvidia-smi shows as the total")]
     memory_gb_per_s: Positive
     inline_ecc: Annotated[bool, Field(description="check bits take a sixteenth of the memory's rate (GDDR with ECC)")]
     l2_mb: Positive
@@ -52,6 +52,11 @@ class Card(Table, strict=True):
     def fitted(self) -> bool:
         """Whether its efficiencies come from measurements of this card, not from other cards."""
         return self.fit is not None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the card's memory."""
+        return self.memory_mib << 20
 
     @property
     def memory_rate(self) -> float:
@@ -117,10 +122,10 @@ def _plain(name: str) -> str:
 
 def _impossible(content: Mapping[str, Any]) -> Iterator[str]:
     """Yield what cannot be, whatever the form of the others: rates that no clock explains, too large caches."""
-    sms, mhz, fp16, int8, fp32, memory_gb, memory_gb_per_s, l2_mb, l2_bytes_per_clock = (
+    sms, mhz, fp16, int8, fp32, memory_mib, memory_gb_per_s, l2_mb, l2_bytes_per_clock = (
         _number(content, name)
         for name in (
-            "sms", "clock_mhz", "fp16_tflops", "int8_tops", "fp32_tflops", "memory_gb", "memory_gb_per_s", "l2_mb",
+            "sms", "clock_mhz", "fp16_tflops", "int8_tops", "fp32_tflops", "memory_mib", "memory_gb_per_s", "l2_mb",
             "l2_bytes_per_clock",
         )
     )  # fmt: skip
@@ -131,8 +136,8 @@ def _impossible(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"int8_tops: expected 1 to 4 times fp16_tflops {fp16:g}, found {int8:g}"
     if fp32 > fp16:
         yield f"fp32_tflops: expected at most fp16_tflops {fp16:g}, found {fp32:g}"
-    if l2_mb >= memory_gb * 1e3:
-        yield f"l2_mb: expected less than memory_gb {memory_gb:g}, found {l2_mb:g} MB"
+    if l2_mb >= memory_mib:
+        yield f"l2_mb: expected less than memory_mib {memory_mib:g}, found {l2_mb:g} MB"
     if l2_gb_per_s <= memory_gb_per_s:
         yield f"l2_bytes_per_clock: expected more than the memory's rate, found {l2_gb_per_s:.0f} GB/s"
 

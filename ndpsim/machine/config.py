@@ -10,11 +10,35 @@ from ndpsim.tables import Count, Number, Share, Table, Text, read_toml, table_fr
 
 
 class GpuTable(Table):
-    """The graphics cards; weights_gb: of each one's memory that model weights may take."""
+    """The graphics cards.
+
+    reserve_gb: of each one's memory that is not for model weights; weights_gb: what is, if that is to be another size.
+    """
 
     card: Text
     count: Count
-    weights_gb: Number
+    reserve_gb: Number
+    weights_gb: Number | None = None
+
+    def weight_bytes(self, memory: int) -> int:
+        """Return the bytes that weights may take on a card with `memory` bytes.
+
+        Raises InputError if that is more than there are.
+        """
+        if self.weights_gb is not None:
+            if self.weights_gb.value * 1e9 > memory:
+                raise InputError(
+                    f"gpu.weights_gb: expected at most the {memory / 1e9:.2f} GB of a card, "
+                    f"found {self.weights_gb.value:g}"
+                )
+            return int(self.weights_gb.value * 1e9)
+        room = memory - round(self.reserve_gb.value * 1e9)
+        if room <= 0:
+            raise InputError(
+                f"gpu.reserve_gb: expected less than the {memory / 1e9:.2f} GB of a card, "
+                f"found {self.reserve_gb.value:g}"
+            )
+        return room
 
 
 class DimmTable(Table):

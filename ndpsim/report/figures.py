@@ -46,6 +46,7 @@ def _collected(run: Run) -> dict[str, Any]:
         "gpu": devices.gpu.origin,
         "machine": devices.config.name,
         "dimms": devices.dimms.summary(),
+        "changed": {path: [setup.before.get(path), value] for path, value in setup.changes.items()},
         "tokens_per_s": run.tokens * setup.batch / simulated,
         "decode_tokens_per_s": passes * setup.batch / decode if passes else None,
         "simulated_s": simulated,

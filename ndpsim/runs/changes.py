@@ -13,6 +13,8 @@ from ndpsim.errors import InputError
 ASKED: Final = "asked for"
 Keys = tuple[str, ...]
 _SHOWN: Final = 12
+_LABELS: Final = {"source", "summary", "standard", "default_device"}
+_NOTES: Final = ("gpu.fit.data", "gpu.fit.rows", "gpu.fit.error.")
 
 
 class Form:
@@ -20,13 +22,25 @@ class Form:
 
     A value that lies in a table with its source has the path of that table. Of a timing of DRAM (`TimingValue`) the
     parts have paths as well. Lists are set as a whole. Without a root, only fields of tables have paths.
+    What only names something has none.
     """
 
     def __init__(self, root: str, table: type[BaseModel], content: Mapping[str, Any]) -> None:
         begin = (root,) if root else ()
         self.paths = {
-            ".".join((*begin, *keys)): (keys, kind) for keys, kind in _fields(table, content) if begin or keys[1:]
+            path: (keys, kind)
+            for keys, kind in _fields(table, content)
+            if (begin or keys[1:]) and not _is_label(path := ".".join((*begin, *keys)))
         }
+
+    def value(self, content: Mapping[str, Any], path: str) -> Any:
+        """Return the value of a known path, None if the content has none."""
+        entry: Any = content
+        for key in self.paths[path][0]:
+            entry = entry.get(key) if isinstance(entry, Mapping) else None
+        if isinstance(entry, Mapping):
+            entry = {key: one for key, one in entry.items() if key != "source"} if "value" not in entry else entry
+        return _value_of(entry)
 
     def set(self, content: dict[str, Any], path: str, value: Any) -> None:
         """Set a field of the content; whether the value is possible, the reader of the content says.
@@ -51,6 +65,17 @@ class Form:
             table[last] = {**(old if isinstance(old, dict) else {}), "value": value, "source": ASKED}
         else:
             table[last] = value
+
+
+def _value_of(entry: Any) -> Any:
+    """Return a value without its source."""
+    return entry["value"] if isinstance(entry, Mapping) and {"value", "source"} <= entry.keys() else entry
+
+
+def _is_label(path: str) -> bool:
+    """Tell whether a field only says what something is called or where it comes from; a name may choose a file."""
+    last = path.rpartition(".")[2]
+    return last in _LABELS or (last == "name" and path != "dimm.name") or path.startswith(_NOTES)
 
 
 def unknown(path: str, known: Mapping[str, Any]) -> str:

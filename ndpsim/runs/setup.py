@@ -48,7 +48,8 @@ class Setup(Table):
     """A run: contents of files as they are used, and lengths.
 
     card: the graphics card, with its `efficiencies` by family and parameter; dram: the DIMM's standard alone
-    (`standard_content`); plugin: the file of a system that does not ship; changes: what was set, for the record.
+    (`standard_content`); plugin: the file of a system that does not ship; changes: what was set, for the record, and
+    before: what was there, by path.
     """
 
     system: str
@@ -67,6 +68,7 @@ class Setup(Table):
     preset: dict[str, Any]
     policy: dict[str, Any]
     changes: dict[str, Any]
+    before: dict[str, Any]
     versions: dict[str, str]
 
     @classmethod
@@ -109,6 +111,7 @@ class Setup(Table):
             seed=seed,
             trace=None if trace is None else FileMark.of(Path(trace)),
             changes=dict(changes or {}),
+            before=files.before,
             versions=versions(),
             **parts,
         )

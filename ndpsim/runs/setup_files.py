@@ -1,6 +1,7 @@
 """Reads the files of a run one by one, changes the fields that are asked for, and gathers all that is wrong."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from ndpsim.llm.catalog import shape_content
 from ndpsim.llm.shape import ModelShape, shape_from
 from ndpsim.machine.config import MachineConfig, config_from, machine_content
 from ndpsim.runs.changes import Form, unknown
+from ndpsim.runs.effects import essence
 from ndpsim.sparsity.parameters import ALTERNATIVES
 from ndpsim.sparsity.presets import Preset, load_preset, preset_from
 from ndpsim.systems.system import System
@@ -29,14 +31,16 @@ Content = dict[str, Any]
 class SetupFiles:
     """The files of a run, as `hardware` and `software` return their contents.
 
-    faults: what was wrong so far; paths: what could be set, by path.
+    faults: what was wrong so far; paths: what could be set, by path; before: what was there before a change, by path.
     """
 
     def __init__(self, changes: Content) -> None:
         """Take the values asked for, by path."""
         self.faults: list[str] = []
         self.paths: Content = {}
+        self.before: Content = {}
         self._asked = changes
+        self._contents: dict[str, tuple[Form, Content, dict[str, Any]]] = {}
         self._changed: set[str] = set()
         self._unread = {"gpu", "dimm", "dram", "model", "preset", "policy"}
 
@@ -57,6 +61,7 @@ class SetupFiles:
             return {}
         if config.gpu.count.value > 1 and not several_cards:
             self.faults.append(f"gpu.count: expected 1, as the system uses one card, found {config.gpu.count.value}")
+        self._judge("", lambda content: config_from(content, "machine"))
         return {"machine": found[1], **self._dimms(config), **self._card(config.gpu.card.value)}
 
     def _dimms(self, machine: MachineConfig) -> Content:
@@ -71,8 +76,12 @@ class SetupFiles:
             "dram", StandardFile, (f"standard {name}", dram), lambda dram, where: standard_from(dram, name, where)
         )
         if standard:
-            placement, count = machine.dimm.placement.value, machine.dimm.count.value
-            self._find(lambda: machine_from(content, where, placement, count, standard))
+            shape = machine.dimm.placement.value, machine.dimm.count.value
+            if self._find(lambda: machine_from(content, where, *shape, standard)):
+                self._judge("dimm", lambda other: machine_from(other, where, *shape))
+                self._judge(
+                    "dram", lambda other: machine_from(content, where, *shape, standard_from(other, name, "dram"))
+                )
         return {"dimm": content, "dram": dram}
 
     def _card(self, name: str) -> Content:
@@ -83,6 +92,7 @@ class SetupFiles:
         model = self._read(
             "gpu", Card, (f"card {name}", content), lambda content, where: GpuModel.of(card_from(content, where), where)
         )
+        self._judge("gpu", lambda content: GpuModel.of(card_from(content, "gpu"), "gpu"))
         return {"card": content, "efficiencies": efficiency_tables(model)} if model else {}
 
     def software(self, system: type[System], model: str, preset: str, tokens: int) -> Content:
@@ -91,6 +101,8 @@ class SetupFiles:
         table = policy and self._read("policy", system.Policy, policy, lambda *found: policy_from(system, *found))
         found = self._find(lambda: shape_content(model))
         shape = found and self._read("model", ModelShape, found, shape_from)
+        self._judge("policy", lambda content: policy_from(system, content, "policy"))
+        self._judge("model", lambda content: shape_from(content, "model"))
         parts: Content = {"policy": table.model_dump(mode="json")} if table else {}
         if not found or not shape:
             return parts
@@ -105,10 +117,34 @@ class SetupFiles:
 
             def read(content: Content, where: str) -> Any:
                 _drop_alternatives(content, asked)
-                return preset_from(content, where).parameters(shape.layers, shape.name)
+                found = preset_from(content, where)
+                return found.run_tokens, found.parameters(shape.layers, shape.name)
 
             self._read("preset", Preset, (f"preset {preset}", content), read)
+            self._judge("preset", lambda content: read(content, "preset"))
         return {**parts, "model": found[1], "preset": content}
+
+    def _judge(self, root: str, whole: Callable[[Content], Any]) -> None:
+        """Note the changes below a root without which the whole would be the same; whole: from a content."""
+        form, content, own = self._contents.get(root, (None, {}, {}))
+        if form is None or not own:
+            return
+
+        def made(left_out: str | None = None) -> Any:
+            """Return what a run depends on with all changes but one; None if the others cannot be without it."""
+            found = deepcopy(content)
+            for path, value in own.items():
+                if path != left_out:
+                    form.set(found, path, value)
+            try:
+                return essence(whole(found))
+            except InputError:
+                return None
+
+        with_all = made()
+        for path, value in own.items():
+            if value != self.before[path] and with_all is not None and made(path) == with_all:
+                self.faults.append(f"{path}: expected a value that changes the run, found {value!r}, which does not")
 
     def _find(self, call: Callable[[], T]) -> T | None:
         try:
@@ -125,10 +161,13 @@ class SetupFiles:
         form = Form(root, table, content)
         self.paths |= form.paths
         self._unread.discard(root)
-        own = [path for path in self._asked if path in form.paths]
-        for path in own:
+        own = {path: self._asked[path] for path in self._asked if path in form.paths}
+        self._contents[root] = form, deepcopy(content), own
+        for path, value in own.items():
             self._changed.add(root)
-            form.set(content, path, self._asked.pop(path))
+            self.before[path] = form.value(content, path)
+            form.set(content, path, value)
+            del self._asked[path]
         try:
             return read(content, root or "machine" if own else where)
         except InputError as error:

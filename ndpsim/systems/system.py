@@ -36,6 +36,11 @@ class Devices:
     gpu: GpuModel
     dimms: Machine
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of each card's memory that model weights may take. Raises InputError if it has not so many."""
+        return self.config.gpu.weight_bytes(self.gpu.card.memory_bytes)
+
 
 @dataclass(frozen=True)
 class Job:

@@ -269,3 +269,32 @@ def test_smollm2_runs_on_a_trace_without_attention(capsys, tmp_path):
     changed[-1] = "gpu.weights_gb=0.2"
     code, out, _ = run(capsys, *changed, "--trace", tmp_path / "trace.h5", "--json")
     assert code == 0 and json.loads(out)["model"] == shape.name
+
+
+def test_the_table_and_the_record_say_what_differs_from_what_ships(capsys):
+    changed = ("--set", "dimm.dram=DDR5-6400B", "--set", "policy.window=3", "--gpu", "rtx3090")
+    record = json.loads(run(capsys, *SMALL, *changed, "--json")[1])
+    assert record["changed"] == {
+        "gpu.weights_gb": [None, 0.002],
+        "dimm.dram": ["DDR4-3200-Hermes", "DDR5-6400B"],
+        "policy.window": [5, 3],
+        "gpu.card": ["rtx4090", "rtx3090"],
+    }
+    lines = [" ".join(line.split()) for line in run(capsys, *SMALL, *changed)[1].splitlines()]
+    assert "changed: dimm.dram DDR4-3200-Hermes -> DDR5-6400B" in lines
+    assert "changed: gpu.weights_gb none -> 0.002" in lines
+    assert "each 4 ranks, 32 GiB, 102.4 GB/s to its unit at most" in lines
+
+
+def test_a_model_with_its_cache_fits_a_card_that_has_room_for_both(capsys):
+    """13.48 GB of weights and 8.39 of keys and values: 21.9 of 0.9 * 25.76 GB, which are 24,564 MiB."""
+    big = ("run", "--system", "gpu-only", "--model", "llama2-7b", "--input", "999", "--output", "1", "--batch", "16")
+    code, out, _ = run(capsys, *big, "--json")
+    assert code == 0 and json.loads(out)["time_per_output_token_s"] is None
+    assert "gpu.card: expected room for 13.5 GB of weights" in refused(capsys, *big, "--gpu", "t4")
+
+
+def test_neurons_beyond_the_memory_of_the_card_are_refused(capsys):
+    says = refused(capsys, "run", "--system", "hermes-base", "--model", "llama2-70b", "--input", "16", "--output", "1",
+                   "--set", "gpu.weights_gb=100")  # fmt: skip
+    assert says == "ndpsim: gpu.weights_gb: expected at most the 25.76 GB of a card, found 100\n"

@@ -45,22 +45,22 @@ def test_ranks_of_both_sub_channels_of_a_ddr5_dimm_have_a_data_bus_of_their_own(
 
 def test_a_description_may_give_the_number_of_ranks(tmp_path):
     path = tmp_path / "two.toml"
-    path.write_text(SHIPPED.replace("[unit]", 'ranks = { value = 2, source = "a test" }\n[unit]'), encoding="utf-8")
+    path.write_text(SHIPPED.replace("ranks = { value = 4", "ranks = { value = 2"), encoding="utf-8")
     two, four = load_machine(str(path)), load_machine("hermes")
     assert (two.ranks, four.ranks) == (2, 4)
     assert 2 * two.atoms == four.atoms
     assert machine_from_json(two.to_json(), "p.ndp") == two
 
 
-RANKS = "[unit]\n", 'ranks = {{ value = {}, source = "a test" {}}}\n[unit]\n'
+RANKS = 'ranks = { value = 4, unit = "rank", source', 'ranks = {{ value = {}, unit = "{}", source'
 
 
 @pytest.mark.parametrize(
     ("value", "unit", "sentence"),
     [
-        (3, "", "dram: ranks: expected a power of two, found 3"),
-        (0, "", "ranks.value: expected greater than or equal to 1, found 0"),
-        (2, ', unit = "DIMM"', "ranks.unit: expected rank, found DIMM"),
+        (3, "rank", "ranks: expected a power of two, found 3"),
+        (0, "rank", "ranks.value: expected greater than or equal to 1, found 0"),
+        (2, "DIMM", "ranks.unit: expected rank, found DIMM"),
     ],
 )
 def test_a_number_of_ranks_that_cannot_be_is_refused(tmp_path, value, unit, sentence):

@@ -13,7 +13,7 @@ sms = 10
 clock_mhz = 1000
 clock_headroom = 1.0
 power_w = 100
-memory_gb = 8
+memory_mib = 8192
 memory_gb_per_s = 200
 inline_ecc = false
 l2_mb = 4
@@ -140,7 +140,7 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path):
         ),
         ("int8_tops = 20", "int8_tops = 5", "int8_tops: expected 1 to 4 times fp16_tflops 10, found 5"),
         ("fp32_tflops = 5", "fp32_tflops = 11", "fp32_tflops: expected at most fp16_tflops 10, found 11"),
-        ("l2_mb = 4", "l2_mb = 8000", "l2_mb: expected less than memory_gb 8, found 8000 MB"),
+        ("l2_mb = 4", "l2_mb = 9000", "l2_mb: expected less than memory_mib 8192, found 9000 MB"),
         ("clock = 500", "clock = 100", "l2_bytes_per_clock: expected more than the memory's rate, found 100 GB/s"),
         ("nvlink_gb_per_s = 0", "nvlink_gb_per_s = -1", "nvlink_gb_per_s: expected greater than or equal to 0, found"),
         ("sms = 10", "sms = 10.5", "sms: expected a valid integer"),

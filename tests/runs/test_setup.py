@@ -225,3 +225,74 @@ def test_a_trace_file_is_marked(tmp_path):
     trace.unlink()
     with pytest.raises(InputError, match=r"trace.h5: expected a readable file"):
         mark.require_same()
+
+
+@pytest.mark.parametrize(
+    ("card", "mib"), [("rtx4090", 24564), ("t4", 15360), ("a100-80", 81920), ("h200", 143771), ("l40s", 46068)]
+)
+def test_what_a_card_keeps_follows_from_its_own_memory(card, mib):
+    """All but the reserve of 5.757220864 GB, which leaves 20 GB of an RTX 4090."""
+    devices = devices_of(setup(changes={"gpu.card": card} if card != "rtx4090" else {}))
+    assert devices.weight_bytes == mib * 2**20 - 5_757_220_864
+    assert devices.weight_bytes == 20_000_000_000 or card != "rtx4090"
+
+
+def test_more_than_a_card_has_is_refused_with_both_figures():
+    devices = devices_of(setup(changes={"gpu.card": "t4", "gpu.weights_gb": 16.2}))
+    with pytest.raises(InputError, match=r"gpu\.weights_gb: expected at most the 16\.11 GB of a card, found 16\.2"):
+        _ = devices.weight_bytes
+    assert devices_of(setup(changes={"gpu.card": "t4", "gpu.weights_gb": 16.1})).weight_bytes == 16_100_000_000
+    devices = devices_of(setup(changes={"gpu.card": "t4", "gpu.reserve_gb": 17}))
+    with pytest.raises(InputError, match=r"gpu\.reserve_gb: expected less than the 16\.11 GB of a card, found 17"):
+        _ = devices.weight_bytes
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("dram.standard", "DDR5-6400B"),
+        ("dram.default_device", "x"),
+        ("dram.source", "x"),
+        ("gpu.name", "x"),
+        ("gpu.fit.rows", 3),
+        ("gpu.fit.data", "x"),
+        ("model.name", "x"),
+        ("cpu.name", "x"),
+        ("preset.summary", "x"),
+    ],
+)
+def test_what_only_names_something_is_no_path(path, value):
+    assert f"{path}: expected a known path, such as " in refusal(changes={path: value})
+    assert f" {path}," not in refusal(changes={"gpu.x": 1, "dram.x": 1, "model.x": 1, "cpu.x": 1, "preset.x": 1})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("dimm.address_maps.row", "row bank bank_group column rank"),  # another one is in use
+        ("dram.preset.DDR4-3200-Hermes.ranks", 2),  # the DIMM says how many it has
+    ],
+)
+def test_a_change_that_a_run_would_not_notice_is_refused(path, value):
+    assert f"{path}: expected a value that changes the run, found {value!r}, which does not" in refusal(
+        changes={path: value, "dimm.count": 9}
+    )
+
+
+def test_the_value_that_is_there_already_can_be_set():
+    assert setup(changes={"dimm.count": 8, "dimm.dram": "DDR4-3200-Hermes", "policy.window": 5}).before == {
+        "dimm.count": 8, "dimm.dram": "DDR4-3200-Hermes", "policy.window": 5,
+    }  # fmt: skip
+
+
+def test_another_dram_leaves_the_organisation_of_the_dimm():
+    """Four ranks, whether a DIMM has one channel or, as with DDR5, two sub-channels."""
+    summaries = [
+        devices_of(setup(changes={"dimm.dram": name})).dimms.summary() for name in ("DDR4-3200AA", "DDR5-6400B")
+    ]
+    assert [one["ranks"] for one in summaries] == [4, 4]
+    assert [one["capacity_bytes"] for one in summaries] == [32 << 30, 32 << 30]
+    assert [one["peak_gb_per_s"] for one in summaries] == [4 * 25.6, 4 * 25.6]  # 64 bits at 3200, 32 bits at 6400
+    assert "ranks: expected a multiple of the 2 sub-channels of DDR5-6400B, found 1" in refusal(
+        changes={"dimm.dram": "DDR5-6400B", "dimm.ranks": 1}
+    )

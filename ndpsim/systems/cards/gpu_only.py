@@ -29,7 +29,7 @@ class GpuOnly(DenseLayers):
         self.shape = self.slice(job.shape)
         weights, cache = self.shape.weight_bytes(), cache_bytes(self.shape, job)
         card, share = devices.gpu.card, policy.memory_share.value
-        room = card.memory_gb * 1e9 * share
+        room = card.memory_bytes * share
         if weights + cache > room:
             raise InputError(
                 f"gpu.card: expected room for {weights / 1e9:.1f} GB of weights and {cache / 1e9:.1f} GB of KV cache "

@@ -59,7 +59,7 @@ class Hermes(SharedLayers):
         require_neurons(trace, job.shape)
         layout, dimms = NeuronLayout(trace.header.neurons), devices.dimms.dimms
         often = [frequencies(trace, group, job.prompt) for group in range(trace.header.groups)]
-        problem = placement_problem(devices.config, self.dimms, devices.gpu, often)
+        problem = placement_problem(devices, self.dimms, often)
         placement, rule = PLACE[policy.placement.value](problem), policy.rule()
         self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, often, placement.resident, rule)
         rows = [self.dimms.rows[KINDS[group % 2]] for group in range(len(often))]

@@ -83,7 +83,7 @@ class HermesHost(StreamedPrompts):
             gpu_seconds(self.shape, self.job.batch, self.devices.gpu) * layers,
             [size / rate for size in self.neuron_bytes],
             config.pcie.us.value * 1e-6,
-            gpu_room(config, self.shape),
+            gpu_room(self.devices.weight_bytes, self.shape),
             [self.sizes.host],
         )
 

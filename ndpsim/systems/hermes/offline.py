@@ -11,38 +11,35 @@ from ndpsim.gpu.model import GpuModel
 from ndpsim.isa import codes
 from ndpsim.jit import njit
 from ndpsim.llm.shape import ModelShape
-from ndpsim.machine.config import MachineConfig
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.ndp_model import KINDS, NdpModel
 from ndpsim.sparsity.frequency import Frequencies
 from ndpsim.systems.hermes.placement import Placement, PlacementProblem, by_value
+from ndpsim.systems.system import Devices
 
 _PROBE: Final = 128  # rows of each DIMM, on average, in the programs from which the time of a neuron is taken
 _DRAWS: Final = 4
 _GPU_PROBE: Final = 1024
 
 
-def gpu_room(machine: MachineConfig, shape: ModelShape) -> int:
+def gpu_room(weight_bytes: int, shape: ModelShape) -> int:
     """Return the bytes of GPU memory that are left for neurons beside output projections and head."""
     dense = 2 * (shape.layers * shape.hidden * shape.attention_width + shape.vocab * shape.hidden)
-    room = int(machine.gpu.weights_gb.value * 1e9) - dense
-    if room < 0:
+    if weight_bytes < dense:
         raise InputError(
             f"gpu.weights_gb: expected room for output projections and head, {dense / 1e9:.1f} GB, "
-            f"found {machine.gpu.weights_gb.value:g}"
+            f"found {weight_bytes / 1e9:g}"
         )
-    return room
+    return weight_bytes - dense
 
 
-def placement_problem(
-    machine: MachineConfig, ndp: NdpModel, gpu: GpuModel, often: Sequence[Frequencies]
-) -> PlacementProblem:
+def placement_problem(devices: Devices, ndp: NdpModel, often: Sequence[Frequencies]) -> PlacementProblem:
     """Return the problem of equations 1 to 7; groups are in the order of KINDS.
 
     A batch reads a neuron once and multiplies for each sequence that needs it: its frequency is the time that a DIMM
     spends on it a token, in times of one activation in one sequence.
     """
-    gpu_s, groups = gpu_seconds(ndp.shape, ndp.sequences, gpu), range(len(often))
+    gpu_s, groups = gpu_seconds(ndp.shape, ndp.sequences, devices.gpu), range(len(often))
     masked = 1 < ndp.sequences <= codes.ENTRY_BITS
     one, more = _dimm_seconds(ndp, 1 if masked else ndp.sequences), [0.0, 0.0]
     if masked:
@@ -57,15 +54,15 @@ def placement_problem(
         [ndp.neuron_bytes(KINDS[g % 2]) for g in groups],
         [gpu_s[g % 2] for g in groups],
         [one[g % 2] for g in groups],
-        machine.pcie.us.value * 1e-6,
-        gpu_room(machine, ndp.shape),
+        devices.config.pcie.us.value * 1e-6,
+        gpu_room(devices.weight_bytes, ndp.shape),
         [ndp.machine.atoms * codes.ATOM_BYTES] * ndp.machine.dimms,
     )
 
 
-def whole_layers(machine: MachineConfig, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
+def whole_layers(weight_bytes: int, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
     """Put whole groups into GPU memory, layer by layer, and deal the neurons out to the DIMMs in turn."""
-    room, resident, dimm = gpu_room(machine, ndp.shape), [], []
+    room, resident, dimm = gpu_room(weight_bytes, ndp.shape), [], []
     for g, n in enumerate(neurons):
         size = n * ndp.neuron_bytes(KINDS[g % 2])
         fits = size <= room

@@ -66,7 +66,7 @@ class FlexGen(DenseLayers):
         shape, tokens, batch = self.shape, self.job.prompt, self.job.batch
         # as its cost model counts: queries, keys, values, scores, outputs and the block of a prompt, in FP16
         each = 2 * tokens * (9 * shape.hidden + (1 + shape.gated) * shape.ffn + shape.heads * tokens)
-        room = self.devices.gpu.card.memory_gb * 1e9 - self.sizes.card
+        room = self.devices.gpu.card.memory_bytes - self.sizes.card
         fitting = [count for count in range(1, batch + 1) if batch % count == 0 and count * each <= room]
         if not fitting:
             raise InputError(

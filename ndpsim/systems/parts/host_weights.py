@@ -43,7 +43,7 @@ class Sizes:
             head=head,
             cache=cache_bytes(shape, job),
             host=host,
-            card=int(devices.config.gpu.weights_gb.value * 1e9),
+            card=devices.weight_bytes,
         )
 
     @property

@@ -30,13 +30,13 @@ def test_what_does_not_fit_is_refused_with_its_sizes():
         system(GpuOnly, load_shape("opt-13b"))
     assert str(error.value) == (
         "gpu.card: expected room for 25.7 GB of weights and 0.0 GB of KV cache of opt-13b on each card, "
-        "found 21.6 GB on RTX 4090 (0.9 of its memory)"
+        "found 23.2 GB on RTX 4090 (0.9 of its memory)"
     )
 
 
 def test_the_cache_counts_as_the_weights_do():
     shape = load_shape("llama2-7b")
     size = shape.weight_bytes() + 20 * shape.kv_bytes_per_token()
-    system(GpuOnly, shape, policy={"memory_share": (size + 10) / 24e9})
+    system(GpuOnly, shape, policy={"memory_share": (size + 10) / (24564 << 20)})
     with pytest.raises(InputError, match=r"13\.5 GB of weights"):
-        system(GpuOnly, shape, policy={"memory_share": (size - 10) / 24e9})
+        system(GpuOnly, shape, policy={"memory_share": (size - 10) / (24564 << 20)})

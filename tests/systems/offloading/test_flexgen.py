@@ -119,12 +119,12 @@ def test_a_cache_that_does_not_fit_is_attended_to_on_the_host():
 
 def test_sequences_pass_a_layer_in_sub_batches_whose_activations_fit():
     each = 2 * 16 * (9 * SHAPE.hidden + (1 + SHAPE.gated) * SHAPE.ffn + SHAPE.heads * 16)
-    made = system(FlexGen, SHAPE, batch=12, gpu_weights_gb=24 - 5 * each * 1e-9)
+    made = system(FlexGen, SHAPE, batch=12, gpu_weights_gb=(24564 << 20) * 1e-9 - 5 * each * 1e-9)
     assert made.sub_batch == 4  # five would fit, but do not divide twelve
     part = dense_step(made.devices.gpu, SHAPE, Step.decode(4, 16), eager=True)
     assert made.times(Step.decode(12, 16)) == StepTimes(*(3 * time for time in part))
     with pytest.raises(InputError, match=r"gpu\.weights_gb: expected .* for the activations of a prompt, found 0\.0"):
-        system(FlexGen, SHAPE, gpu_weights_gb=24 - 0.5 * each * 1e-9)
+        system(FlexGen, SHAPE, gpu_weights_gb=(24564 << 20) * 1e-9 - 0.5 * each * 1e-9)
 
 
 def test_the_schedule_costs_what_the_search_thought():
