@@ -177,7 +177,7 @@ def test_any_value_for_any_path_is_taken_or_refused():
 
 def test_all_faults_are_told_at_once():
     text = refusal(
-        batch=0, output=1 << 20, changes={"dimm.unit.core_ps": -3, "model.ffn": 0, "policy.window": "a", "gpu.foo": 1}
+        batch=0, output=1 << 40, changes={"dimm.unit.core_ps": -3, "model.ffn": 0, "policy.window": "a", "gpu.foo": 1}
     )
     for field in ("batch: ", "output: ", "dimm.unit.core_ps: ", "model.ffn: ", "policy.window: ", "gpu.foo: "):
         assert field in text
