@@ -127,14 +127,16 @@ class _Listener(event.Listener):
     """Counts kernels while Numba compiles them, the caller around what it calls, and tells whoever watches."""
 
     def __init__(self) -> None:
-        self._depth = self._at_most = 0
+        self._depth = self._at_most = self._known = 0
         self._done: set[str] = set()
 
     def on_start(self, event: Any) -> None:
         """A kernel begins to be compiled."""
         if self._depth == 0:
             wall.STARTING.__enter__()
-            self._at_most = len(self._done) + _not_compiled(event.data["dispatcher"].targetctx.codegen())
+            if self._known != len(_caches):  # more modules have been imported
+                self._known = len(_caches)
+                self._at_most = len(self._done) + _not_compiled(event.data["dispatcher"].targetctx.codegen())
         self._depth += 1
         self._tell()
 
