@@ -83,7 +83,11 @@ def _setup(typed: set[str], settings: tuple[str, ...], gpu: str | None, **option
         others = " and ".join(f"--{name}" for name in sorted(made))
         raise InputError(f"--trace: expected it or {others}, which are of a generated trace, found both")
     from ndpsim.runs.setup import Setup
+    from ndpsim.systems.catalog import load_system
 
+    traced = sorted(typed & {"preset", "seed", "trace"})
+    if traced and "preset" in load_system(options["system"]).ignores:
+        raise InputError(f"--{traced[0]}: expected a system that asks which neurons fire, found {options['system']}")
     return Setup.of(**options, changes=changes_of(settings, gpu))
 
 

@@ -26,6 +26,8 @@ from ndpsim.studies.hermes_comparison import (
 )
 from ndpsim.studies.hermes_points import Changes, Published, RateKey
 from ndpsim.studies.hermes_shares import share
+from ndpsim.systems.catalog import load_system
+from ndpsim.systems.system import is_ignored
 
 _STEADY_TOKENS: Final = 3
 
@@ -65,7 +67,8 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class Reproducer:
-    """What is to be run: tokens, ablation_tokens: simulated of each output; changes: of all runs, as of `--set`."""
+    """What is to be run: tokens, ablation_tokens: simulated of each output; changes: as of `--set`, of all runs that
+    depend on them."""
 
     definition: Published
     tokens: int
@@ -118,7 +121,9 @@ class Reproducer:
             yield from (self._case(key, one.changes) for key in one.places())
 
     def _case(self, key: RateKey, changes: Changes | None = None, tokens: int | None = None) -> Case:
-        everything = {**self.definition.setups.get(key.system, {}), **(changes or {}), **self.changes}
+        ignored = load_system(key.system).ignores
+        everywhere = {path: value for path, value in self.changes.items() if not is_ignored(path, ignored)}
+        everything = {**self.definition.setups.get(key.system, {}), **(changes or {}), **everywhere}
         tokens = tokens or (_STEADY_TOKENS if key.system in self.definition.steady else self.tokens)
         lengths = Lengths(self.definition.prompt, self.definition.output, max(self.tokens, self.ablation_tokens))
         return Case.of(*key, lengths, min(tokens, lengths.traced), everything)

@@ -26,6 +26,19 @@ from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.tables import Table
 
 PS_PER_US: Final = 1_000_000
+DIMM_UNITS: Final = (
+    "dimm.unit", "dimm.vector", "dimm.channel", "dimm.link", "dimm.barrier", "dimm.energy", "dimm.placement",
+    "dimm.address_maps", "dram.timing", "dram.constraints", "dram.refresh", "dram.bus", "dram.rounding", "dram.speed",
+    "dram.transfers_per_clock",
+)  # fmt: skip
+"""Paths of `--set` that a system ignores to which the DIMMs are memory of the host, of which only the size counts."""
+EIGHT_BITS: Final = ("gpu.int8_tops", "dimm.unit.macs_per_cycle_8bit", "dimm.energy.mac_i8", "dimm.energy.mac_bf16")
+"""Paths that no system depends on that computes in FP16."""
+
+
+def is_ignored(path: str, ignores: Sequence[str]) -> bool:
+    """Tell whether a path is among those that begin so."""
+    return any(path == one or path.startswith(f"{one}.") for one in ignores)
 
 
 @dataclass(frozen=True)
@@ -72,12 +85,14 @@ class System(ABC):
 
     name: as results call it; Policy: the table of its own parameters, which come from `workloads/systems/<name>.toml`
     ([policy]) if that is there, else from the table's defaults, and from `--set policy.NAME=VALUE`. several_cards:
-    whether it uses all `gpu.count` cards of a machine; others run on machines with one.
+    whether it uses all `gpu.count` cards of a machine; others run on machines with one. ignores: beginnings of paths
+    of `--set` on which nothing depends that it does; to set one of them is refused.
     """
 
     name: ClassVar[str]
     Policy: ClassVar[type[Table]] = NoPolicy
     several_cards: ClassVar[bool] = False
+    ignores: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, job: Job, devices: Devices, policy: Table) -> None:
         """Get ready: place the model. Raises InputError if something does not fit."""

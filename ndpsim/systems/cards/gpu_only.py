@@ -1,6 +1,6 @@
 """One graphics card that holds the whole model and its KV cache: what offloading has to be measured against."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from ndpsim.errors import InputError
 from ndpsim.llm.shape import ModelShape
@@ -8,6 +8,9 @@ from ndpsim.systems.parts.dense_layers import DenseLayers
 from ndpsim.systems.parts.host_weights import cache_bytes
 from ndpsim.systems.system import Devices, Job
 from ndpsim.tables import Share, Table
+
+CARDS_ONLY: Final = ("dimm", "dram", "pcie", "cpu", "preset", "gpu.reserve_gb", "gpu.weights_gb", "gpu.int8_tops")
+"""Paths that a system ignores which is on graphics cards as a whole."""
 
 
 class ResidentPolicy(Table):
@@ -20,6 +23,7 @@ class GpuOnly(DenseLayers):
     """A model on one card, its kernels in CUDA graphs."""
 
     name: ClassVar[str] = "gpu-only"
+    ignores: ClassVar[tuple[str, ...]] = (*CARDS_ONLY, "gpu.nvlink_gb_per_s")
     Policy = ResidentPolicy
     policy: ResidentPolicy
 

@@ -15,7 +15,7 @@ from typing import Final
 from ndpsim.gpu.kernels import kernels
 from ndpsim.llm.shape import ModelShape
 from ndpsim.llm.step import Step
-from ndpsim.systems.cards.gpu_only import GpuOnly
+from ndpsim.systems.cards.gpu_only import CARDS_ONLY, GpuOnly
 from ndpsim.systems.system import PS_PER_US
 
 _CANDIDATE_BYTES: Final = 8  # a word and its logit
@@ -26,6 +26,7 @@ class TensorParallel(GpuOnly):
 
     name = "tensor-parallel"
     several_cards = True
+    ignores = CARDS_ONLY
 
     def slice(self, shape: ModelShape) -> ModelShape:
         """Return the shape of the busiest card's part of the model."""

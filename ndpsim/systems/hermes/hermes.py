@@ -24,7 +24,7 @@ from ndpsim.systems.hermes.placement import PLACE
 from ndpsim.systems.hermes.remap import WindowRemap
 from ndpsim.systems.parts.neuron_trace import require_neurons
 from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
-from ndpsim.systems.system import Devices, Job
+from ndpsim.systems.system import EIGHT_BITS, Devices, Job
 from ndpsim.tables import Count, Given, Switch, Table
 
 
@@ -49,6 +49,7 @@ class Hermes(SharedLayers):
     """One GPU and NDP-DIMMs that run a model on a trace."""
 
     name = "hermes"
+    ignores = ("cpu", "gpu.nvlink_gb_per_s", *EIGHT_BITS)
     Policy = HermesPolicy
     policy: HermesPolicy
 

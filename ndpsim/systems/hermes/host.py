@@ -32,7 +32,7 @@ from ndpsim.systems.hermes.placement import PLACE, PlacementProblem
 from ndpsim.systems.parts.host_weights import Sizes
 from ndpsim.systems.parts.neuron_trace import require_neurons
 from ndpsim.systems.parts.streamed_prompt import StreamedPrompts
-from ndpsim.systems.system import PS_PER_US, Devices, Job
+from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, PS_PER_US, Devices, Job
 from ndpsim.tables import Count, Given, Switch, Table
 
 
@@ -50,6 +50,7 @@ class HermesHost(StreamedPrompts):
     """One GPU and the host's processor that run a model on a trace."""
 
     name = "hermes-host"
+    ignores = ("gpu.nvlink_gb_per_s", *DIMM_UNITS, *EIGHT_BITS)
     Policy = HermesHostPolicy
     policy: HermesHostPolicy
 

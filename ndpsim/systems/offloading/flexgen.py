@@ -19,7 +19,7 @@ from ndpsim.machine.dense_step import StepTimes
 from ndpsim.systems.offloading.flexgen_search import Pass, Problem, search
 from ndpsim.systems.parts.dense_layers import DenseLayers, Part
 from ndpsim.systems.parts.host_weights import Sizes
-from ndpsim.systems.system import Devices, Job
+from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, Devices, Job
 from ndpsim.tables import Number, Table
 
 
@@ -33,6 +33,7 @@ class FlexGen(DenseLayers):
     """One card with the weights, caches and activations of a dense model spread over it and the host."""
 
     name = "flexgen"
+    ignores = ("preset", "gpu.nvlink_gb_per_s", *DIMM_UNITS, *EIGHT_BITS)
     Policy = FlexGenPolicy
     policy: FlexGenPolicy
     eager = True
