@@ -75,6 +75,12 @@ def ndp():
     )
 
 
+def hand_made_setup():
+    """Three sequences, and two changes: one of a value that was there before, one of a value that was not."""
+    changes, before = {"gpu.card": "mine", "dimm.ranks": 2}, {"gpu.card": "theirs"}
+    return SimpleNamespace(batch=3, prompt=17, output=4, changes=changes, before=before)
+
+
 def hand_made_run(*, prompt_ps=2_000_000, token_ps=(500_000, 300_000, 700_000), dimms=None, has_ndp=True, figures=None):
     """The run, as `figures_of` takes one."""
     system = SimpleNamespace(
@@ -90,7 +96,7 @@ def hand_made_run(*, prompt_ps=2_000_000, token_ps=(500_000, 300_000, 700_000), 
     tokens = 1 + len(token_ps) if prompt_ps is not None else 0
     return SimpleNamespace(
         plugin=None, tokens=tokens, complete=tokens == 4, prompt_ps=prompt_ps, token_ps=list(token_ps),
-        now_ps=(prompt_ps or 0) + sum(token_ps), setup=SimpleNamespace(batch=3, prompt=17, output=4), system=system,
+        now_ps=(prompt_ps or 0) + sum(token_ps), setup=hand_made_setup(), system=system,
         job=SimpleNamespace(shape=SimpleNamespace(name="a model")),
         devices=SimpleNamespace(config=config, gpu=gpu, dimms=dimms or machine()),
     )  # fmt: skip

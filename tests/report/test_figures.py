@@ -46,7 +46,10 @@ def test_a_record_says_what_was_run(found):
         "system": "by-hand", "model": "a model", "sequences": 3, "prompt_tokens": 17, "output_tokens": 4,
         "complete": True, "gpu": "a card of 400 W", "machine": "desk", "predictor": None,
     }  # fmt: skip
+    assert found["changed"] == {"gpu.card": ["theirs", "mine"], "dimm.ranks": [None, 2]}
     assert found["dimms"] == machine().summary() and found["dimms"]["dimms"] == 2
+    assert found["dimms"]["ranks"] == 4 and found["dimms"]["capacity_bytes"] == 4 * 8 * 2**30  # 4 devices of 16 Gb each
+    assert found["dimms"]["peak_gb_per_s"] == close(102.4)  # four ranks of 64 bits at 3200 MT/s
 
 
 def test_time_on_the_critical_path_is_told_by_operation(found):
