@@ -93,7 +93,7 @@ def test_what_was_found_is_short():
     [
         (Small, "2 to 64"),
         (Given[Small], "2 to 64"),
-        (Number, "a number above 0, up to 1e+09"),
+        (Number, "a number of 1e-06 to 1e+09"),
         (Count, "a whole number above 0, up to 1048576"),
         (Text, "a text"),
         (bool, "true or false"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
-from ndpsim.tables import Count, Number, Share, Table, Text, read_toml, table_from
+from ndpsim.tables import Count, Microseconds, Number, Rate, Share, Table, Text, read_toml, table_from
 
 
 class GpuTable(Table):
@@ -52,18 +52,18 @@ class DimmTable(Table):
 class PcieTable(Table):
     """The link between a graphics card and the host with its DIMMs: each way, and of every transfer."""
 
-    gb_per_s: Number
-    us: Number
+    gb_per_s: Rate
+    us: Microseconds
 
 
 class CpuTable(Table):
     """The host's processor, for systems that compute there; start_us: what an operator takes before it has begun."""
 
     name: Text
-    memory_gb_per_s: Number
+    memory_gb_per_s: Rate
     memory_share: Share
-    gflops: Number
-    start_us: Number
+    gflops: Rate
+    start_us: Microseconds
     power_w: Number
 
 

@@ -1,9 +1,10 @@
 """A run in lockstep: all sequences of a batch read their prompts together, and then get token after token."""
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from ndpsim.systems.catalog import load_system, plugin_errors
 from ndpsim.systems.sequences import Sequences
 from ndpsim.systems.system import Devices, Job
 from ndpsim.wall import ELSEWHERE, PLACEMENT, POLICY, TRACE
+
+MOST_PS: Final = 1 << 62
 
 
 def devices_of(setup: Setup) -> Devices:
@@ -60,7 +63,7 @@ class Run:
         chosen = load_system(setup.system)
         policy = policy_from(chosen, setup.policy, "policy")
         self.job = Job(shape, setup.batch, setup.prompt, setup.output, self._activations)
-        with plugin_errors(self.plugin), PLACEMENT:
+        with _times_in_range(), plugin_errors(self.plugin), PLACEMENT:
             self.system = chosen(self.job, self.devices, policy)
             self.sequences = Sequences(self.system)
             for sequence in range(setup.batch):
@@ -87,10 +90,12 @@ class Run:
         gc.freeze()  # what is there by now stays; looking through it again and again takes a twentieth of a run
         batch, prompt = self.setup.batch, self.setup.prompt
         last = self.setup.output if tokens is None else min(self.setup.output, self.tokens + tokens)
-        with plugin_errors(self.plugin), POLICY:
+        with _times_in_range(), plugin_errors(self.plugin), POLICY:
             for done in range(self.tokens, last):
                 step = Step.decode(batch, prompt + done - 1) if done else Step.prefill(batch, prompt)
                 begin, self.now_ps = self.now_ps, self.sequences.forward(step, self.now_ps)
+                if self.now_ps > MOST_PS:
+                    raise _too_long()
                 if done:
                     self.token_ps.append(self.now_ps - begin)
                 else:
@@ -135,3 +140,19 @@ class Run:
             path, digest = Path(setup.trace.path), setup.trace.sha256
             return recorded_trace(path, digest, self.job.shape, setup.batch, setup.prompt, setup.output)
         return generated_trace(self.job.shape, setup.preset, setup.prompt, setup.output, setup.batch, setup.seed)
+
+
+def _too_long() -> InputError:
+    return InputError(
+        f"simulated time: expected at most {MOST_PS * 1e-12 / 86400:.0f} days, found more: a rate of the "
+        "machine is too low for this model, or a latency too long"
+    )
+
+
+@contextmanager
+def _times_in_range() -> Iterator[None]:
+    """Say so where a time does not fit in 64 bits of picoseconds."""
+    try:
+        yield
+    except OverflowError:
+        raise _too_long() from None

@@ -29,8 +29,8 @@ EDGES = RARE * (FREQUENT / RARE) ** (np.arange(MOST - 1) / (MOST - 1))
 tend upwards where a neuron fires more often than once in five tokens; even bins would call it hot from 65 % on."""
 _LEAST = np.append(EDGES, np.nextafter(FREQUENT, 1))
 
-_State = Annotated[int, Field(strict=True, ge=0, le=MOST)]
-_Score = Annotated[int, Field(strict=True, ge=0, le=1000)]
+State = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Score = Annotated[int, Field(strict=True, ge=0, le=1000)]
 
 
 class PredictorRule(Table):
@@ -43,14 +43,14 @@ class PredictorRule(Table):
     it is not, and stays within 0 to 15.
     """
 
-    part: Literal["both", "token", "layer"] = "both"
-    rise: _State = 4
-    fall: _State = 1
-    weight: _Score = 6
-    threshold: _Score = 15
-    strict: Annotated[bool, Field(strict=True)] = True
-    threshold_alone: _State = 10
-    hot: _State = 10
+    part: Literal["both", "token", "layer"]
+    rise: State
+    fall: State
+    weight: Score
+    threshold: Score
+    strict: Annotated[bool, Field(strict=True)]
+    threshold_alone: State
+    hot: State
 
     def least_states(self) -> NDArray[np.uint8]:
         """The least state that is predicted active with 0, 1 and 2 active parents, and without any; 16 is never."""
@@ -79,7 +79,7 @@ class Predictor:
         layout: NeuronLayout,
         parents: Sequence[NDArray[np.int32]],
         preceding: Sequence[int],
-        rule: PredictorRule | None = None,
+        rule: PredictorRule,
     ) -> None:
         """Begin with all states at 0; `start` sets them.
 
@@ -87,12 +87,12 @@ class Predictor:
             layout: the neurons.
             parents: one int32[neurons, 2] a group: neurons of the preceding group, -1 for none (see `parents`).
             preceding: the group that precedes each, -1 for none, as in the header of a trace.
-            rule: numbers; those of the paper if not given.
+            rule: its numbers.
 
         Raises:
             InputError: parents or preceding groups that are not there.
         """
-        self.layout, self.rule = layout, rule or PredictorRule()
+        self.layout, self.rule = layout, rule
         self.states = np.zeros(layout.slots, dtype=np.uint8)
         self._need = self.rule.least_states()
         self._level = np.minimum(self.rule.weight * np.arange(PARENTS + 1), MOST).astype(np.uint8)

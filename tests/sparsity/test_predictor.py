@@ -22,11 +22,17 @@ from ndpsim.sparsity.trace_format import TraceHeader
 NONE = np.full((1, 2), -1, dtype=np.int32)
 
 
+def ruled(**changes):
+    """The rule of section IV-C, with others of its numbers."""
+    paper = {"part": "both", "rise": 4, "fall": 1, "weight": 6, "threshold": 15, "strict": True, "threshold_alone": 10}
+    return PredictorRule(**paper | {"hot": 10} | changes)
+
+
 def one_neuron(active_parents: int, state: int, **rule: object) -> bool:
     """Whether a neuron with two parents is predicted."""
     layout = NeuronLayout((2, 1))
     tables = [np.full((2, 2), -1, dtype=np.int32), np.array([[0, 1]], dtype=np.int32)]
-    predictor = Predictor(layout, tables, (-1, 0), PredictorRule(**rule))
+    predictor = Predictor(layout, tables, (-1, 0), ruled(**rule))
     predictor.states[64] = state
     active = np.array([(1 << active_parents) - 1, 0], dtype=np.uint64)
     return bool(predictor.predict(active)[1])
@@ -40,7 +46,7 @@ def test_least_states_with_0_1_and_2_active_parents_are_those_of_the_comparison(
 
 def test_the_papers_example_neuron_6_goes_from_7_to_11_and_neuron_5_from_10_to_9():
     layout = NeuronLayout((8,))
-    predictor = Predictor(layout, [np.full((8, 2), -1, dtype=np.int32)], (-1,))
+    predictor = Predictor(layout, [np.full((8, 2), -1, dtype=np.int32)], (-1,), ruled())
     predictor.states[5:7] = 10, 7
     predictor.update(np.array([1 << 6], dtype=np.uint64))
     assert predictor.states[5:7].tolist() == [9, 11]
@@ -50,7 +56,7 @@ def test_the_papers_example_neuron_6_goes_from_7_to_11_and_neuron_5_from_10_to_9
 @pytest.mark.parametrize(("p", "rises"), [(0.15, False), (0.25, True)])
 def test_states_tend_upwards_once_a_neuron_fires_more_often_than_once_in_five_tokens(p: float, rises: bool):
     layout = NeuronLayout((6400,))
-    predictor = Predictor(layout, [np.full((6400, 2), -1, dtype=np.int32)], (-1,))
+    predictor = Predictor(layout, [np.full((6400, 2), -1, dtype=np.int32)], (-1,), ruled())
     rng = np.random.default_rng(1)
     predictor.states[:] = 8
     for _ in range(400):
@@ -65,7 +71,7 @@ def test_states_tend_upwards_once_a_neuron_fires_more_often_than_once_in_five_to
 def test_four_bits_a_neuron_come_to_the_published_and_derived_sizes(layers: int, hidden: int, ffn: int, kib: int):
     layout = NeuronLayout((hidden, ffn) * layers)
     tables = [np.full((n, 2), -1, dtype=np.int32) for n in layout.neurons]
-    predictor = Predictor(layout, tables, (-1,) * len(layout.neurons))
+    predictor = Predictor(layout, tables, (-1,) * len(layout.neurons), ruled())
     assert predictor.table_bytes[0] == kib * 1024
     assert predictor.table_bytes[1] == 4 * layers * (hidden + ffn)
 
@@ -109,7 +115,7 @@ def models(draw: st.DrawFn):
 def test_states_and_predictions_equal_the_plain_description(model, density: float):
     neurons, preceding, tables, rule, rng = model
     layout, numbers = NeuronLayout(neurons), oracle.Numbers(**rule)
-    predictor, quality = Predictor(layout, tables, preceding, PredictorRule(**rule)), PredictionQuality(layout)
+    predictor, quality = Predictor(layout, tables, preceding, ruled(**rule)), PredictionQuality(layout)
     frequencies = [rng.random(n) for n in neurons]
     predictor.start(frequencies)
     states = [[oracle.first_state(f) for f in group] for group in frequencies]
@@ -203,7 +209,7 @@ def test_the_parts_together_predict_better_than_each_alone():
     masks = layout.masks(trace, 0, 256)
     accuracy = {}
     for part in ("both", "token", "layer"):
-        predictor = Predictor(layout, tables, trace.header.preceding, PredictorRule(part=part))
+        predictor = Predictor(layout, tables, trace.header.preceding, ruled(part=part))
         predictor.start([trace.fired(g, 0, 128).mean(axis=0) for g in range(6)])
         quality = PredictionQuality(layout)
         for active in masks[128:]:
@@ -219,7 +225,7 @@ def test_parents_are_found_in_groups_of_any_width(widest: int):
     layout = NeuronLayout((widest, 3))
     last = widest - 1
     tables = [np.full((widest, 2), -1, np.int32), np.array([[last, 0], [last, -1], [-1, -1]], np.int32)]
-    predictor = Predictor(layout, tables, (-1, 0))
+    predictor = Predictor(layout, tables, (-1, 0), ruled())
     predictor.states[layout.of(1)] = 10
     active = np.zeros(layout.slots, np.bool_)
     for parents, predicted in (((), []), ((0,), [0]), ((last,), [0, 1]), ((1, last - 1), [])):
@@ -237,7 +243,7 @@ def test_kernels_without_the_compiler_give_the_same(monkeypatch):
     trace = ActivationTrace.of(TraceHeader("m", layout.neurons, "drawn", "test", preceding=(-1, 0)), fired)
 
     def run() -> tuple[list[list[int]], list[int], list[list[int]]]:
-        predictor = Predictor(layout, tables, (-1, 0))
+        predictor = Predictor(layout, tables, (-1, 0), ruled())
         predictor.start([f.mean(axis=(0, 1)) for f in fired])
         masks = []
         for active in layout.masks(trace, 0, 12):
@@ -262,16 +268,16 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(
         InputError, match=r"parents of group 1: expected 1 pairs of -1 to 1, found \(1, 2\) with 0 to 2"
     ):
-        Predictor(layout, [two, np.array([[0, 2]], dtype=np.int32)], (-1, 0))
+        Predictor(layout, [two, np.array([[0, 2]], dtype=np.int32)], (-1, 0), ruled())
     with pytest.raises(InputError, match=r"parents of group 1: expected 1 pairs"):
-        Predictor(layout, [two, two], (-1, 0))
+        Predictor(layout, [two, two], (-1, 0), ruled())
     with pytest.raises(InputError, match=r"preceding: expected -1 or an earlier group than 0, found 0"):
-        Predictor(layout, [two, NONE], (0, 0))
+        Predictor(layout, [two, NONE], (0, 0), ruled())
     with pytest.raises(InputError, match=r"expected one for each of 2 groups, found \(1, 2\)"):
-        Predictor(layout, [two], (-1, 0))
+        Predictor(layout, [two], (-1, 0), ruled())
     with pytest.raises(InputError, match=r"groups: expected \(2, 1\) values by group, found \(2, 2\)"):
-        Predictor(layout, [two, NONE], (-1, 0)).start([np.zeros(2), np.zeros(2)])
+        Predictor(layout, [two, NONE], (-1, 0), ruled()).start([np.zeros(2), np.zeros(2)])
     with pytest.raises(InputError, match=r"trace: expected \(2, 1\) neurons by group, found \(3,\)"):
         layout.masks(ActivationTrace.of(TraceHeader("m", (3,), "r", "s"), [np.zeros((1, 3), dtype=bool)]), 0, 1)
     with pytest.raises(ValidationError):
-        PredictorRule(part="neither")
+        ruled(part="neither")

@@ -6,43 +6,36 @@ many bytes as its time offers, and once a window cold neurons move between DIMMs
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ndpsim.isa import codes
+from ndpsim.kinds import Unit
 from ndpsim.llm.step import Step
 from ndpsim.machine.ndp_model import KINDS
 from ndpsim.machine.rows import Rows, deal
 from ndpsim.sparsity.frequency import frequencies
 from ndpsim.sparsity.layout import NeuronLayout
-from ndpsim.sparsity.predictor import PredictorRule
 from ndpsim.systems.hermes.hot_neurons import HotNeurons
 from ndpsim.systems.hermes.offline import fitted, placement_problem
 from ndpsim.systems.hermes.placement import PLACE
+from ndpsim.systems.hermes.predictor_policy import PredictorPolicy
 from ndpsim.systems.hermes.remap import WindowRemap
 from ndpsim.systems.parts.neuron_trace import require_neurons
 from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
 from ndpsim.systems.system import EIGHT_BITS, Devices, Job
-from ndpsim.tables import Count, Given, Switch, Table
+from ndpsim.tables import Given, Switch
 
 
-class HermesPolicy(Table):
+class HermesPolicy(PredictorPolicy):
     """The parameters of Hermes; see `workloads/systems/hermes.toml`."""
 
-    placement: Given[Literal["greedy", "optimal", "random"]]
-    adjust: Switch
     remap: Switch
-    window: Count
+    window: Annotated[Given[Annotated[int, Field(strict=True, gt=0, le=1024)]], Unit("token")]
     literal_guard: Switch
-    predictor: Given[Literal["both", "token", "layer"]]
-    strict: Switch
-    hot_above: Count
-
-    def rule(self) -> PredictorRule:
-        """Return the numbers of the predictor."""
-        return PredictorRule(part=self.predictor.value, strict=self.strict.value, hot=self.hot_above.value)
 
 
 class Hermes(SharedLayers):

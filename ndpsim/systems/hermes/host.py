@@ -14,7 +14,7 @@ a neuron are read once for all sequences, and multiplied for those whose predict
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,25 +25,18 @@ from ndpsim.machine.cpu import cpu_picoseconds
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.sparsity.frequency import Frequencies, frequencies
 from ndpsim.sparsity.layout import NeuronLayout
-from ndpsim.sparsity.predictor import PredictorRule
 from ndpsim.systems.hermes.hot_neurons import HotNeurons
 from ndpsim.systems.hermes.offline import gpu_room, gpu_seconds
 from ndpsim.systems.hermes.placement import PLACE, PlacementProblem
+from ndpsim.systems.hermes.predictor_policy import PredictorPolicy
 from ndpsim.systems.parts.host_weights import Sizes
 from ndpsim.systems.parts.neuron_trace import require_neurons
 from ndpsim.systems.parts.streamed_prompt import StreamedPrompts
 from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, PS_PER_US, Devices, Job
-from ndpsim.tables import Count, Given, Switch, Table
 
 
-class HermesHostPolicy(Table):
+class HermesHostPolicy(PredictorPolicy):
     """The parameters of Hermes-host; see `workloads/systems/hermes-host.toml`."""
-
-    placement: Given[Literal["greedy", "optimal", "random"]]
-    adjust: Switch
-    predictor: Given[Literal["both", "token", "layer"]]
-    strict: Switch
-    hot_above: Count
 
 
 class HermesHost(StreamedPrompts):
@@ -71,8 +64,7 @@ class HermesHost(StreamedPrompts):
         layout = NeuronLayout(trace.header.neurons)
         often = [frequencies(trace, group, job.prompt) for group in range(trace.header.groups)]
         placement = PLACE[policy.placement.value](self._problem(often))
-        rule = PredictorRule(part=policy.predictor.value, strict=policy.strict.value, hot=policy.hot_above.value)
-        self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, often, placement.resident, rule)
+        self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, often, placement.resident, policy.rule())
 
     def _problem(self, often: list[Frequencies]) -> PlacementProblem:
         """Return the problem of Hermes' placement with the host as the only other side, which streams at its rate."""

@@ -11,13 +11,13 @@ from ndpsim.machine.dense_step import StepTimes
 from ndpsim.systems.parts.dense_layers import DenseLayers
 from ndpsim.systems.parts.host_weights import Sizes, copy_picoseconds
 from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, Devices, Job
-from ndpsim.tables import Number, Table
+from ndpsim.tables import Rate, Table
 
 
 class AcceleratePolicy(Table):
     """The parameters of Accelerate; see `workloads/systems/accelerate.toml`. link_gb_per_s: of its copies."""
 
-    link_gb_per_s: Number
+    link_gb_per_s: Rate
 
 
 class Accelerate(DenseLayers):

@@ -28,7 +28,7 @@ from ndpsim.systems.parts.dense_layers import DenseLayers, Part
 from ndpsim.systems.parts.host_weights import Sizes, copy_picoseconds
 from ndpsim.systems.parts.neuron_trace import require_neurons
 from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, PS_PER_US, Devices, Job
-from ndpsim.tables import Count, Number, Table
+from ndpsim.tables import Count, Rate, Table
 
 _ATTENTION: Final = ("qkv", "attention", "projection")
 
@@ -40,7 +40,7 @@ class DejaVuPolicy(Table):
     layers of a predictor.
     """
 
-    link_gb_per_s: Number
+    link_gb_per_s: Rate
     page_kib: Count
     predictor_rank: Count
 

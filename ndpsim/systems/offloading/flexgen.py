@@ -20,13 +20,13 @@ from ndpsim.systems.offloading.flexgen_search import Pass, Problem, search
 from ndpsim.systems.parts.dense_layers import DenseLayers, Part
 from ndpsim.systems.parts.host_weights import Sizes
 from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, Devices, Job
-from ndpsim.tables import Number, Table
+from ndpsim.tables import Rate, Table
 
 
 class FlexGenPolicy(Table):
     """The parameters of FlexGen; see `workloads/systems/flexgen.toml`. link_gb_per_s: of its copies, each way."""
 
-    link_gb_per_s: Number
+    link_gb_per_s: Rate
 
 
 class FlexGen(DenseLayers):
