@@ -25,3 +25,7 @@ class OutputError(InputError):
 
 class ProgramError(Exception):
     """Input that was read well and whose content says no: a trap, or a timing violation."""
+
+
+class DisagreementError(ProgramError):
+    """Two ways of timing a program that do not agree: an error of the simulator, not of what it was given."""

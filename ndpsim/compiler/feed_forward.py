@@ -20,6 +20,7 @@ from ndpsim.compiler.merge import (
     assemble,
     checked_batch,
     checked_shares,
+    gpu_part,
     last_of,
     merge,
 )
@@ -66,9 +67,13 @@ class FeedForward:
         """
         placement, rows = self.placement, checked_shares(self.placement, shares)
         counts = rows.lengths()
-        streams = _streams(self._plan(max(counts), batch, gpu), self._held, last_of(counts), gpu, masks is not None)
+        plan = self._plan(max(counts), batch, gpu)
+        streams = _streams(plan, self._held, last_of(counts), gpu, masks is not None)
         lists = list_sections(placement.name, rows, masks, batch)
-        return assemble(self._machine_json, streams.of(rows), lists, placement.regions, placement.first_atom)
+        last = gpu_part(batch * (plan.sums.width if plan.fused else plan.sums.columns[-1][1])) if gpu else 0
+        return assemble(
+            self._machine_json, streams.of(rows), lists, placement.regions, placement.first_atom, gpu_part=last
+        )
 
     def host_input(
         self, x: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None

@@ -71,6 +71,14 @@ def merge(dimm: int, works: bool, last: int, y: int, incoming: int, count: int, 
     return words_to_array(words)
 
 
+def gpu_part(count: int) -> int:
+    """Return from which instruction before its end on DIMM 0 adds the GPU's partial result, `count` values, to others.
+
+    That is the first `hin` of `merge`, behind which are an `add`, further pieces, `hout` and `end`.
+    """
+    return 2 * -(-count // MERGE_PIECE) + 2
+
+
 def last_of(counts: Sequence[int]) -> int:
     """Return the last DIMM with rows to compute, 0 if none has any."""
     return max((dimm for dimm, rows in enumerate(counts) if rows), default=0)
@@ -141,7 +149,12 @@ def checked_batch(batch: int) -> int:
     return batch
 
 
-def assemble(machine: str, streams: Joined, lists: Joined, regions: Regions, first_atom: int) -> Program:
-    """Make a program of the words of all DIMMs, encoded for matrices from atom 0 on, for those at `first_atom`."""
+def assemble(
+    machine: str, streams: Joined, lists: Joined, regions: Regions, first_atom: int, *, gpu_part: int = 0
+) -> Program:
+    """Make a program of the words of all DIMMs, encoded for matrices from atom 0 on, for those at `first_atom`.
+
+    gpu_part: what the function of this name returns, 0 without a GPU; that instruction is marked.
+    """
     words = Joined(relocated(streams.values, first_atom), streams.starts)
-    return Program(machine, words, lists, regions)
+    return Program(machine, words, lists, regions, int(streams.starts[1]) - gpu_part if gpu_part else -1)

@@ -12,7 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.compiler.masks import list_sections
-from ndpsim.compiler.merge import END, Share, Shares, Words, aligned, assemble, checked_batch, checked_shares, last_of
+from ndpsim.compiler.merge import (
+    END,
+    Share,
+    Shares,
+    Words,
+    aligned,
+    assemble,
+    checked_batch,
+    checked_shares,
+    gpu_part,
+    last_of,
+)
 from ndpsim.compiler.placement import Placement
 from ndpsim.compiler.row_sum import padded, row_sum, sum_input, sum_result
 from ndpsim.compiler.streams import SETS_KEPT, Streams
@@ -51,9 +62,13 @@ class Projection:
         """
         placement, rows = self.placement, checked_shares(self.placement, shares)
         counts = rows.lengths()
-        streams = _streams(self._plan(max(counts), batch, gpu), self._held, last_of(counts), gpu, masks is not None)
+        plan = self._plan(max(counts), batch, gpu)
+        streams = _streams(plan, self._held, last_of(counts), gpu, masks is not None)
         lists = list_sections(placement.name, rows, masks, batch)
-        return assemble(self._machine_json, streams.of(rows), lists, placement.regions, placement.first_atom)
+        last = gpu_part(batch * plan.columns[-1][1]) if gpu else 0
+        return assemble(
+            self._machine_json, streams.of(rows), lists, placement.regions, placement.first_atom, gpu_part=last
+        )
 
     def host_input(
         self, a: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None

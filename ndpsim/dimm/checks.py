@@ -15,10 +15,8 @@ from ndpsim.dimm.decode import (
     DST,
     FIRST,
     LENGTH,
-    LIST,
     LISTED,
     MASKS,
-    MAT,
     OFFSET,
     OP,
     REGION,
@@ -29,7 +27,7 @@ from ndpsim.dimm.decode import (
     TO,
     TYPE,
 )
-from ndpsim.isa import codes
+from ndpsim.isa import codes, facts
 from ndpsim.jit import njit
 
 Ints = NDArray[np.int64]
@@ -43,23 +41,52 @@ def _overlaps(a: int, a_bytes: int, b: int, b_bytes: int, may_coincide: bool) ->
 
 
 @njit
-def check_buffer(
-    op: Ints, buffer_bytes: int, src_bytes: int, src2_bytes: int, dst_bytes: int, may_coincide: bool
-) -> int:
-    """Check up to three buffer operands; a size of -1 means that one is not used."""
-    sizes = (src_bytes, src2_bytes, dst_bytes)
-    places = (op[SRC], op[SRC2], op[DST])
-    for i in range(3):
-        if sizes[i] >= 0 and places[i] % codes.ALIGNMENT:
+def operand_bytes(shape: int, width: int, op: Ints) -> int:
+    """Return the bytes of a buffer operand, -1 if there is none; width: bytes of an element."""
+    vectors = max(op[BATCH], 1)  # instructions without a batch have zero there
+    if shape == facts.NOTHING:
+        return -1
+    if shape == facts.VALUES:
+        return op[COUNT] * vectors * width
+    if shape == facts.VECTORS:
+        return 4 * vectors
+    if shape == facts.STATE:
+        return 16 * vectors
+    if shape == facts.COLUMNS:
+        return vectors * op[COLS] * width
+    if shape == facts.ROWS:
+        return vectors * op[LENGTH] * width
+    return op[LENGTH] * op[COLS] * width if shape == facts.MATRIX else op[COUNT]
+
+
+@njit
+def width_of(by: int, op: Ints) -> int:
+    """Return the bytes of an element of an operand; by: SRC_WIDTH or DST_WIDTH of the instruction."""
+    if by == facts.WORD:
+        return 4
+    return codes.TYPE_BYTES[op[TYPE]] if by == facts.BY_TYPE else codes.TYPE_BYTES[op[TO]]
+
+
+@njit
+def check_buffer(op: Ints, fact: Ints, buffer_bytes: int) -> int:
+    """Check the buffer operands of an instruction; fact: what `isa/facts.py` says of it."""
+    width = width_of(fact[facts.SRC_WIDTH], op)
+    src, src2 = operand_bytes(fact[facts.SRC], width, op), operand_bytes(fact[facts.SRC2], width, op)
+    dst = operand_bytes(fact[facts.DST], width_of(fact[facts.DST_WIDTH], op), op)
+    at, at2, to = op[SRC], op[SRC2], op[DST]
+    for place, size in ((at, src), (at2, src2), (to, dst)):
+        if size >= 0 and place % codes.ALIGNMENT:
             return codes.TRAP_MISALIGNED
-    for i in range(3):
-        if sizes[i] >= 0 and places[i] + sizes[i] > buffer_bytes:
+    for place, size in ((at, src), (at2, src2), (to, dst)):
+        if size >= 0 and place + size > buffer_bytes:
             return codes.TRAP_BUFFER
-    if dst_bytes >= 0:
-        for i in range(2):
-            if sizes[i] >= 0 and _overlaps(places[i], sizes[i], places[2], dst_bytes, may_coincide):
-                return codes.TRAP_OVERLAP
-    return 0
+    in_place = fact[facts.IN_PLACE] == 1
+    overlap = _overlaps(at, src, to, dst, in_place)
+    if fact[facts.SRC2] == facts.STATE:  # it is also a result
+        overlap = overlap or _overlaps(at, src, at2, src2, False) or _overlaps(at2, src2, to, dst, False)
+    else:
+        overlap = overlap or _overlaps(at2, src2, to, dst, in_place)
+    return codes.TRAP_OVERLAP if overlap else 0
 
 
 @njit
@@ -82,117 +109,67 @@ def check_matrix(op: Ints, region_lo: int, region_hi: int, regions: Ints) -> int
 
 
 @njit
-def check_stream(
-    op: Ints,
-    matrices: Ints,
-    list_registers: Ints,
-    lists: NDArray[np.uint32],
-    regions: Ints,
-    region_lo: int,
-    buffer_bytes: int,
-) -> int:
+def check_stream(op: Ints, fact: Ints, matrices: Ints, matrix: int, registers: Ints, entry: int,
+                 lists: NDArray[np.uint32], regions: Ints, region_lo: int, buffer_bytes: int) -> int:  # fmt: skip
     """Give a matrix instruction what its registers hold, and check it.
 
-    matrices, list_registers: the registers of its DIMM, as `check_ops` keeps them.
+    matrices, registers: as `check_ops` keeps them; its own ones begin at `matrix` and `entry`.
     """
-    code = op[OP]
-    product = code in (codes.OP_DOT, codes.OP_AXPY)
+    product = fact[facts.BATCHED] == 1
     if product and op[BATCH] == 0:
         return codes.TRAP_OPERAND
-    matrix = matrices[op[MAT]]
-    entry = list_registers[op[LIST]]
-    if matrix[0] < 0 or entry[0] < 0:
+    if matrices[matrix] < 0 or registers[entry] < 0:
         return codes.TRAP_UNSET
-    op[TYPE] = matrix[0]
-    op[BASE], op[ROWS], op[COLS], op[STRIDE] = matrix[1], matrix[2], matrix[3], matrix[4]
-    op[REGION], op[OFFSET] = matrix[5], matrix[6]
-    op[LISTED], op[FIRST], op[LENGTH] = entry[0], entry[1], entry[2]
-    op[MASKS] = entry[3] if product else -1
-    size = codes.TYPE_BYTES[op[TYPE]]
-    row_bytes = op[COLS] * size
-    n = op[LENGTH]
-    if product:
-        narrow = op[BATCH] * size * (op[COLS] if code == codes.OP_DOT else n)
-        wide = op[BATCH] * 4 * (n if code == codes.OP_DOT else op[COLS])
-        trap = check_buffer(op, buffer_bytes, narrow, -1, wide, False)
-    elif row_bytes % codes.ALIGNMENT:
-        trap = codes.TRAP_MISALIGNED
-    elif code == codes.OP_LD:
-        trap = check_buffer(op, buffer_bytes, -1, -1, n * row_bytes, False)
-    else:
-        trap = check_buffer(op, buffer_bytes, n * row_bytes, -1, -1, False)
+    op[TYPE], op[BASE], op[ROWS] = matrices[matrix], matrices[matrix + 1], matrices[matrix + 2]
+    op[COLS], op[STRIDE] = matrices[matrix + 3], matrices[matrix + 4]
+    op[REGION], op[OFFSET] = matrices[matrix + 5], matrices[matrix + 6]
+    op[LISTED], op[FIRST], op[LENGTH] = registers[entry], registers[entry + 1], registers[entry + 2]
+    op[MASKS] = registers[entry + 3] if product else -1
+    if not product and op[COLS] * codes.TYPE_BYTES[op[TYPE]] % codes.ALIGNMENT:
+        return codes.TRAP_MISALIGNED
+    trap = check_buffer(op, fact, buffer_bytes)
     if trap:
         return trap
+    first, n, held = op[FIRST], op[LENGTH], op[ROWS]
     if op[LISTED] == 1:
-        rows, held = lists[op[FIRST] : op[FIRST] + n], op[ROWS]
         missing = 0
-        for i in range(n):  # to the end, so that several are handled at once
-            missing += rows[i] >= held
+        for i in range(first, first + n):  # to the end, so that several are handled at once
+            missing += lists[i] >= held
         if missing:
             return codes.TRAP_ROW
-    elif n > 0 and op[FIRST] + n > op[ROWS]:
+    elif n > 0 and first + n > held:
         return codes.TRAP_ROW
-    if code == codes.OP_ST and op[REGION] >= 0 and regions[region_lo + op[REGION], 2] == 0:
+    if fact[facts.SRC] == facts.MATRIX and op[REGION] >= 0 and regions[region_lo + op[REGION], 2] == 0:
         return codes.TRAP_REGION
-    if op[MASKS] >= 0 and (op[BATCH] > codes.ENTRY_BITS or entry[4] >> op[BATCH] != 0):
+    if op[MASKS] >= 0 and (op[BATCH] > codes.ENTRY_BITS or registers[entry + 4] >> op[BATCH] != 0):
         return codes.TRAP_MASK
     return 0
 
 
 @njit
-def set_masks(entry: Ints, first: int, end: int, lists: NDArray[np.uint32]) -> int:
+def set_masks(registers: Ints, entry: int, first: int, end: int, lists: NDArray[np.uint32]) -> int:
     """Give a list register the masks from `first` on in the joined lists, in a section that ends at `end`."""
-    if entry[0] < 0:
+    if registers[entry] < 0:
         return codes.TRAP_UNSET
-    if first + entry[2] > end:
+    n = registers[entry + 2]
+    if first + n > end:
         return codes.TRAP_LIST
-    masks = lists[first : first + entry[2]]
-    union = np.uint32(0)
-    empty = 0
-    for i in range(len(masks)):  # to the end, so that several are handled at once
-        union |= masks[i]
-        empty += masks[i] == 0
+    union, empty = 0, 0
+    for i in range(first, first + n):  # to the end, so that several are handled at once
+        mask = int(lists[i])
+        union |= mask
+        empty += mask == 0
     if empty:
         return codes.TRAP_MASK
-    entry[3], entry[4] = first, union
+    registers[entry + 3], registers[entry + 4] = first, union
     return 0
 
 
 @njit
-def _check_softpart(op: Ints, buffer_bytes: int) -> int:
-    """Check a part of a softmax, whose second source is also a result."""
-    values, state = 4 * op[COUNT] * op[BATCH], 16 * op[BATCH]
-    trap = check_buffer(op, buffer_bytes, values, state, values, True)
-    if trap:
-        return trap
-    for place in (op[SRC], op[DST]):
-        if _overlaps(place, values, op[SRC2], state, False):
-            return codes.TRAP_OVERLAP
-    return 0
-
-
-@njit
-def check_vector(op: Ints, buffer_bytes: int) -> int:
-    """Check an element-wise instruction, or a sum or maximum of vectors."""
-    code = op[OP]
-    n = 4 * op[COUNT]
-    if code == codes.OP_CVT:
-        if (op[TYPE] == codes.T_F32) == (op[TO] == codes.T_F32):
-            return codes.TRAP_OPERAND
-        source, result = op[COUNT] * codes.TYPE_BYTES[op[TYPE]], op[COUNT] * codes.TYPE_BYTES[op[TO]]
-        return check_buffer(op, buffer_bytes, source, -1, result, True)
-    if code == codes.OP_FILL:
-        return check_buffer(op, buffer_bytes, -1, -1, n, False)
-    if code in (codes.OP_ADD, codes.OP_MUL):
-        return check_buffer(op, buffer_bytes, n, n, n, True)
-    if code in (codes.OP_SOFTMAX, codes.OP_SUM, codes.OP_MAX, codes.OP_SOFTPART, codes.OP_SCALE):
-        if op[BATCH] == 0:
-            return codes.TRAP_OPERAND
-        if code == codes.OP_SOFTPART:
-            return _check_softpart(op, buffer_bytes)
-        if code == codes.OP_SCALE:
-            return check_buffer(op, buffer_bytes, n * op[BATCH], 4 * op[BATCH], n * op[BATCH], True)
-        if code == codes.OP_SOFTMAX:
-            return check_buffer(op, buffer_bytes, n * op[BATCH], -1, n * op[BATCH], True)
-        return check_buffer(op, buffer_bytes, n * op[BATCH], -1, 4 * op[BATCH], False)
-    return check_buffer(op, buffer_bytes, n, -1, n, True)
+def check_vector(op: Ints, fact: Ints, buffer_bytes: int) -> int:
+    """Check an instruction of the vector unit."""
+    if fact[facts.BATCHED] == 1 and op[BATCH] == 0:
+        return codes.TRAP_OPERAND
+    if op[OP] == codes.OP_CVT and (op[TYPE] == codes.T_F32) == (op[TO] == codes.T_F32):
+        return codes.TRAP_OPERAND
+    return check_buffer(op, fact, buffer_bytes)

@@ -10,6 +10,8 @@ from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
+Ints = NDArray[np.int64]
+
 # Columns of a resolved instruction. The first ones are the raw fields; a matrix instruction also gets what its
 # registers hold, with REGION the number of the region and OFFSET the byte in it at which row 0 begins. MASKS: index in
 # the joined lists of the first row's sequence mask, or -1 where every row works for the whole batch.
@@ -30,9 +32,9 @@ class Encodings(NamedTuple):
     uint64[256, 2], the bits that may be set, and types: int64[256], a bit mask of the allowed types.
     """
 
-    columns: NDArray[np.int64]
+    columns: Ints
     masks: NDArray[np.uint64]
-    types: NDArray[np.int64]
+    types: Ints
 
 
 @cache
@@ -51,14 +53,19 @@ def encodings() -> Encodings:
 
 def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Decode words uint64[n, 2] into rows int64[n, 23]: raw fields, MASKS (-1), LEGAL (1 if it is an encoding)."""
-    return decode_words(words, encodings())
+    ops = new_ops(len(words))
+    decode_words(words, *encodings(), ops)
+    return ops
+
+
+def new_ops(count: int) -> NDArray[np.int64]:
+    """Return room for instructions."""
+    return np.zeros((count, LEGAL + 1), np.int64)
 
 
 @njit
-def decode_words(words: NDArray[np.uint64], encodings: Encodings) -> NDArray[np.int64]:
-    """Do the work of `decode_fields`."""
-    columns, masks, types = encodings
-    ops = np.zeros((len(words), LEGAL + 1), np.int64)
+def decode_words(words: NDArray[np.uint64], columns: Ints, masks: NDArray[np.uint64], types: Ints, ops: Ints) -> None:
+    """Do the work of `decode_fields`; columns, masks, types: those of `Encodings`, ops: zeros."""
     for i in range(words.shape[0]):
         low, high, op = words[i, 0], words[i, 1], ops[i]
         for j in range(columns.shape[0]):
@@ -69,8 +76,7 @@ def decode_words(words: NDArray[np.uint64], encodings: Encodings) -> NDArray[np.
             op[column] = np.int64(value & np.uint64((1 << width) - 1))
         op[MAT], op[PEER], op[VALUE] = op[TO], op[BATCH], op[FIRST]
         op[MASKS] = -1
-        mask, allowed = masks[op[OP]], types[op[OP]]
-        legal = mask[0] != 0 and low & ~mask[0] == 0 and high & ~mask[1] == 0
+        mask_low, mask_high, allowed = masks[op[OP], 0], masks[op[OP], 1], types[op[OP]]
+        legal = mask_low != 0 and low & ~mask_low == 0 and high & ~mask_high == 0
         legal = legal and (allowed == 0 or allowed >> op[TYPE] & 1 == 1)
         op[LEGAL] = legal and (op[OP] != codes.OP_CVT or allowed >> op[TO] & 1 == 1)
-    return ops

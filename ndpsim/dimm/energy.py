@@ -5,21 +5,21 @@ The memory channel (programs, host streams) is not in it: no public figure cover
 
 import math
 from dataclasses import dataclass, fields
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.bits import popcount
+from ndpsim.dimm.checks import Ints, operand_bytes, width_of
 from ndpsim.dimm.config import Machine
-from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, MASKS, OP, TO, TYPE
+from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, MASKS, OP, TYPE
 from ndpsim.dimm.resolve import Resolved
-from ndpsim.dimm.timing_kernel import Ints, vector_costs
 from ndpsim.dram.energy.counts import RankActivity
 from ndpsim.dram.energy.energy import dram_energy
 from ndpsim.dram.ndp.rank_state import COUNTERS
-from ndpsim.isa import codes
+from ndpsim.isa import codes, facts
+from ndpsim.isa.facts import instruction_facts
 from ndpsim.jit import njit
 
 F16, BF16, I8, BUFFER, VECTOR, LINK = range(6)
@@ -41,19 +41,6 @@ class NdpWork:
     def __add__(self, other: "NdpWork") -> "NdpWork":
         """Return the work of both."""
         return NdpWork(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
-
-
-class OperandSizes(NamedTuple):
-    """What instructions do for each element.
-
-    size: int64[16], bytes by type; by opcode, costs: `vector_costs`, and words: int64[256], 32-bit words that an
-    element-wise instruction moves; `sum` and `max` also write one a vector, `scale` reads one, and `softpart` reads
-    two and writes four.
-    """
-
-    size: Ints
-    costs: Ints
-    words: Ints
 
 
 @dataclass(frozen=True)
@@ -86,68 +73,61 @@ def ndp_work(resolved: Resolved) -> NdpWork:
     row works for the sequences in which it takes part; the +0 of a dot product for another one is written all the same.
     """
     totals = np.zeros(LINK + 1, np.int64)
-    add_work(resolved.ops, resolved.order, resolved.lists, operand_sizes(), totals)
+    add_work(resolved.ops, resolved.order, len(resolved.order), resolved.lists, instruction_facts(), totals)
     return NdpWork(*totals.tolist())
 
 
 @njit
-def _products(op: Ints, lists: NDArray[np.uint32]) -> np.int64:
+def _products(op: Ints, lists: NDArray[np.uint32]) -> int:
     """Return how many pairs of a row and a sequence in which it takes part an instruction has."""
     if op[MASKS] < 0:
         return op[LENGTH] * op[BATCH]
-    masks = lists[op[MASKS] : op[MASKS] + op[LENGTH]]
-    pairs = np.int64(0)
-    for i in range(len(masks)):
-        pairs += np.int64(popcount(np.uint64(masks[i])))
+    pairs = 0
+    for i in range(op[MASKS], op[MASKS] + op[LENGTH]):
+        pairs += int(popcount(np.uint64(lists[i])))
     return pairs
 
 
 @njit
-def add_work(ops: Ints, order: Ints, lists: NDArray[np.uint32], sizes: OperandSizes, totals: Ints) -> None:
-    """Add the work of the instructions that run to int64[6], the fields of NdpWork."""
-    size, costs, words = sizes
-    for at in order:
-        op = ops[at]
-        code, kind, batch, count = op[OP], op[TYPE], op[BATCH], op[COUNT]
-        vectors = max(batch, 1)  # as in timing: instructions without a batch have zero there
-        values = count * vectors
-        moved = 4 * words[code] * values
-        if code in (codes.OP_DOT, codes.OP_AXPY):
+def _moved(shape: int, width: int, result: bool, op: Ints, pairs: int) -> int:
+    """Return the bytes in and out of the buffer for one operand; pairs: what `_products` says of a matrix product."""
+    if shape == facts.COLUMNS:  # read once a row, and as sums also written
+        return pairs * op[COLS] * (2 * width if result else width)
+    if shape == facts.ROWS and not result:
+        return pairs * width
+    if shape == facts.STATE:
+        return (2 + 4) * 4 * max(op[BATCH], 1)
+    return max(operand_bytes(shape, width, op), 0)
+
+
+@njit
+def add_work(ops: Ints, order: Ints, ran: int, lists: NDArray[np.uint32], instructions: Ints, totals: Ints) -> None:
+    """Add the work of the first `ran` instructions of `order` to int64[6], the fields of NdpWork.
+
+    instructions: what `isa/facts.py` says of them; only those that it knows pass the check before.
+    """
+    for i in range(ran):
+        op = ops[order[i]]
+        fact = instructions[op[OP]]
+        class_, kind, vectors = fact[facts.CLASS], op[TYPE], max(op[BATCH], 1)
+        pairs = 0
+        if class_ == facts.STREAM and fact[facts.BATCHED] == 1:
             pairs = _products(op, lists)
             macs = pairs * op[COLS]
             totals[F16] += macs if kind == codes.T_F16 else 0
             totals[BF16] += macs if kind == codes.T_BF16 else 0
             totals[I8] += macs if kind == codes.T_I8 else 0
-            results = op[LENGTH] * batch
-            moved = macs * size[kind] + results * 4 if code == codes.OP_DOT else macs * (4 + 4) + pairs * size[kind]
-        elif code in (codes.OP_LD, codes.OP_ST):
-            moved = op[LENGTH] * op[COLS] * size[kind]
-        elif code in (codes.OP_HIN, codes.OP_HOUT, codes.OP_SEND, codes.OP_RECV):
-            moved = count
-        elif code in (codes.OP_SUM, codes.OP_MAX, codes.OP_SCALE):
-            moved += 4 * vectors
-        elif code == codes.OP_SOFTPART:
-            moved += 4 * (2 + 4) * vectors
-        elif code == codes.OP_CVT:
-            moved = count * (size[kind] + size[op[TO] % len(size)])
+        width = width_of(fact[facts.SRC_WIDTH], op)
+        moved = _moved(fact[facts.SRC], width, False, op, pairs) + _moved(fact[facts.SRC2], width, False, op, pairs)
+        moved += _moved(fact[facts.DST], width_of(fact[facts.DST_WIDTH], op), True, op, pairs)
         totals[BUFFER] += moved
-        totals[VECTOR] += costs[code, 0] * values
-        if costs[code, 1] > 0:
-            totals[VECTOR] += values if costs[code, 1] == 1 else vectors
-        totals[LINK] += count if code == codes.OP_SEND else 0
-
-
-@cache
-def operand_sizes() -> OperandSizes:
-    """Return those of the instruction set."""
-    words = np.zeros(256, np.int64)
-    for code, count in (
-        (codes.OP_FILL, 1), (codes.OP_ADD, 3), (codes.OP_MUL, 3), (codes.OP_RELU, 2), (codes.OP_SILU, 2),
-        (codes.OP_GELU, 2), (codes.OP_SOFTMAX, 2), (codes.OP_SUM, 1), (codes.OP_MAX, 1),
-        (codes.OP_SOFTPART, 2), (codes.OP_SCALE, 2),
-    ):  # fmt: skip
-        words[code] = count
-    return OperandSizes(np.array(codes.TYPE_BYTES, np.int64), vector_costs(), words)
+        totals[VECTOR] += fact[facts.PASSES] * op[COUNT] * vectors
+        if fact[facts.DIVISIONS] == facts.PER_ELEMENT:
+            totals[VECTOR] += op[COUNT] * vectors
+        elif fact[facts.DIVISIONS] == facts.PER_VECTOR:
+            totals[VECTOR] += vectors
+        if class_ == facts.LINK and fact[facts.SRC] == facts.BYTES:
+            totals[LINK] += op[COUNT]
 
 
 def ndp_energy(machine: Machine, work: NdpWork, total_ps: int) -> NdpEnergy:

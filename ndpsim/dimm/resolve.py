@@ -27,12 +27,15 @@ from ndpsim.dimm.decode import (
     ROWS,
     STRIDE,
     TYPE,
-    decode_fields,
+    decode_words,
+    encodings,
+    new_ops,
 )
 from ndpsim.errors import ProgramError
-from ndpsim.isa import codes
+from ndpsim.isa import codes, facts
 from ndpsim.isa.assembly import disassemble_word
 from ndpsim.isa.encoding import array_to_words
+from ndpsim.isa.facts import instruction_facts
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
@@ -94,15 +97,22 @@ class Resolved:
 
 def resolve(program: Program, buffer_bytes: int, host_bytes: list[int] | None = None) -> Resolved:
     """Check a program for DIMMs with `buffer_bytes` of buffer; `host_bytes` holds the length of each host stream in."""
-    (words, starts), (lists, list_starts) = program.words, program.lists
-    ops = decode_fields(words)
-    order = np.empty(len(ops), np.int64)
-    result = np.zeros(4, np.int64)
-    host = np.array(host_bytes, np.int64) if host_bytes else np.full(len(program.regions), UNLIMITED)
-    tables = Tables(lists, list_starts, *program.regions.table, host)
-    check_ops(ops, starts, tables, buffer_bytes, order, result)
+    ops, order, result = checked(program, buffer_bytes, host_bytes)
     ran, code, dimm, index = result.tolist()
-    return Resolved(ops, starts, order[:ran], lists, _trap(program, code, dimm, index) if code else None)
+    trap = _trap(program, code, dimm, index) if code else None
+    return Resolved(ops, program.words.starts, order[:ran], program.lists.values, trap)
+
+
+def checked(program: Program, buffer_bytes: int, host_bytes: list[int] | None = None) -> tuple[Ints, Ints, Ints]:
+    """Check a program as `resolve` does, and return `ops`, `order` and `result` of `check_ops`."""
+    (words, starts), (lists, list_starts) = program.words, program.lists
+    ops, order, result = new_ops(len(words)), np.empty(len(words), np.int64), np.zeros(4, np.int64)
+    host = np.array(host_bytes, np.int64) if host_bytes else np.full(len(program.regions), UNLIMITED)
+    check_program(
+        words, *encodings(), starts, lists, list_starts, *program.regions.table, host, instruction_facts(),
+        buffer_bytes, ops, order, result,
+    )  # fmt: skip
+    return ops, order, result
 
 
 def _trap(program: Program, code: int, dimm: int, index: int) -> Trap:
@@ -112,31 +122,51 @@ def _trap(program: Program, code: int, dimm: int, index: int) -> Trap:
 
 
 @njit
-def check_ops(ops: Ints, starts: Ints, tables: Tables, buffer_bytes: int, order: Ints, result: Ints) -> None:
+def check_program(
+    words: NDArray[np.uint64], columns: Ints, masks: NDArray[np.uint64], types: Ints, starts: Ints,
+    lists: NDArray[np.uint32], list_starts: Ints, region_starts: Ints, regions: Ints, host: Ints, instructions: Ints,
+    buffer_bytes: int, ops: Ints, order: Ints, result: Ints,
+) -> None:  # fmt: skip
+    """Decode a program and check it; columns, masks, types: the encodings, and the rest as in `check_ops`."""
+    decode_words(words, columns, masks, types, ops)
+    tables = Tables(lists, list_starts, region_starts, regions, host)
+    check_ops(ops, starts, tables, instructions, buffer_bytes, order, result)
+
+
+_MATRIX, _ENTRY = 7, 5
+"""Words of a matrix register (type, base, rows, columns, stride, region, offset; type -1: unset) and of a list register
+(listed, first, length, masks or -1, and all masks in one; listed -1: unset)."""
+
+
+@njit
+def check_ops(
+    ops: Ints, starts: Ints, tables: Tables, instructions: Ints, buffer_bytes: int, order: Ints, result: Ints
+) -> None:
     """Run all DIMMs in turns without data; see `state` in ndp.toml for the turns.
 
-    ops, starts, order: those of `Resolved`; result: int64[4], the number of instructions that run, and if there is a
-    trap its code (else 0), DIMM and index.
+    ops, starts, order: those of `Resolved`; instructions: what `isa/facts.py` says of them; result: int64[4], the
+    number of instructions that run, and if there is a trap its code (else 0), DIMM and index.
     """
     lists, list_starts, region_starts, regions, host = tables
-    dimms = starts.shape[0] - 1
-    matrices = np.full((dimms, 16, 7), -1, np.int64)
-    registers = np.full((dimms, 16, 5), -1, np.int64)  # listed, first, length, masks or -1, and all masks in one
-    pc = starts[:-1].copy()
-    done = np.zeros(dimms, np.bool_)
-    arrived = np.full(dimms, -1, np.int64)  # barrier at which a DIMM waits
-    barrier = waiting = ran = 0
-    longest = 0
+    dimms = len(starts) - 1
+    matrices = np.zeros(dimms * 16 * _MATRIX, np.int64)
+    registers = np.zeros(dimms * 16 * _ENTRY, np.int64)
+    for i in range(dimms * 16):
+        matrices[i * _MATRIX] = -1
+        registers[i * _ENTRY] = -1
+    pc, done = np.zeros(dimms, np.int64), np.zeros(dimms, np.int64)
+    arrived = np.zeros(dimms, np.int64)  # barrier at which a DIMM waits, -1: none
+    barrier = waiting = ran = longest = 0
     for d in range(dimms):
+        pc[d], arrived[d] = starts[d], -1
         longest = max(longest, starts[d + 1] - starts[d])
-    sent = np.zeros((dimms, 2, longest), np.int64)  # lengths of messages to the lower and to the upper neighbour
-    head = np.zeros((dimms, 2), np.int64)
-    tail = np.zeros((dimms, 2), np.int64)
+    sent = np.zeros(dimms * 2 * longest, np.int64)  # lengths of messages to the lower and to the upper neighbour
+    head, tail = np.zeros(2 * dimms, np.int64), np.zeros(2 * dimms, np.int64)
     moved = True
     while moved:
         moved = False
         for d in range(dimms):
-            while not done[d]:
+            while done[d] == 0:
                 trap = 0
                 at = pc[d]
                 if at == starts[d + 1]:
@@ -144,11 +174,14 @@ def check_ops(ops: Ints, starts: Ints, tables: Tables, buffer_bytes: int, order:
                     return
                 op = ops[at]
                 code = op[OP]
+                fact = instructions[code]
+                class_ = fact[facts.CLASS]
+                matrix, entry = (d * 16 + op[MAT]) * _MATRIX, (d * 16 + op[LIST]) * _ENTRY
                 if op[LEGAL] == 0:
                     trap = codes.TRAP_ILLEGAL
                 elif code == codes.OP_END:
-                    done[d] = True
-                elif code == codes.OP_BAR:
+                    done[d] = 1
+                elif class_ == facts.BARRIER:
                     if arrived[d] < 0:
                         arrived[d] = barrier
                         waiting += 1
@@ -161,51 +194,51 @@ def check_ops(ops: Ints, starts: Ints, tables: Tables, buffer_bytes: int, order:
                 elif code == codes.OP_MAT:
                     trap = check_matrix(op, region_starts[d], region_starts[d + 1], regions)
                     if trap == 0:
-                        m = matrices[d, op[MAT]]
-                        m[0], m[1], m[2], m[3], m[4] = op[TYPE], op[BASE], op[ROWS], op[COLS], op[STRIDE]
-                        m[5], m[6] = op[REGION], op[OFFSET]
-                elif code == codes.OP_LIST:
-                    if list_starts[d] + op[FIRST] + op[COUNT] > list_starts[d + 1]:
-                        trap = codes.TRAP_LIST
-                    else:
-                        entry = registers[d, op[LIST]]
-                        entry[0], entry[1], entry[2], entry[3] = 1, list_starts[d] + op[FIRST], op[COUNT], -1
-                elif code == codes.OP_RANGE:
-                    entry = registers[d, op[LIST]]
-                    entry[0], entry[1], entry[2], entry[3] = 0, op[FIRST], op[COUNT], -1
-                elif code == codes.OP_MASK:
-                    trap = set_masks(registers[d, op[LIST]], list_starts[d] + op[FIRST], list_starts[d + 1], lists)
-                elif code in (codes.OP_DOT, codes.OP_AXPY, codes.OP_LD, codes.OP_ST):
-                    trap = check_stream(op, matrices[d], registers[d], lists, regions, region_starts[d], buffer_bytes)
-                elif code in (codes.OP_HIN, codes.OP_HOUT, codes.OP_SEND, codes.OP_RECV):
-                    n = op[COUNT]
-                    into = code in (codes.OP_HIN, codes.OP_RECV)
-                    trap = codes.TRAP_MISALIGNED if n % codes.ALIGNMENT else 0
+                        matrices[matrix], matrices[matrix + 1], matrices[matrix + 2] = op[TYPE], op[BASE], op[ROWS]
+                        matrices[matrix + 3], matrices[matrix + 4] = op[COLS], op[STRIDE]
+                        matrices[matrix + 5], matrices[matrix + 6] = op[REGION], op[OFFSET]
+                elif code == codes.OP_LIST or code == codes.OP_RANGE:
+                    first = op[FIRST]
+                    if code == codes.OP_LIST:
+                        first += list_starts[d]
+                        trap = codes.TRAP_LIST if first + op[COUNT] > list_starts[d + 1] else 0
                     if trap == 0:
-                        trap = check_buffer(op, buffer_bytes, -1 if into else n, -1, n if into else -1, False)
-                    if trap == 0 and code == codes.OP_HIN:
+                        registers[entry], registers[entry + 1] = 1 if code == codes.OP_LIST else 0, first
+                        registers[entry + 2], registers[entry + 3] = op[COUNT], -1
+                elif code == codes.OP_MASK:
+                    trap = set_masks(registers, entry, list_starts[d] + op[FIRST], list_starts[d + 1], lists)
+                elif class_ == facts.STREAM:
+                    trap = check_stream(
+                        op, fact, matrices, matrix, registers, entry, lists, regions, region_starts[d], buffer_bytes
+                    )
+                elif class_ == facts.VECTOR:
+                    trap = check_vector(op, fact, buffer_bytes)
+                elif class_ == facts.CHANNEL or class_ == facts.LINK:
+                    n, into = op[COUNT], fact[facts.DST] == facts.BYTES
+                    trap = codes.TRAP_MISALIGNED if n % codes.ALIGNMENT else check_buffer(op, fact, buffer_bytes)
+                    if trap == 0 and class_ == facts.LINK:
+                        peer = op[PEER]
+                        if peer >= dimms or abs(peer - d) != 1:
+                            trap = codes.TRAP_PEER
+                        elif not into:
+                            way = 2 * d + (1 if peer > d else 0)
+                            sent[way * longest + tail[way]] = n
+                            tail[way] += 1
+                        else:
+                            way = 2 * peer + (1 if d > peer else 0)
+                            if head[way] == tail[way]:
+                                break
+                            if sent[way * longest + head[way]] != n:
+                                trap = codes.TRAP_LENGTH
+                            else:
+                                head[way] += 1
+                    elif trap == 0 and into:
                         if host[d] < n:
                             trap = codes.TRAP_STARVED
                         else:
                             host[d] -= n
-                    elif trap == 0 and code in (codes.OP_SEND, codes.OP_RECV):
-                        peer = op[PEER]
-                        if peer >= dimms or abs(peer - d) != 1:
-                            trap = codes.TRAP_PEER
-                        elif code == codes.OP_SEND:
-                            side = 1 if peer > d else 0
-                            sent[d, side, tail[d, side]] = n
-                            tail[d, side] += 1
-                        else:
-                            side = 1 if d > peer else 0
-                            if head[peer, side] == tail[peer, side]:
-                                break
-                            if sent[peer, side, head[peer, side]] != n:
-                                trap = codes.TRAP_LENGTH
-                            else:
-                                head[peer, side] += 1
                 else:
-                    trap = check_vector(op, buffer_bytes)
+                    trap = codes.TRAP_ILLEGAL
                 if trap:
                     result[0], result[1], result[2], result[3] = ran, trap, d, at - starts[d]
                     return
@@ -215,6 +248,6 @@ def check_ops(ops: Ints, starts: Ints, tables: Tables, buffer_bytes: int, order:
                 moved = True
     result[0] = ran
     for d in range(dimms):
-        if not done[d]:
+        if done[d] == 0:
             result[1], result[2], result[3] = codes.TRAP_DEADLOCK, d, pc[d] - starts[d]
             return

@@ -14,19 +14,21 @@ from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import OP
 from ndpsim.dimm.energy import energy_figures, ndp_work
 from ndpsim.dimm.resolve import Resolved, resolve
-from ndpsim.dimm.timing_kernel import Clocks, Ints, Model, Times, holds, run_all, vector_costs
+from ndpsim.dimm.timing_kernel import FINISH, UPLOAD, Clocks, Ints, Model, holds, run_all
 from ndpsim.dram.log.log import FIELDS, CommandLog
 from ndpsim.dram.ndp.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_log, new_state
 from ndpsim.dram.ndp.timing import timing_of
-from ndpsim.errors import InputError
-from ndpsim.isa import codes
+from ndpsim.errors import DisagreementError, InputError, ProgramError
+from ndpsim.held import Held
+from ndpsim.isa import codes, facts
+from ndpsim.isa.assembly import disassemble_word
+from ndpsim.isa.encoding import array_to_words
+from ndpsim.isa.facts import instruction_facts
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
-from ndpsim.jit import njit
 
-IS_STREAM = np.zeros(256, np.bool_)
-"""By opcode: whether an instruction moves rows of a matrix."""
-IS_STREAM[[codes.OP_DOT, codes.OP_AXPY, codes.OP_LD, codes.OP_ST]] = True
+Timed = tuple[Ints, Ints]
+"""Spans int64[n, 2] of instructions, and times int64[3, DIMMs] of `timing_kernel`."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class RunTime:
         return totals
 
     def _stream_spans(self) -> NDArray[np.bool_]:
-        return IS_STREAM[self.resolved.ops[:, OP]] & (self.spans[:, 0] >= 0)
+        streams = instruction_facts()[self.resolved.ops[:, OP], facts.CLASS] == facts.STREAM
+        return np.asarray(streams & (self.spans[:, 0] >= 0))
 
     def stream_ps(self) -> int:
         """Return the time in which at least one DIMM moved matrix rows (the union of all stream instructions)."""
@@ -86,9 +89,8 @@ class RunTime:
 
     def stream_ps_by_dimm(self) -> NDArray[np.int64]:
         """Return for each DIMM the time in its stream instructions, int64[DIMMs]."""
-        took = np.zeros(len(self.resolved.starts) - 1, np.int64)
-        add_stream_ps(self.resolved.ops, self.resolved.starts, self.spans, IS_STREAM, took)
-        return took
+        took = np.where(self._stream_spans(), self.spans[:, 1] - self.spans[:, 0], 0)
+        return np.array([part.sum() for part in np.split(took, self.resolved.starts[1:-1])], np.int64)
 
     def summary(self) -> dict[str, object]:
         """Return the figures that a report prints: times in seconds, bytes, command counts, joules."""
@@ -106,15 +108,6 @@ class RunTime:
             "dimm_bytes": [int(b) for b in self.counters[:, :, [N_RD, N_WR]].sum((1, 2)) * codes.ATOM_BYTES],
             **energy_figures(self.machine, self.counters, ndp_work(self.resolved), self.total_ps),
         }
-
-
-@njit
-def add_stream_ps(ops: Ints, starts: Ints, spans: Ints, is_stream: NDArray[np.bool_], took: Ints) -> None:
-    """Add to int64[DIMMs] the time of each DIMM in its stream instructions; is_stream: `IS_STREAM`."""
-    for dimm in range(len(took)):
-        for at in range(starts[dimm], starts[dimm + 1]):
-            if is_stream[ops[at, OP]]:  # one that never ran has two equal ends
-                took[dimm] += spans[at, 1] - spans[at, 0]
 
 
 def time_program(program: Program, machine: Machine, *, log: bool = False) -> RunTime:
@@ -145,34 +138,54 @@ class Timer:
         self.machine = machine
         self.now_ps = 0
         self.model = _model(machine)
+        self._held = Held(self.model)
         interval, ranks = self.model.timing.interval, self.model.clocks.ranks
         staggered = [interval * (rank + 1) // ranks for rank in range(ranks)]  # for the current that a REF draws
         self.ranks = new_state(self.model.timing, staggered * machine.dimms)
+        self._held_ranks = Held(self.ranks)
 
     def run(self, program: Program, resolved: Resolved, *, log: bool = False) -> RunTime:
         """Time a program that has been checked, and advance to its end.
 
-        With `log`, it is run twice: once to count its commands, once to write them. Raises InputError if the program is
-        for another number of DIMMs, or for larger ones.
+        With `log` it is timed twice: as it is without, which counts its commands, and then command by command, with
+        none left out. Both must agree, so that a log is that of what is timed fast. Raises InputError if the program
+        is for another number of DIMMs, or for larger ones.
         """
         before, commands = self.ranks.counters.copy(), None
         self.require_own(program)
+        fast = None
         if log:
             trial = self.ranks._replace(records=self.ranks.records.copy(), counters=before.copy())
-            self._advance(program, resolved, trial, True, None)
-            count = int((trial.counters - before)[:, : COUNTERS.index("trains")].sum())
-            commands = new_log(count)
+            fast = self.advance(resolved.ops, program, trial)
+            commands = new_log(int((trial.counters - before)[:, : COUNTERS.index("trains")].sum()))
         start = self.now_ps
-        times = self._advance(program, resolved, self.ranks, True, commands)
-        self.now_ps = int(times.finish.max())
+        spans, times = self.advance(resolved.ops, program, log=commands)
+        if fast is not None:
+            require_same(program, resolved.starts, fast, (spans, times), (trial.counters, self.ranks.counters))
+        self.now_ps = int(times[FINISH].max())
         counters = (self.ranks.counters - before).reshape(self.machine.dimms, self.model.clocks.ranks, -1)
-        commands_log = (
-            _command_log(commands.records[: commands.used[0]], self.machine) if commands is not None else None
-        )
+        commands_log = _command_log(commands.records[: commands.used[0]], self.machine) if commands else None
         total = self.now_ps - start
         return RunTime(
-            self.machine, resolved, start, total, times.finish, times.upload, times.spans, counters, commands_log
+            self.machine, resolved, start, total, times[FINISH], times[UPLOAD], spans, counters, commands_log
         )
+
+    def advance(
+        self, ops: Ints, program: Program, ranks: RankState | None = None, *, fast: bool = True,
+        log: Log | None = None,
+    ) -> Timed:  # fmt: skip
+        """Time a program that has been checked from `now_ps` on; `ranks`, its own if None, and the log change.
+
+        ops: those of `Resolved`; fast: whether what is proved not to matter is left out, see `run_stream`. Returns
+        spans int64[n, 2] as in `RunTime`, and times int64[3, DIMMs] of `timing_kernel`. `now_ps` stays.
+        """
+        starts, (lists, list_starts) = program.words.starts, program.lists
+        spans, times = np.full((len(ops), 2), -1), np.zeros((3, len(starts) - 1), np.int64)
+        held = self._held_ranks if ranks is None else Held(ranks)
+        unknown = run_all(self._held, held, ops, starts, lists, list_starts, self.now_ps, times, spans, fast, log)
+        if unknown >= 0:
+            raise ProgramError(f"instruction {unknown}: opcode {int(ops[unknown, OP]):#04x} has no time")
+        return spans, times
 
     def require_own(self, program: Program) -> None:
         """Raise InputError if a program is for another number of DIMMs, or for larger ones."""
@@ -199,12 +212,23 @@ class Timer:
         for name in state.keys() - {"now_ps"}:
             getattr(self.ranks, name)[:] = state[name]
 
-    def _advance(self, program: Program, resolved: Resolved, state: RankState, fast: bool, log: Log | None) -> Times:
-        uploads = program.upload_bytes()
-        spans = np.full((len(resolved.ops), 2), -1, np.int64)
-        times = Times(uploads, np.empty(len(uploads), np.int64), np.empty(len(uploads), np.int64), spans)
-        run_all(resolved.ops, resolved.starts, resolved.lists, self.model, state, self.now_ps, times, fast, log)
-        return times
+
+def require_same(program: Program, starts: Ints, fast: Timed, general: Timed, counters: tuple[Ints, Ints]) -> None:
+    """Raise DisagreementError unless a program took the same time, and commands, both ways."""
+    differ = (fast[0] != general[0]).any(axis=1)
+    if differ.any():
+        at = int(np.flatnonzero(differ)[0])
+        dimm = int(np.searchsorted(starts, at, side="right")) - 1
+        word = array_to_words(program.words.values[at : at + 1])[0]
+        raise DisagreementError(
+            f"DIMM {dimm}, instruction {at - int(starts[dimm])} ({disassemble_word(word)}): runs from "
+            f"{general[0][at, 0]} to {general[0][at, 1]} ps command by command, "
+            f"from {fast[0][at, 0]} to {fast[0][at, 1]} ps timed fast"
+        )
+    ranks = np.flatnonzero((counters[0] != counters[1]).any(axis=1))
+    if len(ranks):
+        one, other = (dict(zip(COUNTERS, count[ranks[0]].tolist(), strict=True)) for count in counters)
+        raise DisagreementError(f"rank {ranks[0]} of all: {other} command by command, {one} timed fast")
 
 
 def _model(machine: Machine) -> Model:
@@ -232,7 +256,7 @@ def _model(machine: Machine) -> Model:
         barrier_latency=config.barrier.latency_ps.value,
     )
     timing = timing_of(standard, unit.activate_ahead.value, unit.return_queue.value)
-    return Model(clocks, timing, machine.address_map.arrays(), holds(clocks, timing), vector_costs())
+    return Model(clocks, timing, machine.address_map.arrays(), holds(clocks, timing), instruction_facts())
 
 
 def _command_log(records: NDArray[np.int64], machine: Machine) -> CommandLog:

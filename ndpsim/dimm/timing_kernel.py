@@ -4,7 +4,6 @@ Each DIMM runs in order, one instruction at a time. DIMMs meet in the memory cha
 served), in messages over DIMM-Link and in barriers. Time is int64 picoseconds; inside a rank it is clocks.
 """
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +16,9 @@ from ndpsim.dram.ndp.gaps import Timing
 from ndpsim.dram.ndp.mac_array import Array, holds_of
 from ndpsim.dram.ndp.rank_state import RankState
 from ndpsim.dram.ndp.rows import Rows
-from ndpsim.isa import codes
-from ndpsim.isa.spec import isa
-from ndpsim.jit import inlined, njit
+from ndpsim.held import Held
+from ndpsim.isa import codes, facts
+from ndpsim.jit import inlined, merged, njit
 
 Ints = NDArray[np.int64]
 TRANSFER = len(codes.TYPE_BYTES)  # the row of `holds` behind those of the types
@@ -54,31 +53,18 @@ class Clocks(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A machine as kernels take it; holds and vector_costs are what the functions of these names return."""
+    """A machine as kernels take it; holds: what the function of this name returns; instructions: `isa/facts.py`."""
 
     clocks: Clocks
     timing: Timing
     map: MapArrays
     holds: Ints
-    vector_costs: Ints
+    instructions: Ints
 
 
-class Times(NamedTuple):
-    """int64[DIMMs]: bytes to upload, and as results the end of the upload and of the DIMM; spans int64[n, 2]."""
-
-    uploads: Ints
-    upload: Ints
-    finish: Ints
-    spans: Ints
-
-
-@cache
-def vector_costs() -> Ints:
-    """Return int64[256, 2] by opcode: passes, and divisions (0 none, 1 an element, 2 a vector)."""
-    costs = np.zeros((256, 2), np.int64)
-    for instruction in isa().instructions.values():
-        costs[instruction.opcode] = instruction.passes, ("none", "element", "vector").index(instruction.divisions)
-    return costs
+UPLOAD, FINISH, STREAM = range(3)
+"""Rows of the times of a run, int64[3, DIMMs]: the end of the upload, the end of the DIMM, and its time in streams."""
+_RUNS, _WAITS, _AT_BARRIER, _DONE = range(4)
 
 
 def holds(c: Clocks, t: Timing) -> Ints:
@@ -102,154 +88,133 @@ def holds(c: Clocks, t: Timing) -> Ints:
     return holds_of(t, table * c.core)
 
 
-@njit
+@merged
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
 @inlined
-def _array(m: Model, op: Ints) -> Array:
-    """Return what the MAC array does with the bursts of an instruction; loads and stores pass it by."""
-    if op[OP] == codes.OP_DOT or op[OP] == codes.OP_AXPY:
-        return Array(m.clocks.pass_bursts > 0, m.holds[op[TYPE]], op[BATCH])
-    return Array(False, m.holds[TRANSFER], 1 if op[OP] == codes.OP_LD else 0)
-
-
-@inlined
-def _stream(
-    m: Model, state: RankState, dimm: int, op: Ints, lists: NDArray[np.uint32], now: int, fast: bool, log: Any
-) -> int:
-    """Run a matrix instruction on all ranks of a DIMM and return its end."""
+def _stream(m: Model, state: RankState, dimm: int, op: Ints, fact: Ints, lists: NDArray[np.uint32], now: int,
+            fast: bool, log: Any) -> int:  # fmt: skip
+    """Run a matrix instruction on all ranks of a DIMM and return its end; loads and stores pass the MAC array by."""
     c, t = m.clocks, m.timing
     atoms = _ceil(op[COLS] * codes.TYPE_BYTES[op[TYPE]], codes.ATOM_BYTES)
-    works = op[OP] == codes.OP_DOT or op[OP] == codes.OP_AXPY
+    works, write = fact[facts.BATCHED] == 1, fact[facts.SRC] == facts.MATRIX
     rows = Rows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH], op[MASKS] if works else -1)
+    kind, sequences = (op[TYPE], op[BATCH]) if works else (TRANSFER, 0 if write else 1)
+    array = Array(works and c.pass_bursts > 0, m.holds[kind], sequences)
     start = _ceil(now * t.ticks, t.tck)
-    end = run_stream(
-        t, m.map, state, dimm, c.ranks, op[OP] == codes.OP_ST, rows, lists, start, _array(m, op), fast, log
-    )
+    end = run_stream(t, m.map, state, dimm, c.ranks, write, rows, lists, start, array, fast, log)
     return max(now, end) + c.array_latency
 
 
-@inlined
-def _vector(m: Model, op: Ints) -> int:
-    """Picoseconds of an element-wise instruction."""
-    c, costs = m.clocks, m.vector_costs
+@merged
+def _vector(op: Ints, fact: Ints, lanes: int, dividers: int) -> int:
+    """Core cycles of an element-wise instruction, without the latency."""
     vectors = max(op[BATCH], 1)  # instructions without a batch have zero there
     elements = op[COUNT] * vectors
-    cycles = costs[op[OP], 0] * _ceil(elements, c.lanes)
-    if costs[op[OP], 1] == 1:
-        cycles += _ceil(elements, c.dividers)
-    elif costs[op[OP], 1] == 2:
-        cycles += _ceil(vectors, c.dividers)
-    return cycles * c.core + c.vector_latency
+    cycles = fact[facts.PASSES] * _ceil(elements, lanes)
+    if fact[facts.DIVISIONS] == facts.PER_ELEMENT:
+        cycles += _ceil(elements, dividers)
+    elif fact[facts.DIVISIONS] == facts.PER_VECTOR:
+        cycles += _ceil(vectors, dividers)
+    return int(cycles)
 
 
-@njit
-def _transfer(c: Clocks, t: Timing, size: int, latency: int) -> int:
+@merged
+def _transfer(size: int, subchannels: int, burst: int, latency: int, tck: int, ticks: int) -> int:
     """Picoseconds from the start of a transfer over the memory channel, all sub-channels at once, to its last byte."""
     if size == 0:
         return 0
-    clocks = _ceil(_ceil(size, codes.ATOM_BYTES), c.subchannels) * c.burst + latency
-    return _ceil(clocks * t.tck, t.ticks)
-
-
-@inlined
-def _next_dimm(now: Ints, blocked: NDArray[np.bool_], done: NDArray[np.bool_]) -> int:
-    """Return the DIMM with the least time that can go on (the lowest number among equals), or -1."""
-    best = -1
-    for d in range(now.shape[0]):
-        if not done[d] and not blocked[d] and (best < 0 or now[d] < now[best]):
-            best = d
-    return best
+    return _ceil((_ceil(_ceil(size, codes.ATOM_BYTES), subchannels) * burst + latency) * tck, ticks)
 
 
 @njit
-def run_all(
-    ops: Ints,
-    starts: Ints,
-    lists: NDArray[np.uint32],
-    m: Model,
-    state: RankState,
-    start: int,
-    times: Times,
-    fast: bool,
-    log: Any,
-) -> None:
-    """Run all DIMMs of a checked program, always the one that is furthest behind."""
+def run_all(held: Held[Model], ranks: Held[RankState], ops: Ints, starts: Ints, lists: NDArray[np.uint32],
+            list_starts: Ints, start: int, times: Ints, spans: Ints, fast: bool, log: Any) -> int:  # fmt: skip
+    """Run all DIMMs of a checked program, always the one that is furthest behind.
+
+    ops, starts, lists: those of `Resolved`; list_starts: where the lists of each DIMM begin; times: see UPLOAD; spans:
+    int64[n, 2], start and end of each instruction, -1 if it never ran; fast, log: those of `run_stream`. Returns -1, or
+    the index of an instruction of a class that is not known here.
+    """
+    m, state = held.value, ranks.value
     c, t = m.clocks, m.timing
-    uploads, upload, finish, spans = times
-    dimms = starts.shape[0] - 1
-    channels = _ceil(dimms, c.dimms_per_channel)
-    channel_free = np.full(channels, start, np.int64)
-    link_free = np.full((dimms, 2), start, np.int64)
-    longest = 0
-    for d in range(dimms):
-        longest = max(longest, starts[d + 1] - starts[d])
-    arrival = np.zeros((dimms, 2, longest), np.int64)  # messages to the lower and to the upper neighbour
-    head = np.zeros((dimms, 2), np.int64)
-    tail = np.zeros((dimms, 2), np.int64)
-    now = np.zeros(dimms, np.int64)
-    pc = starts[:-1].copy()
-    blocked = np.zeros(dimms, np.bool_)
-    done = np.zeros(dimms, np.bool_)
-    at_barrier = np.zeros(dimms, np.bool_)
+    dimms = len(starts) - 1
+    upload, now = times[UPLOAD], times[FINISH]
+    channel_free, link_free = np.zeros(dimms, np.int64), np.zeros(2 * dimms, np.int64)
+    pc, status = np.zeros(dimms, np.int64), np.zeros(dimms, np.int64)
+    longest = at_barrier = 0
     for d in range(dimms):
         channel = d // c.dimms_per_channel
-        now[d] = channel_free[channel] + _transfer(c, t, uploads[d], c.write_latency)
-        channel_free[channel] = now[d]
-        upload[d] = now[d]
+        size = 16 * (starts[d + 1] - starts[d]) + 4 * (list_starts[d + 1] - list_starts[d])
+        sent = _transfer(size, c.subchannels, c.burst, c.write_latency, t.tck, t.ticks)
+        channel_free[channel] = max(channel_free[channel], start) + sent
+        now[d] = upload[d] = channel_free[channel]
+        link_free[2 * d] = link_free[2 * d + 1] = start
+        pc[d] = starts[d]
+        longest = max(longest, starts[d + 1] - starts[d])
+    arrival = np.zeros(2 * dimms * longest, np.int64)  # messages to the lower and to the upper neighbour
+    head, tail = np.zeros(2 * dimms, np.int64), np.zeros(2 * dimms, np.int64)
     while True:
-        d = _next_dimm(now, blocked, done)
+        d = -1  # the lowest number among equals
+        for other in range(dimms):
+            if status[other] == _RUNS and (d < 0 or now[other] < now[d]):
+                d = other
         if d < 0:
-            break
+            return -1
         at = pc[d]
         op = ops[at]
-        code = op[OP]
+        code, peer, count = op[OP], op[PEER], op[COUNT]
+        fact = m.instructions[code]
+        class_ = fact[facts.CLASS]
         begin = now[d]
         end = begin
-        if code in (codes.OP_DOT, codes.OP_AXPY, codes.OP_LD, codes.OP_ST):
-            end = _stream(m, state, d, op, lists, begin, fast, log)
-        elif code in (codes.OP_HIN, codes.OP_HOUT):
+        if class_ == facts.STREAM:
+            end = _stream(m, state, d, op, fact, lists, begin, fast, log)
+            times[STREAM, d] += end - begin
+        elif class_ == facts.VECTOR:
+            end += _vector(op, fact, c.lanes, c.dividers) * c.core + c.vector_latency
+        elif class_ == facts.CHANNEL:
             channel = d // c.dimms_per_channel
-            latency = c.write_latency if code == codes.OP_HIN else c.read_latency
-            end = max(begin, channel_free[channel]) + _transfer(c, t, op[COUNT], latency)
-            channel_free[channel] = end if op[COUNT] > 0 else channel_free[channel]
-        elif code == codes.OP_SEND:
-            side = 1 if op[PEER] > d else 0
-            end = max(begin, link_free[d, side]) + op[COUNT] * c.link_byte
-            link_free[d, side] = end
-            arrival[d, side, tail[d, side]] = end + c.link_latency
-            tail[d, side] += 1
-            blocked[op[PEER]] = blocked[op[PEER]] and at_barrier[op[PEER]]
-        elif code == codes.OP_RECV:
-            side = 1 if d > op[PEER] else 0
-            if head[op[PEER], side] == tail[op[PEER], side]:
-                blocked[d] = True
+            latency = c.write_latency if fact[facts.DST] == facts.BYTES else c.read_latency
+            sent = _transfer(count, c.subchannels, c.burst, latency, t.tck, t.ticks)
+            end = max(begin, channel_free[channel]) + sent
+            channel_free[channel] = end if count > 0 else channel_free[channel]
+        elif class_ == facts.LINK and fact[facts.SRC] == facts.BYTES:
+            way = 2 * d + (1 if peer > d else 0)
+            end = max(begin, link_free[way]) + count * c.link_byte
+            link_free[way] = end
+            arrival[way * longest + tail[way]] = end + c.link_latency
+            tail[way] += 1
+            status[peer] = _RUNS if status[peer] == _WAITS else status[peer]
+        elif class_ == facts.LINK:
+            way = 2 * peer + (1 if d > peer else 0)
+            if head[way] == tail[way]:
+                status[d] = _WAITS
                 continue
-            end = max(begin, arrival[op[PEER], side, head[op[PEER], side]])
-            head[op[PEER], side] += 1
-        elif code == codes.OP_BAR:
-            at_barrier[d] = True
-            if not at_barrier.all():
-                blocked[d] = True
+            end = max(begin, arrival[way * longest + head[way]])
+            head[way] += 1
+        elif class_ == facts.BARRIER:
+            status[d] = _AT_BARRIER
+            at_barrier += 1
+            if at_barrier < dimms:
                 continue
-            end = now.max() + c.barrier_latency
             for other in range(dimms):
-                spans[pc[other], 0] = now[other]
-                spans[pc[other], 1] = end
+                end = max(end, now[other])
+            end += c.barrier_latency
+            for other in range(dimms):
+                spans[pc[other], 0], spans[pc[other], 1] = now[other], end
                 now[other] = end
                 pc[other] += 1
-                at_barrier[other] = False
-                blocked[other] = False
+                status[other] = _RUNS
+            at_barrier = 0
             continue
-        elif code in (codes.OP_END, codes.OP_MAT, codes.OP_LIST, codes.OP_RANGE, codes.OP_MASK):
-            end = begin + c.core
-            done[d] = code == codes.OP_END
+        elif class_ == facts.CONTROL:
+            end += c.core
+            status[d] = _DONE if code == codes.OP_END else _RUNS
         else:
-            end = begin + _vector(m, op)
-        spans[at, 0] = begin
-        spans[at, 1] = end
+            return int(at)
+        spans[at, 0], spans[at, 1] = begin, end
         now[d] = end
         pc[d] += 1
-    finish[:] = now

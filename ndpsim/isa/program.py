@@ -129,13 +129,15 @@ class Regions(tuple[tuple[Region, ...], ...]):
 class Program:
     """Streams for all DIMMs, and the machine that they were compiled for (as `Machine.to_json` writes it).
 
-    words, lists: those of `DimmProgram`, of all DIMMs; regions: the regions of each DIMM.
+    words, lists: those of `DimmProgram`, of all DIMMs; regions: the regions of each DIMM. mark: an instruction of DIMM
+    0, of which whoever compiled the program wants to know when it starts; -1: none. Files do not keep it.
     """
 
     machine: str
     words: Joined
     lists: Joined
     regions: Regions
+    mark: int = -1
 
     @classmethod
     def of(cls, machine: str, dimms: Sequence[DimmProgram]) -> "Program":

@@ -16,6 +16,7 @@ from ndpsim.tables import Table, read_toml, table_from
 FIELD_KINDS = ("opcode", "type", "matrix", "list", "integer", "address", "float")
 TIMING_CLASSES = ("control", "channel", "link", "barrier", "stream", "vector")
 DIVISIONS = ("none", "element", "vector")
+OPERANDS = ("values", "vectors", "state", "columns", "rows", "matrix", "bytes")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,11 @@ class ElementType:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One record of the instruction set."""
+    """One record of the instruction set.
+
+    operands: the field of each buffer operand, and what it is, one of OPERANDS; in_place: whether the result may
+    coincide with a source.
+    """
 
     mnemonic: str
     opcode: int
@@ -57,6 +62,8 @@ class Instruction:
     timing: str
     passes: int
     divisions: str
+    operands: tuple[tuple[str, str], ...]
+    in_place: bool
 
     @property
     def mask(self) -> int:
@@ -194,6 +201,8 @@ def _build(raw: dict[str, Any], file: str) -> Isa:
             timing=entry["timing"],
             passes=entry.get("passes", 0),
             divisions=entry.get("divisions", "none"),
+            operands=tuple(entry.get("operands", {}).items()),
+            in_place=entry.get("in_place", False),
         )
     if faults:
         raise InputError(f"{file}: " + "; ".join(faults))
@@ -214,7 +223,7 @@ def _build(raw: dict[str, Any], file: str) -> Isa:
 
 
 _REQUIRED_KEYS = {"mnemonic", "opcode", "fields", "syntax", "meaning", "traps", "timing"}
-_INSTRUCTION_KEYS = _REQUIRED_KEYS | {"types", "passes", "divisions"}
+_INSTRUCTION_KEYS = _REQUIRED_KEYS | {"types", "passes", "divisions", "operands", "in_place"}
 
 
 def _instruction_faults(
@@ -257,4 +266,27 @@ def _instruction_faults(
         faults.append(f"{name}: 'passes' must be given exactly for the timing class vector")
     if entry.get("divisions", "none") not in DIVISIONS:
         faults.append(f"{name}: divisions must be one of {', '.join(DIVISIONS)}")
+    return faults + _operand_faults(entry, fields)
+
+
+def _operand_faults(entry: dict[str, Any], fields: dict[str, Field]) -> list[str]:
+    """Check that each buffer operand is described, and fits the other fields and the timing class."""
+    name, operands, timing = entry["mnemonic"], entry.get("operands", {}), entry["timing"]
+    faults = []
+    if timing not in TIMING_CLASSES or not set(entry["fields"]) <= set(fields):
+        return []  # that is said already
+    addresses = [one for one in entry["fields"] if one in fields and fields[one].kind == "address"]
+    if set(operands) != set(addresses):
+        faults.append(f"{name}: operands: expected {', '.join(addresses) or 'none'}, found {', '.join(operands)}")
+    for field, shape in operands.items():
+        if shape not in OPERANDS:
+            faults.append(f"{name}: operands: {field}: {shape!r} is none of {', '.join(OPERANDS)}")
+    shapes = set(operands.values())
+    wanted = {"stream": {"columns", "rows", "matrix"}, "channel": {"bytes"}, "link": {"bytes"}}
+    if not shapes <= wanted.get(timing, {"values", "vectors", "state"}):
+        faults.append(f"{name}: operands: {', '.join(sorted(shapes))} do not go with the timing class {timing}")
+    if type(entry.get("in_place", False)) is not bool:
+        faults.append(f"{name}: in_place: expected true or false, found {entry['in_place']!r}")
+    if timing in ("stream", "channel", "link") and not addresses:
+        faults.append(f"{name}: operands: expected a buffer operand in the timing class {timing}")
     return faults

@@ -1,6 +1,6 @@
 """Accounts of programs are what the steps say one by one: check, time, count."""
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from ndpsim.dimm.energy import ndp_work
 from ndpsim.dimm.resolve import resolve
 from ndpsim.dimm.timing import Timer
 from ndpsim.errors import InputError, ProgramError
-from ndpsim.isa.assembly import assemble
-from ndpsim.isa.encoding import words_to_array
+from ndpsim.isa.assembly import assemble, disassemble_word
+from ndpsim.isa.encoding import array_to_words, words_to_array
 from ndpsim.isa.program import DimmProgram, Program, Region
 
 MACHINE = load_machine(dimms=4)
@@ -47,19 +47,33 @@ def test_accounts_are_those_of_the_steps(masked):
     assert (work > 0).tolist() == [True, False, False, True, True, True] and (stream_ps > 0).all()
 
 
-def _program(*texts, atoms=8):
+def _program(*texts, atoms=8, mark=-1):
     regions = (Region("r", 0, atoms),)
     nothing = np.empty(0, np.uint32)
-    return Program.of(
-        "{}", [DimmProgram(words_to_array(assemble(text.replace(";", "\n"))), nothing, regions) for text in texts]
-    )
+    parts = [DimmProgram(words_to_array(assemble(text.replace(";", "\n"))), nothing, regions) for text in texts]
+    return replace(Program.of("{}", parts), mark=mark)
 
 
-def test_the_partial_result_is_taken_behind_rows_and_other_dimms():
+@pytest.mark.parametrize("mark", [0, 1, 2, 3, 4, -1])
+def test_a_marked_instruction_is_reported_with_its_start_and_without_a_mark_the_end(mark):
     accounts = Accounts(load_machine(dimms=2))
     own = "recv [0], 4096, 1; relu [0], [0], 1024; hin [4096], 4096; add.f32 [0], [4096], [0], 1024; end"
-    program = _program(own, "relu [0], [0], 1024; send [0], 4096, 0; end")
-    assert accounts.run(program) == Timer(accounts.timer.machine).run(program, resolve(program, 1 << 18)).spans[2, 0]
+    program = _program(own, "relu [0], [0], 1024; send [0], 4096, 0; end", mark=mark)
+    run = Timer(accounts.timer.machine).run(program, resolve(program, 1 << 18))
+    assert accounts.run(program) == (run.spans[mark, 0] if mark >= 0 else run.total_ps)
+
+
+@pytest.mark.parametrize("width", [64, 40_000])
+def test_the_gpu_s_partial_result_is_marked_behind_rows_and_other_dimms(width):
+    # By its text: the last instructions of DIMM 0 are hin and add for each piece, then hout and end.
+    block = FeedForward(MACHINE, place(LayerShape(64, width, "silu", gated=True), MACHINE))
+    program = block.compile([np.array([3], np.uint32)] * 4, 3, gpu=True)
+    names = [disassemble_word(word).split()[0] for word in array_to_words(program.dimms[0].words)]
+    assert names[program.mark - 1] in ("add.f32", "axpy") and names[program.mark] == "hin"
+    assert set(names[program.mark :: 2]) - {"end"} <= {"hin", "hout"} and names[-2:] == ["hout", "end"]
+    assert not {"dot", "axpy", "recv"} & set(names[program.mark :])
+    assert "recv" in names[: program.mark]
+    assert block.compile([np.array([3], np.uint32)] * 4, 3).mark == -1
 
 
 def test_a_program_that_traps_leaves_everything_as_it_was():
