@@ -255,6 +255,7 @@ def test_a_trap_is_in_the_json_without_an_image_too(capsys, tmp_path):
     assert code == 1 and json.loads(out)["trap"]["name"] == "buffer"
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written_is_noticed_before_the_run(capsys, tmp_path):
     began = time.perf_counter()
     refused(capsys, "generate", "x", "--tokens", 5000, "--log", tmp_path / "none" / "log.h5")

@@ -58,6 +58,7 @@ def test_a_wheel_holds_all_data_and_no_other_top_level_package(tmp_path):
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
     assert {name.split("/")[0].split("-")[0] for name in names} == {"ndpsim"}
+    assert "ndpsim/py.typed" in names
     for folder, inside in (("isa", "ndpsim/isa/data"), ("workloads", "ndpsim/workloads_data")):
         data = {f"{inside}/{p.relative_to(copy / folder)}" for p in (copy / folder).rglob("*") if p.is_file()}
         assert data <= set(names)
@@ -71,3 +72,11 @@ def test_an_editable_installation_works(tmp_path):
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "-e", copy], check=True)
     assert probe(python, tmp_path, PYTHONPATH="") == copy / "ndpsim"
+
+
+def test_the_lowest_versions_are_those_of_setup_cfg():
+    tool = [sys.executable, str(ROOT / "tools" / "lowest_versions.py"), "test"]
+    found = subprocess.run(tool, capture_output=True, text=True, check=True).stdout.split()
+    names = {one.partition("==")[0] for one in found}
+    assert {"numpy", "numba", "click", "h5py", "pytest", "hypothesis"} <= names
+    assert "h5py==3.11.*" in found and all("==" in one for one in found)

@@ -204,6 +204,7 @@ def test_the_kernel_is_the_python_that_it_is_compiled_from():
     assert compiled.tolist() == plain.tolist()
 
 
+@pytest.mark.slow
 def test_a_million_kernels_take_about_a_second():
     generator = np.random.default_rng(0)
     one = kernels([("attention", "fp16", {**GQA, "decodes": 4, "context": 8192})])

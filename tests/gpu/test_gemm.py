@@ -122,6 +122,7 @@ def test_waves_quantize_the_time_of_large_products():
     assert one_more / whole > 1.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["gemm", "sparse_gemm"])
 def test_a_million_shapes_take_seconds_at_most(op):
     rng = np.random.default_rng(1)

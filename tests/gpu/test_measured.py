@@ -106,6 +106,7 @@ def test_a_missing_file_is_refused(tmp_path: Path):
         read_kernels(tmp_path / "none.csv")
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_lines_take_less_than_two_seconds(tmp_path: Path):
     path = tmp_path / "t.csv"
     path.write_text(

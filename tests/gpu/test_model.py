@@ -96,6 +96,7 @@ def test_a_fit_of_another_model_is_refused_with_the_name_of_its_file(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_million_mixed_shapes_take_seconds_at_most():
     model = GpuModel.of(BARE)
     table = rows(MIXED, np.tile(np.arange(len(MIXED)), 10_000))

@@ -104,6 +104,7 @@ def test_memory_with_check_bits_is_expected_to_be_slower():
     assert a40["memory_share"] == pytest.approx(rtx3090["memory_share"] * 15 / 16)
 
 
+@pytest.mark.slow
 def test_a_million_shapes_a_second():
     card = load_card("rtx4090")
     table = kernels([(op, "fp16", {"m": m, "n": 4096}) for op in WORK for m in (1, 7, 300)])

@@ -143,6 +143,7 @@ def test_a_sequence_beyond_the_context_is_refused():
     assert graph(shape.with_overrides(context=65), Step((1,), (64,)))
 
 
+@pytest.mark.slow
 def test_a_graph_is_cheap():
     shape, best = load_shape("llama2-70b"), 1.0
     for _ in range(200):
