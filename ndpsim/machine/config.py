@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
-from ndpsim.tables import Count, Microseconds, Number, Rate, Share, Table, Text, read_toml, table_from
+from ndpsim.tables import Count, Given, Microseconds, Number, Rate, Share, Table, Text, read_toml, table_from
 
 
 class GpuTable(Table):
@@ -45,7 +47,7 @@ class DimmTable(Table):
     """The NDP-DIMMs; placement: one of the DIMM's address maps."""
 
     name: Text
-    count: Count
+    count: Given[Annotated[int, Field(strict=True, ge=1, le=256)]]
     placement: Text
 
 

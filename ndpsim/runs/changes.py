@@ -27,10 +27,11 @@ class Form:
 
     def __init__(self, root: str, table: type[BaseModel], content: Mapping[str, Any]) -> None:
         begin = (root,) if root else ()
+        self.table = table
         self.paths = {
             path: (keys, kind)
             for keys, kind in _fields(table, content)
-            if (begin or keys[1:]) and not _is_label(path := ".".join((*begin, *keys)))
+            if (begin or keys[1:]) and keys != ("name",) and not _is_label(path := ".".join((*begin, *keys)))
         }
 
     def value(self, content: Mapping[str, Any], path: str) -> Any:
@@ -87,7 +88,7 @@ def unknown(path: str, known: Mapping[str, Any]) -> str:
     if not near:
         roots = dict.fromkeys(name.partition(".")[0] for name in known)
         return f"{path}: expected a path that begins with {', '.join(roots)}, found this one"
-    rest = f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else ""
+    rest = f" and {len(near) - _SHOWN} more (ndpsim list --paths)" if len(near) > _SHOWN else ""
     return f"{path}: expected a known path, such as {', '.join(near[:_SHOWN])}{rest}"
 
 

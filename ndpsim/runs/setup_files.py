@@ -22,7 +22,7 @@ from ndpsim.runs.effects import essence
 from ndpsim.sparsity.parameters import ALTERNATIVES
 from ndpsim.sparsity.presets import Preset, load_preset, preset_from
 from ndpsim.systems.system import System
-from ndpsim.tables import read_toml, table_from
+from ndpsim.tables import read_toml, shown, table_from
 
 T = TypeVar("T")
 Content = dict[str, Any]
@@ -31,7 +31,8 @@ Content = dict[str, Any]
 class SetupFiles:
     """The files of a run, as `hardware` and `software` return their contents.
 
-    faults: what was wrong so far; paths: what could be set, by path; before: what was there before a change, by path.
+    faults: what was wrong so far; paths: what could be set, by path; before: what was there before a change, by path;
+    contents: by the beginning of paths what each file can hold, what it has, and what was asked for; places: its name.
     """
 
     def __init__(self, changes: Content) -> None:
@@ -40,7 +41,8 @@ class SetupFiles:
         self.paths: Content = {}
         self.before: Content = {}
         self._asked = changes
-        self._contents: dict[str, tuple[Form, Content, dict[str, Any]]] = {}
+        self.contents: dict[str, tuple[Form, Content, dict[str, Any]]] = {}
+        self.places: dict[str, str] = {}
         self._changed: set[str] = set()
         self._unread = {"gpu", "dimm", "dram", "model", "preset", "policy"}
 
@@ -126,7 +128,7 @@ class SetupFiles:
 
     def _judge(self, root: str, whole: Callable[[Content], Any]) -> None:
         """Note the changes below a root without which the whole would be the same; whole: from a content."""
-        form, content, own = self._contents.get(root, (None, {}, {}))
+        form, content, own = self.contents.get(root, (None, {}, {}))
         if form is None or not own:
             return
 
@@ -144,7 +146,9 @@ class SetupFiles:
         with_all = made()
         for path, value in own.items():
             if value != self.before[path] and with_all is not None and made(path) == with_all:
-                self.faults.append(f"{path}: expected a value that changes the run, found {value!r}, which does not")
+                self.faults.append(
+                    f"{path}: expected a value that changes the run, found {shown(value)}, which does not"
+                )
 
     def _find(self, call: Callable[[], T]) -> T | None:
         try:
@@ -162,7 +166,8 @@ class SetupFiles:
         self.paths |= form.paths
         self._unread.discard(root)
         own = {path: self._asked[path] for path in self._asked if path in form.paths}
-        self._contents[root] = form, deepcopy(content), own
+        self.places[root] = where
+        self.contents[root] = form, deepcopy(content), own
         for path, value in own.items():
             self._changed.add(root)
             self.before[path] = form.value(content, path)

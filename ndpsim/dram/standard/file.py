@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ndpsim.dram.standard.constraints import Scope, terms
 from ndpsim.dram.standard.currents import Currents
+from ndpsim.kinds import Words
 from ndpsim.tables import Table
 
 MAX_CLOCKS = 1 << 30
@@ -41,7 +42,7 @@ def _sum(text: str) -> str:
 
 
 Count = Annotated[int, Field(strict=True, ge=1, le=MAX_CLOCKS)]
-PowerOfTwo = Annotated[Count, AfterValidator(_power_of_two)]
+PowerOfTwo = Annotated[Count, AfterValidator(_power_of_two), Words(f"a power of two up to {MAX_CLOCKS}")]
 _Nanoseconds = Annotated[Decimal, Field(strict=True, gt=0, le=10**9, allow_inf_nan=False), BeforeValidator(_exact)]
 _Text = Annotated[str, Field(strict=True, min_length=1)]
 _Sum = Annotated[_Text, AfterValidator(_sum)]

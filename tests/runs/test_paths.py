@@ -1,0 +1,61 @@
+"""Paths that can be set are listed, each with its unit, range, value and source."""
+
+import json
+
+import pytest
+
+from ndpsim.cli.main import cli
+from ndpsim.errors import InputError
+from ndpsim.runs.paths import paths_of
+from ndpsim.runs.setup import Setup
+from ndpsim.systems.catalog import SYSTEMS, load_system
+from ndpsim.systems.system import is_ignored
+
+
+def by_path(system="hermes", **options):
+    entries = paths_of(system, **options)
+    assert len({entry.path for entry in entries}) == len(entries)
+    return {entry.path: entry for entry in entries}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_path_has_a_range_and_every_value_a_source(system):
+    for entry in by_path(system).values():
+        assert entry.range, entry
+        assert entry.value is None or entry.source, entry
+        assert not is_ignored(entry.path, load_system(system).ignores)
+
+
+def test_units_ranges_values_and_sources_are_those_of_the_files():
+    found = by_path()
+    assert found["pcie.gb_per_s"] == (
+        "pcie.gb_per_s", "GB/s", "a number of 0.01 to 1e+09", 64.0, "section V-A1, between DIMMs and GPU"
+    )  # fmt: skip
+    assert found["dimm.unit.return_queue"][1:4] == ("burst", "2 to 4096", 16)
+    assert found["dimm.count"][2:] == ("1 to 256", 8, "table II")
+    assert found["policy.predictor"][2:4] == ("one of both, token, layer", "both")
+    assert found["dram.timing.nRCD.nck"][1:] == ("clock", "1 to 1073741824", 24, "Table II")
+    assert found["gpu.memory_gb_per_s"][1] == "GB/s" and found["gpu.memory_mib"][1] == "MiB"
+    assert found["gpu.fit.efficiencies.gemm.launch_us"][2] == "a number of 0.3 to 8"
+    assert found["model.layers"].value == 80 and by_path(model="llama2-7b")["model.layers"].value == 32
+
+
+def test_a_path_that_is_listed_can_be_set_and_one_that_is_ignored_is_not_listed():
+    for path in by_path("gpu-only", model="relu-lm"):
+        with pytest.raises(InputError) as caught:
+            Setup.of("gpu-only", "relu-lm", prompt=4, output=2, changes={path: {"a": 1}})
+        assert "known path" not in str(caught.value) and "ignores" not in str(caught.value), path
+    assert not [path for path in by_path("gpu-only") if path.startswith(("dimm", "dram", "pcie", "preset"))]
+
+
+def test_the_list_is_one_json_object_by_system(capsys):
+    cli.main(["list", "--paths", "flexgen", "gpu-only", "--model", "opt-13b", "--json"], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)["paths"]
+    assert list(found) == ["flexgen", "gpu-only"]
+    assert {entry["path"]: entry for entry in found["flexgen"]}["policy.link_gb_per_s"]["value"] == 12.0
+
+
+@pytest.mark.parametrize("arguments", [("hermes",), ("--model", "opt-13b")])
+def test_what_only_paths_have_is_refused_without_them(arguments):
+    with pytest.raises(InputError, match=r": expected it with --paths, found it without"):
+        cli.main(["list", *arguments], standalone_mode=False)
