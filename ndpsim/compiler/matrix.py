@@ -66,11 +66,15 @@ class Matrix:
 
     def _tile(self, batch: int) -> int:
         """Return how many rows have room for their results beside the inputs."""
-        room = self.machine.buffer_bytes - aligned(checked_batch(batch) * self.placement.shape.row_bytes)
-        tile = room // (4 * batch)
-        if tile < 1:
-            raise too_small(batch, self.machine.buffer_bytes)
-        return tile
+
+        def tile(batch: int, buffer_bytes: int) -> int | None:
+            rows = (buffer_bytes - aligned(batch * self.placement.shape.row_bytes)) // (4 * batch)
+            return rows if rows > 0 else None
+
+        found = tile(checked_batch(batch), self.machine.buffer_bytes)
+        if found is None:
+            raise too_small(batch, self.machine.buffer_bytes, "", tile)
+        return found
 
     def _stream(self, dimm: int, rows: int, batch: int, tile: int) -> Words:
         if rows == 0:

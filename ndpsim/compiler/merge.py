@@ -22,6 +22,9 @@ from ndpsim.jit import njit
 
 MERGE_PIECE = 1024  # elements: 4 KiB take 164 ns on a 25 GB/s link, three times its latency
 
+MOST_SEQUENCES = (1 << isa().fields["batch"].width) - 1
+"""Sequences that an instruction handles together, at most."""
+
 Words = NDArray[np.uint64]
 """Encoded instructions, uint64[n, 2]."""
 Share = NDArray[np.uint32]
@@ -143,9 +146,8 @@ def _without_a_row(rows: NDArray[np.integer], starts: NDArray[np.int64], held: N
 
 def checked_batch(batch: int) -> int:
     """Return a number of sequences; raise InputError if an instruction cannot say it."""
-    most = (1 << isa().fields["batch"].width) - 1
-    if not 1 <= batch <= most:
-        raise InputError(f"batch: expected 1 to {most}, found {batch}")
+    if not 1 <= batch <= MOST_SEQUENCES:
+        raise InputError(f"batch: expected 1 to {MOST_SEQUENCES}, found {batch}")
     return batch
 
 

@@ -24,10 +24,10 @@ from ndpsim.compiler.merge import (
     gpu_part,
     last_of,
 )
-from ndpsim.compiler.placement import Placement
+from ndpsim.compiler.placement import LayerShape, Placement
 from ndpsim.compiler.row_sum import padded, row_sum, sum_input, sum_result
 from ndpsim.compiler.streams import SETS_KEPT, Streams
-from ndpsim.compiler.tiles import SumPlan, grained, plan_sum
+from ndpsim.compiler.tiles import Room, SumPlan, grained, most_sequences, plan_sum, sum_plan
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
@@ -98,9 +98,20 @@ class Projection:
         return self._plan(max(map(len, shares)), batch, gpu)
 
     def _plan(self, rows: int, batch: int, gpu: bool) -> SumPlan:
-        shape, machine, most = self.placement.shape, self.machine, grained(rows, max(self._held))
-        merged = gpu or machine.dimms > 1
-        return plan_sum(shape.width, shape.type, checked_batch(batch), most, machine.buffer_bytes, merged)
+        shape = self.placement.shape
+        return plan_sum(shape.width, shape.type, checked_batch(batch), self._grained(rows), Room.of(self.machine, gpu))
+
+    def most_sequences(self, rows: int, gpu: bool) -> int:
+        """Return how many sequences a program has room for whose DIMMs have at most so many rows; 0 if for none."""
+        return _most_sequences(self.placement.shape, self._grained(rows), Room.of(self.machine, gpu))
+
+    def _grained(self, rows: int) -> int:
+        return grained(rows, max(self._held))
+
+
+@lru_cache(maxsize=1 << 12)
+def _most_sequences(shape: LayerShape, rows: int, room: Room) -> int:
+    return most_sequences(lambda batch: sum_plan(shape.width, shape.type, batch, rows, room))
 
 
 @lru_cache(maxsize=SETS_KEPT)

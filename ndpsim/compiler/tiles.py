@@ -11,20 +11,40 @@ the inputs brought as often as there are tiles of neurons; only their narrow val
 the results are then made and merged one after the other, in the place of the inputs.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
-from ndpsim.compiler.merge import aligned, incoming_bytes
+from ndpsim.compiler.merge import MOST_SEQUENCES, aligned, incoming_bytes
 from ndpsim.compiler.placement import LayerShape
+from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
 
 GRAIN = 64
 """Plans are made for numbers of rows rounded up to this, so that tokens share plans and what is encoded for them."""
-PASS = 16
-"""Bursts of a run that a rank's slice of the MAC array takes at once."""
+
+
+_LINE, _MOST_BUFFER = 64, 1 << 24
+"""Bytes that a buffer has a multiple of, and at most."""
+P = TypeVar("P")
+
+
+class Room(NamedTuple):
+    """What a plan has to make do with: bytes of the buffer; bursts that a rank's slice of the MAC array takes at once;
+    and whether another partial result is added, so that a piece of it has to have a place."""
+
+    buffer_bytes: int
+    queue: int
+    merged: bool
+
+    @classmethod
+    def of(cls, machine: Machine, gpu: bool) -> "Room":
+        """Return that of a machine; gpu: whether a partial result of the GPU is added."""
+        return cls(machine.buffer_bytes, machine.config.unit.return_queue.value, gpu or machine.dimms > 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,31 +110,30 @@ def grained(rows: int, held: int) -> int:
     return max(min(-(-rows // GRAIN) * GRAIN, held), 1)
 
 
-def _widths(width: int, size: int) -> Iterator[tuple[int, int]]:
+def _widths(width: int, size: int, queue: int) -> Iterator[tuple[int, int]]:
     """Yield numbers of tiles and the columns of each, the widest first; size: bytes of an element.
 
-    Tiles of many bursts are whole runs of PASS bursts: a MAC array that fills up before it works loses no time.
+    queue: bursts that a rank's slice of the MAC array takes at once. Tiles of many bursts are whole runs of so many:
+    a MAC array that fills up before it works loses no time.
     """
     burst = codes.ATOM_BYTES // size
     bursts = -(-width // burst)
     before = 0
     for tiles in range(1, bursts + 1):
         each = -(-bursts // tiles)
-        each = each if each < PASS else -(-each // PASS) * PASS
+        each = each if each < queue else -(-each // queue) * queue
         if each != before:
             yield -(-bursts // each), min(each * burst, width)
         before = each
 
 
 @lru_cache(maxsize=1 << 12)
-def plan_sum(width: int, type_: str, batch: int, rows: int, buffer_bytes: int, merged: bool) -> SumPlan:
-    """Plan a sum of at most `rows` scaled rows whose scale factors the host sends.
-
-    merged: whether another partial result is added to it. Raises InputError if the buffer is too small for any tiles.
-    """
+def sum_plan(width: int, type_: str, batch: int, rows: int, room: Room) -> SumPlan | None:
+    """Plan a sum of at most `rows` scaled rows whose scale factors the host sends; None if no tiles fit the buffer."""
+    buffer_bytes, queue, merged = room
     size = isa().types[type_].bits // 8
     best: tuple[int, SumPlan] | None = None
-    for tiles, cols in _widths(width, size):
+    for tiles, cols in _widths(width, size, queue):
         if best is not None and tiles >= best[0]:
             break
         y_bytes = 4 * batch * cols
@@ -129,23 +148,43 @@ def plan_sum(width: int, type_: str, batch: int, rows: int, buffer_bytes: int, m
             y = a_bytes
             kind = isa().types[type_].code
             best = streams, SumPlan(width, batch, kind, cols, tile, 0, step, y, y + y_bytes)
-    if best is None:
-        raise too_small(batch, buffer_bytes)
-    return best[1]
+    return best[1] if best else None
 
 
 @lru_cache(maxsize=1 << 12)
-def plan_block(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merged: bool) -> BlockPlan:
+def block_plan(shape: LayerShape, batch: int, rows: int, room: Room) -> BlockPlan | None:
     """Plan a feed-forward block with at most `rows` active neurons on a DIMM.
 
-    merged: as in `plan_sum`. Raises InputError if the buffer is too small for any tiles, or for the values of all these
-    neurons.
+    None if the buffer is too small for any tiles, or for the values of all these neurons.
     """
-    orders = _fused(shape, batch, buffer_bytes, merged), _split(shape, batch, rows, buffer_bytes, merged)
-    plans = [plan for plan in orders if plan is not None]
-    if not plans:
-        raise too_small(batch, buffer_bytes, f" and {rows} active neurons of a DIMM")
-    return min(plans, key=lambda plan: _streams(plan, shape, rows))
+    plans = [plan for plan in (_fused(shape, batch, room), _split(shape, batch, rows, room)) if plan is not None]
+    return min(plans, key=lambda plan: _streams(plan, shape, rows), default=None)
+
+
+def plan_sum(width: int, type_: str, batch: int, rows: int, room: Room) -> SumPlan:
+    """Return the plan of `sum_plan`. Raises InputError if there is none."""
+    return _found(lambda batch, room: sum_plan(width, type_, batch, rows, room), batch, room, "")
+
+
+def plan_block(shape: LayerShape, batch: int, rows: int, room: Room) -> BlockPlan:
+    """Return the plan of `block_plan`. Raises InputError if there is none."""
+    what = f" and {rows} active neurons of a DIMM"
+    return _found(lambda batch, room: block_plan(shape, batch, rows, room), batch, room, what)
+
+
+def most_sequences(plan: Callable[[int], object | None]) -> int:
+    """Return the largest batch, up to what an instruction can say, for which there is a plan; 0 if there is none."""
+    return bisect_left(range(1, MOST_SEQUENCES + 1), True, key=lambda batch: plan(batch) is None)
+
+
+def _found(plan: Callable[[int, Room], P | None], batch: int, room: Room, what: str) -> P:
+    """Return the plan of a batch, or raise InputError with the batch or else the buffer that would have one."""
+    found = plan(batch, room)
+    if found is None:
+        raise too_small(
+            batch, room.buffer_bytes, what, lambda batch, size: plan(batch, room._replace(buffer_bytes=size))
+        )
+    return found
 
 
 def _streams(plan: BlockPlan, shape: LayerShape, rows: int) -> int:
@@ -154,14 +193,22 @@ def _streams(plan: BlockPlan, shape: LayerShape, rows: int) -> int:
     return -(-rows // plan.sums.tile) * (inputs * len(plan.columns) + len(plan.sums.columns))
 
 
-def too_small(batch: int, buffer_bytes: int, what: str = "") -> InputError:
-    """Return the refusal of a batch whose vectors, and what else is named, no tiles make fit."""
-    remedy = ("smaller batch" if batch > 1 else "larger buffer") + (" or more DIMMs" if what else "")
-    return InputError(f"batch: {batch} vectors{what} do not fit a buffer of {buffer_bytes} bytes; use a {remedy}")
+def too_small(batch: int, buffer_bytes: int, what: str, plan: Callable[[int, int], object | None]) -> InputError:
+    """Return the refusal of a batch whose vectors, and what else is named, no tiles make fit.
+
+    plan: returns None for a batch and the bytes of a buffer that do not go together.
+    """
+    if most := most_sequences(lambda batch: plan(batch, buffer_bytes)):
+        return InputError(f"batch: expected at most {most} for a buffer of {buffer_bytes} bytes{what}, found {batch}")
+    lines = range(_LINE, _MOST_BUFFER + 1, _LINE)
+    place = bisect_left(lines, True, key=lambda size: plan(1, size) is not None)
+    enough = f"at least {lines[place]}" if place < len(lines) else f"more than {_MOST_BUFFER}"
+    return InputError(f"dimm.unit.buffer_bytes: expected {enough} for a vector{what}, found {buffer_bytes}")
 
 
 @lru_cache(maxsize=1 << 12)
-def _fused(shape: LayerShape, batch: int, buffer_bytes: int, merged: bool) -> BlockPlan | None:
+def _fused(shape: LayerShape, batch: int, room: Room) -> BlockPlan | None:
+    buffer_bytes, merged = room.buffer_bytes, room.merged
     size = isa().types[shape.type].bits // 8
     inputs = len(shape.matrices) - 1
     x_bytes, y_bytes = aligned(batch * shape.width * size), 4 * batch * shape.width
@@ -178,7 +225,8 @@ def _fused(shape: LayerShape, batch: int, buffer_bytes: int, merged: bool) -> Bl
     return BlockPlan(shape, shape.width, 0, x_bytes, up, 0, True, sums)
 
 
-def _split(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merged: bool) -> BlockPlan | None:
+def _split(shape: LayerShape, batch: int, rows: int, room: Room) -> BlockPlan | None:
+    buffer_bytes, queue, merged = room
     size, kind = isa().types[shape.type].bits // 8, isa().types[shape.type].code
     inputs = len(shape.matrices) - 1
     values = batch * rows * size + codes.ALIGNMENT  # tiles of an even number of neurons are aligned but for the last
@@ -187,11 +235,11 @@ def _split(shape: LayerShape, batch: int, rows: int, buffer_bytes: int, merged: 
         y_bytes = 4 * batch * cols
         return values + y_bytes + incoming_bytes(y_bytes, merged) <= buffer_bytes
 
-    results = next((found for found in _widths(shape.width, size) if fits(found[1])), None)
+    results = next((found for found in _widths(shape.width, size, queue) if fits(found[1])), None)
     if results is None:
         return None
     best: tuple[int, BlockPlan] | None = None
-    for tiles, cols in _widths(shape.width, size):
+    for tiles, cols in _widths(shape.width, size, queue):
         if best is not None and inputs * tiles + results[0] >= best[0]:
             break
         x_bytes = aligned(batch * cols * size)

@@ -4,7 +4,7 @@ Attention neurons are the input channels of the Q, K and V projection, feed-forw
 Every DIMM has some rows more than its share, so that neurons can move between DIMMs; a row is the place of a neuron.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.compiler.attention import Attention
+from ndpsim.compiler.batches import groups_of
 from ndpsim.compiler.feed_forward import FeedForward
 from ndpsim.compiler.kv_cache import CacheShape, place_cache
 from ndpsim.compiler.merge import Shares
@@ -99,18 +100,22 @@ class NdpModel:
 
     def sparse(
         self, kind: Kind, layer: int, shares: Shares, start: int, *,
-        gpu: bool, masks: Shares | None = None, sequences: int | None = None,
+        gpu: bool, masks: Sequence[Shares] | None = None, sequences: int | None = None,
     ) -> Span:  # fmt: skip
         """Time the projection or the feed-forward block of a layer on the rows of each DIMM.
 
-        gpu: whether the GPU adds a part; masks: which sequences need each row (without them, all do); sequences: how
-        many run, by default as many as there are places.
+        gpu: whether the GPU adds a part; masks: for each 32 sequences, which of them need each row (without masks, all
+        need all); sequences: how many run, by default as many as there are places. A batch that is too large for one
+        program is several, one after the other; the GPU's part is for the first one.
         """
         compilers: Any = self.projections if kind == "attention" else self.blocks
+        operator, spans = compilers[layer], []
         running = self.sequences if sequences is None else sequences
-        with PROGRAMS:
-            program = compilers[layer].compile(shares, running, gpu=gpu, masks=masks)
-        return self._run(program, start, gpu)
+        for group in groups_of(shares, masks, running, lambda rows: operator.most_sequences(rows, gpu)):
+            with PROGRAMS:
+                program = operator.compile(group.rows, group.sequences, gpu=gpu, masks=group.masks)
+            spans.append(self._run(program, start, gpu))
+        return Span(spans[0].start, spans[-1].end, spans[0].partial if gpu else spans[-1].end)
 
     def contexts(self, step: Step) -> NDArray[np.int64]:
         """Return the contexts of a step by place, int64[sequences], 0 for places that it leaves out."""

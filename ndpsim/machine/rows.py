@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ndpsim.bits import lowest_bit
 from ndpsim.errors import InputError
+from ndpsim.isa import codes
 from ndpsim.isa.program import Joined
 from ndpsim.jit import njit
 
@@ -64,15 +65,16 @@ def _move(neurons: Any, targets: Any, dimm: Any, row: Any, free: Any, room: Any,
 
 def deal(
     cold: NDArray[np.uint64], dimm: NDArray[np.uint8], row: NDArray[np.uint32], dimms: int
-) -> tuple[Joined, Joined]:
+) -> tuple[Joined, tuple[Joined, ...]]:
     """Deal neurons out to DIMMs; those that no sequence needs stay out.
 
     cold: uint64[sequences, words], the neurons that each sequence needs; dimm: uint8[neurons]; row: uint32[neurons].
-    Returns, joined, the rows of all DIMMs and bits beside each for the sequences that need it, both uint32[n]; neurons
-    keep their order on each DIMM. One sequence needs no bits, and gets none that mean anything.
+    Returns, joined, the rows of all DIMMs, uint32[n], and for each 32 sequences bits beside each row for those that
+    need it, uint32[n]; neurons keep their order on each DIMM. One sequence needs no bits, and gets none that mean
+    anything.
     """
     rows, masks, starts = _deal(cold, dimm, row, dimms)
-    return Joined(rows, starts), Joined(masks, starts)
+    return Joined(rows, starts), tuple(Joined(word, starts) for word in masks)
 
 
 @njit
@@ -90,7 +92,8 @@ def _deal(cold: Any, dimm: Any, row: Any, dimms: Any) -> Any:
     for d in range(dimms):
         starts[d + 1] += starts[d]
     at = starts[:-1].copy()
-    rows, masks = np.empty(starts[dimms], dtype=np.uint32), np.empty(starts[dimms], dtype=np.uint32)
+    rows = np.empty(starts[dimms], dtype=np.uint32)
+    masks = np.empty(((sequences + codes.ENTRY_BITS - 1) // codes.ENTRY_BITS, starts[dimms]), dtype=np.uint32)
     for w in range(words):
         word = union[w]
         while word:
@@ -99,10 +102,11 @@ def _deal(cold: Any, dimm: Any, row: Any, dimms: Any) -> Any:
             d = dimm[n]
             rows[at[d]] = row[n]
             if sequences > 1:
-                need = np.uint32(0)
-                for s in range(sequences):
-                    need |= np.uint32((cold[s, w] >> np.uint64(bit)) & np.uint64(1)) << np.uint32(s)
-                masks[at[d]] = need
+                for g in range(len(masks)):
+                    need, first = np.uint32(0), g * codes.ENTRY_BITS
+                    for s in range(first, min(first + codes.ENTRY_BITS, sequences)):
+                        need |= np.uint32((cold[s, w] >> np.uint64(bit)) & np.uint64(1)) << np.uint32(s - first)
+                    masks[g, at[d]] = need
             at[d] += 1
             word &= word - np.uint64(1)
     return rows, masks, starts

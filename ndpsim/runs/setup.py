@@ -22,7 +22,7 @@ from ndpsim.systems.catalog import SYSTEMS, load_system, plugin_place
 from ndpsim.systems.system import is_ignored
 from ndpsim.tables import Table, faults_of_form
 
-MAX_BATCH: Final = 255
+MAX_BATCH: Final = 256
 MAX_TOKENS: Final = 1 << 20
 _LIBRARIES: Final = ("numpy", "numba", "h5py", "scipy")
 

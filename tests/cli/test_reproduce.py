@@ -86,7 +86,7 @@ def test_a_sensitivity_as_json(capsys):
     [
         (("--sweep", "dims"), "--sweep: expected one of dimms, multipliers"),
         (("--model", "no-model"), "no-model"),
-        (("--batch", 0), "--batch: expected 1 to 255, found 0"),
+        (("--batch", 0), "--batch: expected 1 to 256, found 0"),
         (("--tokens", 0), "--tokens: expected 2 to 128, found 0"),
         (("--jobs", 0), "--jobs: expected 1 to 256, found 0"),
     ],

@@ -219,7 +219,7 @@ def test_little_is_lost_when_a_run_dies(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        (("--batch", "0"), "batch: expected 1 to 255, found 0"),
+        (("--batch", "0"), "batch: expected 1 to 256, found 0"),
         (("--seed", "-1"), "seed: expected 0 to 9223372036854775807, found -1"),
         (("--set", "gpu.card"), "--set: expected PATH=VALUE, found 'gpu.card'"),
         (("--set", "=3"), "--set: expected PATH=VALUE, found '=3'"),

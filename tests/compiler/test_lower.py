@@ -103,7 +103,7 @@ def test_a_batch_whose_inputs_of_a_matrix_fill_the_buffer_is_refused(machine):
     compiler = layer_compiler(LayerShape(6, 4096, None), machine)
     compiler.compile(np.arange(6), 31)
     assert refusal(compiler.compile, np.arange(6), 32) == (
-        "batch: 32 vectors do not fit a buffer of 262144 bytes; use a smaller batch"
+        "batch: expected at most 31 for a buffer of 262144 bytes, found 32"
     )
 
 

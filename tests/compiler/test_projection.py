@@ -157,5 +157,5 @@ def test_a_layer_that_is_no_projection_is_refused(shape):
 def test_a_buffer_that_holds_no_tile_is_refused():
     unit = machine(2, buffer_bytes=128)
     projection = Projection(unit, place(LayerShape(6, 40, None), unit))
-    with pytest.raises(InputError, match="batch: 1 vectors do not fit a buffer of 128 bytes; use a larger buffer"):
+    with pytest.raises(InputError, match=r"dimm\.unit\.buffer_bytes: expected at least 320 for a vector, found 128"):
         projection.compile(shares_of(projection.placement, np.arange(6)))

@@ -12,7 +12,7 @@ from oracles import decode_step as oracle
 from ndpsim.compiler.feed_forward import FeedForward
 from ndpsim.compiler.merge import shares_of
 from ndpsim.compiler.placement import LayerShape, memory_image, place
-from ndpsim.compiler.tiles import cut, plan_block
+from ndpsim.compiler.tiles import Room, cut, plan_block
 from ndpsim.dimm.timing import time_program
 from ndpsim.dram.ndp.rank_state import N_WR
 from ndpsim.errors import InputError
@@ -153,7 +153,7 @@ def test_inputs_are_brought_again_for_each_tile_of_neurons():
 def test_no_other_tiles_take_fewer_stream_instructions(batch, rows):
     """Tries every number of tiles of inputs, results and neurons, and adds up the bytes that each would need."""
     width, buffer_bytes = 8192, 262144
-    plan = plan_block(LayerShape(28672, width, "silu", gated=True), batch, rows, buffer_bytes, True)
+    plan = plan_block(LayerShape(28672, width, "silu", gated=True), batch, rows, Room(buffer_bytes, 16, True))
     found = -(-rows // plan.sums.tile) * (2 * len(plan.columns) + len(plan.sums.columns))
     fewest = 1 << 30
     for inputs in range(1, 17):
@@ -172,7 +172,7 @@ def test_no_other_tiles_take_fewer_stream_instructions(batch, rows):
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_tiles_of_columns_are_whole_bursts(batch):
-    plan = plan_block(LayerShape(4096, 8190, "relu"), batch, 600, 131072, True)
+    plan = plan_block(LayerShape(4096, 8190, "relu"), batch, 600, Room(131072, 16, True))
     for columns in (plan.columns, plan.sums.columns):
         assert all(first % 32 == 0 for first, _ in columns)
         assert sum(count for _, count in columns) == 8190
@@ -184,9 +184,35 @@ def test_more_neurons_than_a_dimm_has_room_for_are_refused():
     with pytest.raises(InputError) as error:
         block.compile(shares_of(block.placement, np.arange(28672)), 16)
     assert str(error.value) == (
-        "batch: 16 vectors and 28672 active neurons of a DIMM do not fit a buffer of 262144 bytes; "
-        "use a smaller batch or more DIMMs"
+        "batch: expected at most 5 for a buffer of 262144 bytes and 28672 active neurons of a DIMM, found 16"
     )
+
+
+def test_a_buffer_without_room_for_one_vector_is_refused_with_what_would_be_enough():
+    placement = place(LayerShape(600, 40), machine(1))
+    active = shares_of(placement, np.arange(600))
+    with pytest.raises(InputError) as error:
+        FeedForward(machine(1, 192), placement).compile(active, 3)
+    # 80 bytes of inputs, 160 of results, 6 of the values of one neuron: the next multiple of 64
+    assert str(error.value) == (
+        "dimm.unit.buffer_bytes: expected at least 256 for a vector and 600 active neurons of a DIMM, found 192"
+    )
+    FeedForward(machine(1, 256), placement).compile(active, 1)
+
+
+def test_tiles_of_columns_follow_the_return_queue_of_the_machine():
+    """A tile of inputs takes at most some 96 bursts here; three tiles of 86 would do, were they not whole passes."""
+    shape = LayerShape(4096, 8192, "relu")
+    bursts = {queue: plan_block(shape, 16, 600, Room(200000, queue, True)).cols // 32 for queue in (8, 16, 64)}
+    assert bursts == {8: 88, 16: 96, 64: 64}
+
+
+@pytest.mark.parametrize("queue", [16, 32])
+def test_the_return_queue_of_the_machine_is_that_of_its_plans(queue):
+    unit = machine(2, 131072, queue=queue)
+    block = FeedForward(unit, place(LayerShape(4096, 8192, "relu"), unit))
+    shares = shares_of(block.placement, np.arange(1200))
+    assert block.plan(shares, 16, True) is plan_block(block.placement.shape, 16, 640, Room(131072, queue, True))
 
 
 def test_a_single_matrix_is_refused():

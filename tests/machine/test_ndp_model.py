@@ -6,6 +6,7 @@ import pytest
 from ndpsim.dimm.config import load_machine
 from ndpsim.llm.catalog import load_shape
 from ndpsim.machine.ndp_model import NdpModel, Span
+from ndpsim.machine.rows import deal
 
 SHAPE = load_shape("relu-lm").with_overrides(layers=2)
 
@@ -40,3 +41,33 @@ def test_attention_reads_the_cached_tokens_and_writes_the_new_one(machine):
     row = SHAPE.head_width * 2
     burst = -(-row // 64) * 64
     assert model.dram_bytes.sum() - before == 2 * SHAPE.kv_heads * burst * (7 + 1 + 16 + 3)
+
+
+@pytest.mark.parametrize("batch", [2, 32, 33, 64, 255, 256])
+@pytest.mark.parametrize("kind", ["attention", "ffn"])
+def test_a_batch_multiplies_for_each_sequence_and_reads_for_each_32(machine, batch, kind):
+    model, rng = NdpModel(machine, SHAPE, sequences=batch, capacity=16), np.random.default_rng(batch)
+    neurons = min(SHAPE.hidden, SHAPE.ffn)
+    needs = rng.random((batch, neurons)) < 0.2
+    dimm, row = (np.arange(neurons) % 2).astype(np.uint8), (np.arange(neurons) // 2).astype(np.uint32)
+    packed = np.zeros((batch, -(-neurons // 64) * 64), np.bool_)
+    packed[:, :neurons] = needs
+    rows, masks = deal(np.packbits(packed, axis=1, bitorder="little").view(np.uint64), dimm, row, 2)
+    before = model.work
+    span = model.sparse(kind, 0, rows, 0, gpu=True, masks=masks)
+    width = SHAPE.attention_width + 2 * SHAPE.kv_width if kind == "attention" else (2 + SHAPE.gated) * SHAPE.hidden
+    assert model.work.macs_f16 - before.macs_f16 == needs.sum() * width
+    read = sum(needs[first : first + 32].any(axis=0).sum() for first in range(0, batch, 32))
+    assert model.dram_bytes.sum() == read * model.neuron_bytes(kind)
+    assert span.start == 0 < span.partial < span.end == model.timer.now_ps
+
+
+def test_a_block_whose_values_do_not_fit_the_buffer_is_computed_for_fewer_sequences_at_a_time(machine):
+    """Neither 2 x 12,000 bytes of values nor 6 x 4096 of inputs and results fit 256 KiB 16 times; the latter 10."""
+    shape = SHAPE.with_overrides(layers=1, ffn=24_000, hidden=4096)
+    model = NdpModel(machine, shape, sequences=16, capacity=16)
+    shares = [np.arange(12_000, dtype=np.uint32)] * 2
+    span = model.sparse("ffn", 0, shares, 0, gpu=True)
+    assert model.work.macs_f16 == 16 * 24_000 * (2 + shape.gated) * 4096
+    times = model.dram_bytes.sum() / (24_000 * model.neuron_bytes("ffn"))
+    assert times == 2 and span.end == model.timer.now_ps

@@ -12,20 +12,21 @@ from ndpsim.machine.rows import Rows, deal
 @settings(max_examples=200, deadline=None)
 @given(
     st.integers(1, 8),
-    st.integers(1, 5),
-    st.lists(st.tuples(st.integers(0, 31), st.integers(0, 7)), min_size=1, max_size=200),
+    st.sampled_from([1, 2, 5, 31, 32, 33, 64, 65, 256]),
+    st.lists(st.tuples(st.integers(0, (1 << 256) - 1), st.integers(0, 7)), min_size=1, max_size=100),
 )
 def test_needed_neurons_are_dealt_to_their_dimms_in_order(dimms, sequences, neurons):
-    needs = np.array([need % (1 << sequences) for need, _ in neurons], np.uint32)
+    needs = [need % (1 << sequences) for need, _ in neurons]
     dimm = np.array([d % dimms for _, d in neurons], np.uint8)
     row = np.arange(len(neurons), dtype=np.uint32) * 3
     packed = np.zeros((sequences, -(-len(neurons) // 64) * 64), np.bool_)
-    packed[:, : len(neurons)] = needs >> np.arange(sequences, dtype=np.uint32)[:, None] & 1
+    packed[:, : len(neurons)] = [[need >> s & 1 for need in needs] for s in range(sequences)]
     rows, masks = deal(np.packbits(packed, axis=1, bitorder="little").view(np.uint64), dimm, row, dimms)
     for d in range(dimms):
         own = [n for n in range(len(neurons)) if needs[n] and dimm[n] == d]
         assert rows.parts()[d].tolist() == [int(row[n]) for n in own]
-        assert sequences == 1 or masks.parts()[d].tolist() == [int(needs[n]) for n in own]
+        for word in range(-(-sequences // 32) if sequences > 1 else 0):
+            assert masks[word].parts()[d].tolist() == [needs[n] >> 32 * word & 0xFFFFFFFF for n in own]
 
 
 @settings(max_examples=100, deadline=None)

@@ -92,7 +92,7 @@ def layers(draw):
 @contextmanager
 def pieces_of(elements):
     """Cut merges in pieces of so many elements: what is kept of other pieces is forgotten before and after."""
-    kept = merge.merge, tiles.plan_sum, tiles.plan_block, tiles._fused
+    kept = merge.merge, tiles.sum_plan, tiles.block_plan, tiles._fused
     for function in kept:
         function.cache_clear()
     with mock.patch.object(merge, "MERGE_PIECE", elements):

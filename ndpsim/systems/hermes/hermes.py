@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ndpsim.isa import codes
 from ndpsim.kinds import Unit
 from ndpsim.llm.step import Step
 from ndpsim.machine.ndp_model import KINDS
@@ -103,7 +102,7 @@ class Hermes(SharedLayers):
         """Return the cold neurons of a group that are computed."""
         words, rows = self.neurons.layout.words_of(group), self.rows[group]
         chosen, masks = deal(cold[:, words], rows.dimm, rows.row, self.devices.dimms.dimms)
-        return Share(chosen, masks if 1 < len(cold) <= codes.ENTRY_BITS else None)
+        return Share(chosen, masks if len(cold) > 1 else None)
 
     def _remap(self, layer: int) -> NDArray[np.int64]:
         """Move neurons of a layer between DIMMs, and return the bytes over each path, int64[DIMMs * DIMMs]."""

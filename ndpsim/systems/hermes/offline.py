@@ -37,14 +37,15 @@ def placement_problem(devices: Devices, ndp: NdpModel, often: Sequence[Frequenci
     """Return the problem of equations 1 to 7; groups are in the order of KINDS.
 
     A batch reads a neuron once and multiplies for each sequence that needs it: its frequency is the time that a DIMM
-    spends on it a token, in times of one activation in one sequence.
+    spends on it a token, in times of one activation in one sequence. A batch of several programs (`compiler.batches`)
+    is taken as one of the first of them.
     """
     gpu_s, groups = gpu_seconds(ndp.shape, ndp.sequences, devices.gpu), range(len(often))
-    masked = 1 < ndp.sequences <= codes.ENTRY_BITS
-    one, more = _dimm_seconds(ndp, 1 if masked else ndp.sequences), [0.0, 0.0]
-    if masked:
-        every = _dimm_seconds(ndp, ndp.sequences)
-        more = [max(b - a, 0.0) / (ndp.sequences - 1) for a, b in zip(one, every, strict=True)]
+    batch = min(ndp.sequences, codes.ENTRY_BITS)
+    one, more = _dimm_seconds(ndp, batch, 1), [0.0, 0.0]
+    if batch > 1:
+        every = _dimm_seconds(ndp, batch, batch)
+        more = [max(b - a, 0.0) / (batch - 1) for a, b in zip(one, every, strict=True)]
     worth = [
         group.union + (group.each.sum(axis=0) - group.union) * (more[g % 2] / one[g % 2])
         for g, group in enumerate(often)
@@ -81,21 +82,21 @@ def gpu_seconds(shape: ModelShape, sequences: int, gpu: GpuModel) -> list[float]
     return [float(b[0] - a[0]) * 1e-6 / _GPU_PROBE for a, b in ((few.qkv, more.qkv), (few.block, more.block))]
 
 
-def _dimm_seconds(ndp: NdpModel, sequences: int) -> list[float]:
-    """Return the seconds that an active neuron of each kind, which so many sequences need, takes the DIMMs.
+def _dimm_seconds(ndp: NdpModel, batch: int, needing: int) -> list[float]:
+    """Return the seconds that an active neuron of each kind, which some sequences of a batch need, takes the DIMMs.
 
     Programs on rows drawn by chance, timed by the engine: the DIMM, and in it the rank, that has drawn most keeps the
     others waiting, as it does in a run.
     """
-    probe = NdpModel(ndp.machine, ndp.shape.with_overrides(layers=1), ndp.sequences, 1)
+    probe = NdpModel(ndp.machine, ndp.shape.with_overrides(layers=1), batch, 1)
     random, dimms, found = np.random.default_rng(0), ndp.machine.dimms, []
     for kind in KINDS:
         held, took = probe.rows[kind], 0
         few = min(_PROBE, max(held // 2, 1))
         for _ in range(_DRAWS):
             shares = [np.flatnonzero(random.random(held) < few / held).astype(np.uint32) for _ in range(dimms)]
-            masks = [np.full(len(rows), (1 << sequences) - 1, np.uint32) for rows in shares]
-            masked = masks if sequences < ndp.sequences else None
+            masks = [np.full(len(rows), (1 << needing) - 1, np.uint32) for rows in shares]
+            masked = [masks] if needing < batch else None
             span = probe.sparse(kind, 0, shares, probe.timer.now_ps, gpu=False, masks=masked)
             took += span.end - span.start
         found.append(took * 1e-12 / (_DRAWS * few))

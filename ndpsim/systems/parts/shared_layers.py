@@ -30,10 +30,11 @@ GROUPS: Final = ("qkv", "ffn")
 
 
 class Share(NamedTuple):
-    """What the DIMMs compute of a group: rows uint32[n] of each DIMM, and bits of sequences for each (or all)."""
+    """What the DIMMs compute of a group: rows uint32[n] of each DIMM, and for each 32 sequences bits beside each row
+    for those that need it (without them, all do)."""
 
     rows: Shares
-    masks: Shares | None = None
+    masks: Sequence[Shares] | None = None
 
 
 class LayerPlan(NamedTuple):
