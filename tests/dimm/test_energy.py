@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from cli_support import run
+from hand_made_run import machine as hand_made_machine
 
 from ndpsim.cli.show import energy_rows, quantity
 from ndpsim.compiler.lower import layer_compiler
@@ -17,6 +18,7 @@ from ndpsim.dimm.resolve import resolve
 from ndpsim.dimm.timing import Timer, time_program
 from ndpsim.dram.energy.counts import activity_of_log
 from ndpsim.dram.energy.energy import dram_energy
+from ndpsim.dram.ndp.rank_state import COUNTERS
 from ndpsim.errors import InputError
 from ndpsim.functional.dimms import NdpDimms
 from ndpsim.isa.assembly import assemble
@@ -189,6 +191,52 @@ def test_counters_give_the_energy_of_the_log_and_bound_its_open_clocks(dimm, pla
     assert exact["total"] < bound["total"] < 1.02 * exact["total"]
     for name in ("activate", "read", "write", "refresh", "io"):
         assert bound[name] == pytest.approx(exact[name])
+
+
+def counted(total_ps, ranks):
+    """What ranks of one DIMM did, by (ACT, RD, WR, REF); a clock of 625 ps, tRP of 22 and tRFC of 560 clocks."""
+    machine = hand_made_machine()
+    counters = np.zeros((1, len(ranks), len(COUNTERS)), np.int64)
+    for rank, (acts, reads, writes, refreshes) in enumerate(ranks):
+        counters[0, rank] = [
+            acts,
+            77,
+            78,
+            reads,
+            writes,
+            refreshes,
+            79,
+        ]  # the other three take no energy
+    return stream_activity(machine, counters, total_ps)
+
+
+def test_open_clocks_are_all_but_those_of_refreshes_and_their_precharge():
+    found = counted(625 * 10_000, [(3, 40, 5, 2), (1, 0, 9, 0), (0, 0, 0, 2), (1, 1, 0, 20)])
+    assert found.open_clocks.tolist() == [[10_000 - 2 * (22 + 560), 10_000, 0, 0]]  # 20 refreshes take 11,640 clocks
+    assert found.clocks.tolist() == [[10_000] * 4]
+    assert found.activates.tolist() == [[3, 1, 0, 1]]
+    assert found.reads.tolist() == [[40, 0, 0, 1]] and found.writes.tolist() == [[5, 9, 0, 0]]
+    assert found.refreshes.tolist() == [[2, 0, 2, 20]] and found.bank_refreshes.tolist() == [[0] * 4]
+    assert not np.any(found.bank_reads) and not np.any(found.bank_writes)
+
+
+def test_a_clock_that_has_begun_counts_as_a_whole_one():
+    for total_ps, clocks in ((0, 0), (1, 1), (625, 1), (626, 2), (1250, 2)):
+        found = counted(total_ps, [(1, 1, 0, 0)])
+        assert found.clocks.tolist() == found.open_clocks.tolist() == [[clocks]]
+
+
+def test_the_energy_of_ranks_is_that_of_their_open_and_closed_clocks():
+    """A rank has four devices: 200 mW closed, 240 mW open. 10,000 clocks are 6.25 us, 8,836 are 5.5225 us."""
+    machine = hand_made_machine()
+    counters = np.zeros((1, 2, len(COUNTERS)), np.int64)
+    counters[0, 0, [COUNTERS.index("RD"), COUNTERS.index("REF")]] = 1, 2
+    found = energy_figures(machine, counters, NdpWork(), 625 * 10_000)["energy_j"]
+    assert found["dram"]["active_standby"] == pytest.approx(5.5225e-6 * 0.24)
+    assert found["dram"]["precharged_standby"] == pytest.approx((0.7275e-6 + 6.25e-6) * 0.2)
+    assert found["dram"]["refresh"] == pytest.approx(2 * 4 * 8000e-12)
+    assert found["ndp"]["total"] == pytest.approx(2 * 0.1 * 6.25e-6)  # static power of two DIMMs
+    assert found["total"] == pytest.approx(found["dram"]["total"] + 1.25e-6)
 
 
 def test_the_command_line_gives_the_joules_of_a_run(tmp_path, capsys):

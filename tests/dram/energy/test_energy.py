@@ -39,6 +39,12 @@ _BY_CURRENTS = {
 WITH_CURRENTS = [pytest.param(standard, id=standard.name) for standard in _BY_CURRENTS.values()]
 OF_SHEETS = [one for one in WITH_CURRENTS if isinstance(one.values[0].currents, DeviceCurrents)]
 
+ENERGIES = DeviceEnergies(
+    kind="energies", data_rate_mtps=3200, activate_pj=900, read_pj_per_bit=2, write_pj_per_bit=3, refresh_pj=8000,
+    bank_refreshes=4, precharged_mw=50, active_mw=60, source="s",
+    interface={"read_pj_per_bit": 0.5, "write_pj_per_bit": 0.25, "source": "s"},
+)  # fmt: skip
+
 
 def activity(**counts):
     return RankActivity(**{**dict.fromkeys(RankActivity.__dataclass_fields__, 0), **counts})
@@ -55,6 +61,25 @@ def test_one_ddr4_rank_takes_what_the_data_sheet_gives_by_hand():
     assert energy.precharged_standby == pytest.approx(8 * 51.9e-3 * 2000e-9)
     assert energy.io == 0
     assert energy.total == pytest.approx(sum(v for k, v in energy.summary().items() if k not in ("total", "basis")))
+
+
+def test_bursts_that_stay_at_the_bank_cost_what_they_cost_inside_the_device_and_nothing_on_the_bus():
+    """Per event of a rank of 8 devices: 1024 pJ a read, 1536 a write; on the bus 256 and 128."""
+    standard = replace(DDR4, currents=ENERGIES)
+    found = dram_energy(standard, activity(reads=2, bank_reads=5, writes=3, bank_writes=10))
+    assert found.read == pytest.approx(7 * 1024e-12) and found.write == pytest.approx(13 * 1536e-12)
+    assert found.io == pytest.approx((2 * 256 + 3 * 128) * 1e-12)
+    assert found.summary()["total"] == pytest.approx((7168 + 19968 + 512 + 384) * 1e-12)
+
+
+def test_every_component_of_energies_per_event_is_a_product_by_hand():
+    # 7200 pJ an activate, 64,000 a refresh and a quarter of it a bank refresh, 400 mW closed and 480 open, 0.625 ns
+    standard = replace(DDR4, currents=ENERGIES)
+    found = dram_energy(standard, RankActivity(10, 0, 0, 3, 8, open_clocks=100, clocks=300))
+    assert found.activate == pytest.approx(72_000e-12)
+    assert found.refresh == pytest.approx((3 * 64_000 + 8 * 16_000) * 1e-12)
+    assert found.active_standby == pytest.approx(100 * 0.625e-9 * 0.48)
+    assert found.precharged_standby == pytest.approx(200 * 0.625e-9 * 0.4)
 
 
 def test_the_total_of_many_ranks_is_the_sum_of_each():
@@ -247,12 +272,7 @@ def test_faulty_currents_are_refused(change, message):
 
 
 def test_energies_per_event_are_taken_as_they_are():
-    energies = DeviceEnergies(
-        kind="energies", data_rate_mtps=3200, activate_pj=900, read_pj_per_bit=2, write_pj_per_bit=3, refresh_pj=8000,
-        bank_refreshes=4, precharged_mw=50, active_mw=60, source="s",
-        interface={"read_pj_per_bit": 0.5, "write_pj_per_bit": 0.25, "source": "s"},
-    )  # fmt: skip
-    event = event_energy(replace(DDR4, currents=energies))  # 8 devices, bursts of 512 bits
+    event = event_energy(replace(DDR4, currents=ENERGIES))  # 8 devices, bursts of 512 bits
     assert event == (7200, 1024, 1536, 64000, 16000, 400, 480, 256, 128)
 
 
