@@ -5,7 +5,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import NamedTuple
@@ -101,10 +101,13 @@ class Result(NamedTuple):
 
 
 class Now(NamedTuple):
-    """What the cycles before this one left: the requests queued, by age, and the bursts offered, by bank and age."""
+    """What the cycles before this one left: the requests queued, by age, and the bursts offered, by bank and age.
+
+    `queued` has the requests of each pseudo-channel.
+    """
 
     cycle: int
-    queued: tuple[int, ...]
+    queued: tuple[tuple[int, ...], ...]
     offered: dict[Bank, list[int]]
 
 
@@ -126,6 +129,15 @@ class RankRefresh:
     under_way: bool = False
 
 
+@dataclass
+class Queues:
+    """What each pseudo-channel has of its own: its sequence of requests, its queues and their mode."""
+
+    waiting: list[int]
+    queued: list[int] = field(default_factory=list)  # in the order of entry
+    mode: str = "read"
+
+
 class Channel:
     """The controller of one channel, ticked cycle by cycle."""
 
@@ -143,9 +155,11 @@ class Channel:
         self.config = config
         self.requests = requests
         self.outcomes = outcomes
-        self.waiting = [index for index, request in enumerate(requests) if request.channel == number]
-        self.queued: list[int] = []  # in the order of entry
-        self.mode = "read"
+        mine = [index for index, request in enumerate(requests) if request.channel == number]
+        self.queues = [
+            Queues([index for index in mine if requests[index].pseudo_channel == pseudo_channel])
+            for pseudo_channel in range(standard.organization.pseudo_channels)
+        ]
         self.open_row: dict[Bank, int] = {}
         self.last_use: dict[Bank, int] = {}  # last ACT or column command
         self.last_column: dict[Rank, str] = {}  # whose the last column command was
@@ -155,8 +169,8 @@ class Channel:
         self.ranks = [Rank(*place) for place in product(range(shape.pseudo_channels), range(shape.ranks))]
         self.history = History(standard, self.ranks)
         self.column_bus_first = sorted(standard.busses, key=lambda bus: "RD" not in bus)
-        mine = ndp[number * len(self.ranks) : (number + 1) * len(self.ranks)]
-        self.sequences = dict(zip(self.ranks, mine, strict=True)) if ndp else {}
+        bursts = ndp[number * len(self.ranks) : (number + 1) * len(self.ranks)]
+        self.sequences = dict(zip(self.ranks, bursts, strict=True)) if ndp else {}
         self.ndp_cycles: dict[Rank, list[int | None]] = {r: [None] * len(seq) for r, seq in self.sequences.items()}
         self.refreshes: dict[Rank, RankRefresh] = {}
         if config.refresh != "none":
@@ -166,12 +180,14 @@ class Channel:
 
     @property
     def finished(self) -> bool:
-        return not self.waiting and not self.queued and not any(None in cycles for cycles in self.ndp_cycles.values())
+        served = not any(queues.waiting or queues.queued for queues in self.queues)
+        return served and not any(None in cycles for cycles in self.ndp_cycles.values())
 
     def tick(self, cycle: int) -> None:
         """Do all that happens in a cycle; `Now` is what it begins with, also for the request that enters in it."""
-        now = Now(cycle, tuple(self.queued), self.offered())
-        self.change_mode(now.queued)
+        now = Now(cycle, tuple(tuple(queues.queued) for queues in self.queues), self.offered())
+        for queues, queued in zip(self.queues, now.queued, strict=True):
+            self.change_mode(queues, queued)
         self.begin_refreshes(now)
         candidates = self.candidates(now)
         # All busses choose before anything is issued. They meet at a bank only where one command is NDP's.
@@ -183,7 +199,8 @@ class Channel:
         for bus in self.standard.busses:
             for command in chosen[bus]:
                 self.issue(cycle, command)
-        self.enter(cycle, now.queued)
+        for queues, queued in zip(self.queues, now.queued, strict=True):
+            self.enter(cycle, queues, queued)
 
     def offered(self) -> dict[Bank, list[int]]:
         """Return the places of the bursts in the windows of the NDP sequences, by bank."""
@@ -217,14 +234,14 @@ class Channel:
         policy = self.config.ndp_policy
         return policy == "ndp_first" or (policy == "alternate" and self.last_column.get(rank) == "host")
 
-    def change_mode(self, queued: Sequence[int]) -> None:
+    def change_mode(self, queues: Queues, queued: Sequence[int]) -> None:
         writes = sum(self.requests[index].write for index in queued)
         reads = len(queued) - writes
-        if self.mode == "read":
+        if queues.mode == "read":
             if writes >= self.config.high or (reads == 0 and writes > 0):
-                self.mode = "write"
+                queues.mode = "write"
         elif writes == 0 or (writes <= self.config.low and reads > 0):
-            self.mode = "read"
+            queues.mode = "read"
 
     def begin_refreshes(self, now: Now) -> None:
         for rank, refresh in self.refreshes.items():
@@ -235,7 +252,7 @@ class Channel:
                 continue
             banks = self.next_refresh(rank).banks
             wanted = any(bank in now.offered for bank in banks)
-            wanted |= any(self.requests[index].of_bank in banks for index in now.queued)
+            wanted |= any(self.requests[index].of_bank in banks for index in now.queued[rank.pseudo_channel])
             refresh.under_way = refresh.owed > self.config.postpone or not wanted
 
     def next_refresh(self, rank: Rank) -> Command:
@@ -258,21 +275,28 @@ class Channel:
         refreshing = [command for refresh in under_way for command in self.steps_of(refresh)]
 
         active: dict[Bank, list[int]] = defaultdict(list)
-        for index in now.queued:
-            if self.requests[index].write == (self.mode == "write"):
-                active[self.requests[index].of_bank].append(index)
+        for queues, queued in zip(self.queues, now.queued, strict=True):
+            for index in queued:
+                if self.requests[index].write == (queues.mode == "write"):
+                    active[self.requests[index].of_bank].append(index)
         ndp = self.ndp_candidates(now, set(active), held)
 
-        oldest = self.requests[now.queued[0]] if now.queued else None
-        if oldest and self.outcomes[now.queued[0]].entry <= now.cycle - self.config.starvation:
-            ndp.pop(oldest.of_bank.of_rank, None)
-            return Candidates(refreshing, self.commands_for_bank(oldest.of_bank, now.queued[:1], now, held), ndp)
-
-        host = [c for bank, indices in active.items() for c in self.commands_for_bank(bank, indices, now, held)]
-        if self.config.ndp_policy == "ndp_first":
-            host = [c for c in host if c.name in COLUMN or c.banks[0] not in now.offered]
-        host.sort(key=lambda command: (ORDER[command.name], self.outcomes[command.request].entry))
-        return Candidates(refreshing, host + self.timed_out(now, held), ndp)
+        starved: set[int] = set()
+        host: list[Command] = []
+        for pseudo_channel, queued in enumerate(now.queued):
+            if queued and self.outcomes[queued[0]].entry <= now.cycle - self.config.starvation:
+                bank = self.requests[queued[0]].of_bank
+                starved.add(pseudo_channel)
+                ndp.pop(bank.of_rank, None)
+                host += self.commands_for_bank(bank, queued[:1], now, held)
+        for bank, indices in active.items():
+            if bank.pseudo_channel not in starved:
+                commands = self.commands_for_bank(bank, indices, now, held)
+                if self.config.ndp_policy == "ndp_first" and bank in now.offered:
+                    commands = [command for command in commands if command.name in COLUMN]
+                host += commands
+        host.sort(key=lambda c: (ORDER[c.name], self.outcomes[c.request].entry, c.rank.pseudo_channel))
+        return Candidates(refreshing, host + self.timed_out(now, held, starved), ndp)
 
     def ndp_candidates(self, now: Now, active: set[Bank], held: set[Bank]) -> dict[Rank, list[Command]]:
         """Return what the NDP units of the ranks want to send; `active` are the banks that the active queue wants."""
@@ -317,25 +341,27 @@ class Channel:
             return [on_bank("PRE", bank, request=oldest)]
         hit = self.requests[hits[0]]
         name = "WR" if hit.write else "RD"
-        if self.config.row_policy == "closed" and self.wanting_row(bank, hit.row, now.queued) == [hits[0]]:
+        if self.config.row_policy == "closed" and self.wanting_row(bank, hit.row, now) == [hits[0]]:
             sequence = self.sequences.get(bank.of_rank, ())
             if not any(sequence[place].row == hit.row for place in now.offered.get(bank, ())):
                 name += "A"
         return [on_bank(name, bank, hit.row, hit.column, hits[0])]
 
-    def wanting_row(self, bank: Bank, row: int, queued: Sequence[int]) -> list[int]:
+    def wanting_row(self, bank: Bank, row: int, now: Now) -> list[int]:
+        queued = now.queued[bank.pseudo_channel]
         return [index for index in queued if self.requests[index].of_bank == bank and self.requests[index].row == row]
 
-    def timed_out(self, now: Now, held: set[Bank]) -> list[Command]:
-        """Return the precharges of the row policy."""
+    def timed_out(self, now: Now, held: set[Bank], starved: set[int]) -> list[Command]:
+        """Return the precharges of the row policy; it rests in pseudo-channels in which a request starves."""
         if self.config.row_policy != "timeout":
             return []
         return [
             on_bank("PRE", bank)
             for bank, row in sorted(self.open_row.items())
             if bank not in held
+            and bank.pseudo_channel not in starved
             and bank not in now.offered
-            and not self.wanting_row(bank, row, now.queued)
+            and not self.wanting_row(bank, row, now)
             and now.cycle >= self.last_use[bank] + self.config.row_timeout
         ]
 
@@ -367,13 +393,13 @@ class Channel:
         outcome.precharged |= command.name == "PRE"
         if command.name in COLUMN:
             outcome.done = done(self.standard, cycle, self.requests[command.request].write)
-            self.queued.remove(command.request)
+            self.queues[command.rank.pseudo_channel].queued.remove(command.request)
 
-    def enter(self, cycle: int, queued: Sequence[int]) -> None:
-        """Let the next request enter if it may."""
-        if not self.waiting:
+    def enter(self, cycle: int, queues: Queues, queued: Sequence[int]) -> None:
+        """Let the next request of a pseudo-channel enter if it may."""
+        if not queues.waiting:
             return
-        index = self.waiting[0]
+        index = queues.waiting[0]
         request = self.requests[index]
         if request.arrival > cycle:
             return
@@ -390,14 +416,14 @@ class Channel:
                 return
         elif in_queue >= self.config.read_queue and not write_queued:
             return
-        self.waiting.pop(0)
+        queues.waiting.pop(0)
         outcome = self.outcomes[index]
         outcome.entry = cycle
         if write_queued and not request.write:
             outcome.forwarded = True
             outcome.done = cycle + self.standard.timing["nBL"]
         else:
-            self.queued.append(index)
+            queues.queued.append(index)
 
 
 def done(standard: Standard, cycle: int, write: bool) -> int:
