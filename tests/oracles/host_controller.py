@@ -175,8 +175,9 @@ class Channel:
         self.refreshes: dict[Rank, RankRefresh] = {}
         if config.refresh != "none":
             interval = standard.refresh[config.refresh].interval
-            for r, rank in enumerate(self.ranks):
-                self.refreshes[rank] = RankRefresh(interval * (r + 1) // len(self.ranks))
+            in_turn = sorted(self.ranks, key=lambda rank: (rank.rank, rank.pseudo_channel))
+            first_due = {rank: interval * (r + 1) // len(in_turn) for r, rank in enumerate(in_turn)}
+            self.refreshes = {rank: RankRefresh(first_due[rank]) for rank in self.ranks}
 
     @property
     def finished(self) -> bool:

@@ -134,16 +134,18 @@ def test_queues_hold_no_more_than_their_places_and_requests_enter_in_order(a_cas
     places = {False: a_case.config["read_queue"], True: a_case.config["write_queue"]}
     last_entry = {}
     for index, (request, outcome) in enumerate(zip(requests, result.outcomes, strict=True)):
-        assert outcome.entry > last_entry.get(request.channel, -1)
+        own = request.channel, request.pseudo_channel
+        assert outcome.entry > last_entry.get(own, -1)
         assert outcome.entry >= request.arrival
-        last_entry[request.channel] = outcome.entry
+        last_entry[own] = outcome.entry
         if request.after:
             assert outcome.entry >= result.outcomes[index - request.after].done
         if not outcome.forwarded:
             beside = [
                 other
                 for other in range(index)
-                if requests[other].channel == request.channel and requests[other].write == request.write
+                if (requests[other].channel, requests[other].pseudo_channel) == own
+                if requests[other].write == request.write
                 if columns[other] is not None and columns[other] >= outcome.entry
             ]
             assert len(beside) < places[request.write]
@@ -161,10 +163,10 @@ def test_no_refresh_comes_before_it_is_due(a_case):
     issued = defaultdict(int)
     for cycle, name, channel, pseudo_channel, rank, *_ in result.log:
         if name.startswith("REF"):
-            number = pseudo_channel * shape.ranks + rank
-            first_due = interval * (number + 1) // (shape.pseudo_channels * shape.ranks)
-            assert cycle >= first_due + issued[channel, number] * interval
-            issued[channel, number] += 1
+            turn = rank * shape.pseudo_channels + pseudo_channel
+            first_due = interval * (turn + 1) // (shape.pseudo_channels * shape.ranks)
+            assert cycle >= first_due + issued[channel, turn] * interval
+            issued[channel, turn] += 1
 
 
 @settings(max_examples=20, deadline=None)

@@ -17,6 +17,7 @@ from ndpsim.dram.host.constraint_table import Rules, rules_of
 from ndpsim.dram.host.decode import append, decoder_of, place
 from ndpsim.dram.host.engine import LOG_FULL, MORE, NOTHING_MORE, OTHERS_GO_ON, run_channel, run_together
 from ndpsim.dram.host.log import HostLog
+from ndpsim.dram.host.pseudo_channels import run_pseudo_channels, run_pseudo_channels_together
 from ndpsim.dram.host.result import HostResult
 from ndpsim.dram.host.shared.bursts import NdpBursts
 from ndpsim.dram.host.shared.state import MAX_NDP_WINDOW, NDP_POLICIES
@@ -137,8 +138,8 @@ def _rules(standard: Standard, refresh: str) -> Rules:
     rules = rules_of(standard, refresh)
     longest = max(rules.rows[:, 1].max(), rules.others[:, 1].max(initial=0), rules.windows[:, 3].max(initial=0))
     for name, found, most in (
-        ("banks of a channel", rules.banks, MAX_BANKS),
-        ("ranks of a channel", rules.ranks, MAX_RANKS),
+        ("banks of a pseudo-channel", rules.banks // rules.ranks * rules.ranks_per_bus, MAX_BANKS),
+        ("ranks of a pseudo-channel", rules.ranks_per_bus, MAX_RANKS),
         ("constraints", max(len(rules.rows), len(rules.others)), MAX_ROWS),
         ("constraints with a window", len(rules.windows), MAX_WINDOWS),
         ("window", int(rules.windows[:, 4].max(initial=1)), MAX_WINDOW),
@@ -175,6 +176,8 @@ class HostController:
         self._policy = _policy(self.config, standard, self._rules, timed, dependent)
         self._decoder = decoder_of(host_map(self.config.address_map, standard))
         self.channels = standard.organization.channels
+        self._pseudo_channels = standard.organization.pseudo_channels
+        self._queues = self.channels * self._pseudo_channels  # each with its own sequence of requests
         self._state = new_channels(self._rules, self._policy, self.channels)
         self._threads = min(threads or os.cpu_count() or 1, self.channels)
         self._together = dependent and self.channels > 1
@@ -182,7 +185,7 @@ class HostController:
         bus: Bus = "channel" if self._shared is None else "shared"
         self._log = HostLog(standard, self.config.refresh, log, bus) if log else None
         self._records = np.zeros((self.channels, _LOG_RECORDS if log else 0, len(RECORD)), np.int64)
-        self._block, self._bounds = place(self._decoder, Requests(*np.zeros((4, 0), np.int64)), 0, self.channels)
+        self._block, self._bounds = place(self._decoder, Requests(*np.zeros((4, 0), np.int64)), 0, self._queues)
         self._buffer = self._block
         self._done = np.empty(0, np.int64)
         self._origin = self._given = 0
@@ -197,7 +200,7 @@ class HostController:
         taken = self._state[:, TAKEN].copy()
         left = self._bounds[1:] - self._bounds[:-1] - taken
         reuse = None if left.any() else self._buffer
-        block, bounds = place(self._decoder, requests, self._given, self.channels, reuse)
+        block, bounds = place(self._decoder, requests, self._given, self._queues, reuse)
         if len(block) > len(self._buffer):
             self._buffer = block
         self._block, self._bounds = append(self._block, self._bounds, taken, block, bounds)
@@ -235,8 +238,7 @@ class HostController:
 
     def _run(self, after: int) -> None:
         if self._together:
-            run = run_together if self._shared is None else self._shared.run_together
-            while run(self._state, self._block, self._bounds, after, self._records, self._done) == LOG_FULL:
+            while self._run_together(after) == LOG_FULL:
                 self._drain()
         elif self._threads > 1:
             with ThreadPoolExecutor(self._threads) as pool:
@@ -252,8 +254,25 @@ class HostController:
         self._drain()
 
     def _run_one(self, channel: int, after: int, until: int) -> int:
-        run = run_channel if self._shared is None else self._shared.run_channel
-        why: int = run(self._state, channel, self._block, self._bounds, after, until, self._records, self._done)
+        where = self._block, self._bounds, after, until, self._records, self._done
+        why: int
+        if self._shared is not None:
+            why = self._shared.run_channel(self._state, channel, *where)
+        elif self._pseudo_channels > 1:
+            why = run_pseudo_channels(self._state, channel, self._pseudo_channels, *where)
+        else:
+            why = run_channel(self._state, channel, *where)
+        return why
+
+    def _run_together(self, after: int) -> int:
+        where = self._block, self._bounds, after, self._records, self._done
+        why: int
+        if self._shared is not None:
+            why = self._shared.run_together(self._state, *where)
+        elif self._pseudo_channels > 1:
+            why = run_pseudo_channels_together(self._state, self._pseudo_channels, *where)
+        else:
+            why = run_together(self._state, *where)
         return why
 
     def _rest(self) -> None:
@@ -267,9 +286,9 @@ class HostController:
     def _drain(self, *, final: bool = False) -> None:
         """Hand the logged commands over."""
         if self._log is not None:
-            used = self._state[:, LOGGED]
+            used = self._state[:: self._pseudo_channels, LOGGED]
             self._log.take(self._records, used, None if final else self._state[:, NOW])
-            used[:] = 0
+            self._state[:, LOGGED] = 0
 
 
 def simulate(

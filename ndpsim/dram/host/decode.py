@@ -1,4 +1,7 @@
-"""Where requests go: addresses decoded for the host controller, and sorted by channel in the order of the trace."""
+"""Where requests go: addresses decoded for the host controller, and sorted by pseudo-channel in the trace's order.
+
+A channel without pseudo-channels counts as one pseudo-channel.
+"""
 
 from typing import NamedTuple
 
@@ -29,8 +32,8 @@ _CHANNEL, _BANK, _ROW, _COLUMN = range(4)
 class Decoder(NamedTuple):
     """A map as `place` takes it: int64[k, 4] of (shift in the burst address, mask, output, shift in the output).
 
-    Outputs are channel, flat bank (pseudo-channel, rank, bank group, bank), row and column. hashes: int64[h, 5] of
-    (output, shift in it, source, shift of the source, mask).
+    Outputs are pseudo-channel (those of all channels, in order), flat bank in it (rank, bank group, bank), row and
+    column. hashes: int64[h, 5] of (output, shift in it, source, shift of the source, mask).
     """
 
     burst_bits: int
@@ -42,9 +45,10 @@ class Decoder(NamedTuple):
 def decoder_of(address_map: HostMap) -> Decoder:
     """Return the decoder of a map."""
     counts = address_map.counts()
-    outputs = {"channel": (_CHANNEL, 0), "row": (_ROW, 0), "column": (_COLUMN, 0)}
+    outputs = {"pseudo_channel": (_CHANNEL, 0), "row": (_ROW, 0), "column": (_COLUMN, 0)}
+    outputs["channel"] = (_CHANNEL, counts["pseudo_channel"].bit_length() - 1)
     position = 0
-    for name in ("bank", "bank_group", "rank", "pseudo_channel"):
+    for name in ("bank", "bank_group", "rank"):
         outputs[name] = (_BANK, position)
         position += counts[name].bit_length() - 1
     where = [outputs[name] for name in HOST_FIELDS]
@@ -84,7 +88,7 @@ def _decode(decoder: Decoder, address: Ints, burst: Ints, outputs: NDArray[np.in
 
 @njit
 def _place(decoder: Decoder, requests: Requests, first: int, channels: int, block: Ints, bounds: Ints) -> None:
-    """Decode requests [n] (number `first` and on) into a block sorted by channel; bounds [channels + 1]."""
+    """Decode requests [n] (number `first` and on) into a block sorted by (pseudo-)channel; bounds [channels + 1]."""
     n = requests.address.shape[0]
     outputs = np.zeros((4, _TILE), np.int64)
     burst = np.empty(_TILE, np.int64)
@@ -122,6 +126,7 @@ def place(
 ) -> tuple[Ints, Ints]:
     """Return the requests placed and sorted by channel, int64[n, 8], and where each channel begins [channels + 1].
 
+    channels: pseudo-channels of all channels.
     `reuse`: an array of at least that many rows that may be overwritten; fresh memory costs as much as decoding.
     """
     n = len(requests.address)

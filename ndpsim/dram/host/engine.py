@@ -1,4 +1,4 @@
-"""The host controller of one channel, from event to event; HOST_CONTROLLER.md is its specification.
+"""The host controller of a channel without pseudo-channels, from event to event; see HOST_CONTROLLER.md.
 
 Between two events (a request enters, a command is issued, a refresh or a starving request falls due) nothing changes,
 so the clock jumps. `advance` runs a channel until it has no more requests; everything that it knows is in its memory.
@@ -134,7 +134,7 @@ def set_is_wanted(m: Ints, r: int) -> bool:
 
 
 @borrowing
-def _begin_refreshes(m: Ints, cycle: int) -> None:
+def begin_refreshes(m: Ints, cycle: int) -> None:
     """Begin the refreshes that must begin in this cycle, and note when to look again."""
     owing = 0
     again = FOREVER
@@ -208,8 +208,13 @@ def oldest_request(m: Ints) -> tuple[int, int]:
 
 
 @merged
-def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
-    """Go to the next event and issue its commands; False if it is only that something must be looked at again."""
+def next_commands(m: Ints) -> tuple[int, int, int, int, int, int, int, int, int]:
+    """Return what goes next on the column bus and on the row bus as things stand, and when to look again.
+
+    That is: the queue and place of the request that gets the next column command, after its cycle; the cycle of the
+    next row command, the request on whose behalf it is, its bank, what it does, and the rank that it refreshes; each
+    the first that is legal, and of those the one that goes first (FOREVER: none). If both have one bus, they meet.
+    """
     cycle = m[NOW]
     row_floor, column_floor = max(cycle, m[ROW_BUS]), max(cycle, m[COLUMN_BUS])
     patience = m[PATIENCE]
@@ -253,9 +258,30 @@ def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
                 t, b = refresh_step(m, r, row_floor)
                 if t < row_cycle or (t == row_cycle and action != REFRESH):
                     row_cycle, row_bank, row_slot, action, refreshed = t, b, NONE, REFRESH, r
-
-    event = min(min(column_cycle, row_cycle), entry)
     look = min(m[REFRESH_CHECK], patience)
+    return column_cycle, queue, column_slot, row_cycle, row_slot, row_bank, action, refreshed, look
+
+
+@merged
+def row_command(m: Ints, log: Ints, action: int, b: int, at: int, refreshed: int, cycle: int) -> None:
+    """Issue what `next_commands` found for the row bus."""
+    if action == TO_ACTIVATE:
+        activate(m, log, b, at, cycle)
+    elif action == REFRESH and b < 0:
+        if m[SETS] == 0 and m[refreshed + OPEN_BANKS] > 0:
+            precharge_all(m, log, refreshed, cycle)
+        else:
+            refresh(m, log, refreshed, cycle)
+    else:
+        precharge(m, log, b, at, cycle)
+
+
+@merged
+def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
+    """Go to the next event and issue its commands; False if it is only that something must be looked at again."""
+    cycle = m[NOW]
+    column_cycle, queue, column_slot, row_cycle, row_slot, row_bank, action, refreshed, look = next_commands(m)
+    event = min(min(column_cycle, row_cycle), entry)
     m[EVENT] = min(event, look)
     if m[EVENT] >= until:
         m[NOW] = until
@@ -271,15 +297,7 @@ def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
         m[STREAK] += 1
     if row_cycle == event and not (both and one_bus and action != REFRESH):
         m[STREAK] = 0
-        if action == TO_ACTIVATE:
-            activate(m, log, row_bank, row_slot, event)
-        elif action == REFRESH and row_bank < 0:
-            if m[SETS] == 0 and m[refreshed + OPEN_BANKS] > 0:
-                precharge_all(m, log, refreshed, event)
-            else:
-                refresh(m, log, refreshed, event)
-        else:
-            precharge(m, log, row_bank, row_slot, event)
+        row_command(m, log, action, row_bank, row_slot, refreshed, event)
     return True
 
 
@@ -310,7 +328,7 @@ def advance(m: Ints, block: Ints, after: int, until: int, log: Ints, done: Ints
             m[EVENT] = FOREVER
             return DONE
         if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
-            _begin_refreshes(m, cycle)
+            begin_refreshes(m, cycle)
         switch_mode(m)
         if m[STREAK] >= TRAIN_AFTER:
             train(m, block, after == NOTHING_MORE, until, log)

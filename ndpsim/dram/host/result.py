@@ -107,13 +107,12 @@ class HostResult:
     ) -> "HostResult":
         """Read the result out of the memory of channels that have ended; `sets`: sets of banks refreshed in turn."""
         organization = standard.organization
-        ranks = organization.pseudo_channels * organization.ranks
         total = {place: int(state[:, place].sum()) for place in (
             DONE_READS, DONE_WRITES, FORWARDED, HITS, MISSES, CONFLICTS, LATENCY_SUM
         )}  # fmt: skip
 
         def of_ranks(field: int) -> NDArray[np.int64]:
-            return records(state, field, ranks, RANK_SIZE).copy()
+            return records(state, field, organization.ranks, RANK_SIZE).reshape(organization.channels, -1).copy()
 
         cycles = int(state[:, LAST_DONE].max())
         end = cycles if ndp is None else max(cycles, int(ndp.done.max()))

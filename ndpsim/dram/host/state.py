@@ -1,4 +1,6 @@
-"""The memory of a host controller: all that a kernel knows of one channel, in one int64 array `m` with fixed places.
+"""The memory of a host controller: all that a kernel knows of one pseudo-channel, in one int64 array `m`.
+
+A channel without pseudo-channels is one; those of one channel go on at the same clock (`pseudo_channels.py`).
 
 One array instead of twenty, which kernels take as a bare pointer, keeps their calls cheap and their signatures short.
 Banks, queued requests and ranks are named by the offset of their record, so that `m[b + ROW]` is the open row of bank
@@ -47,7 +49,11 @@ BANK_BITS, AGE_BITS = 10, 24  # of a bank's number, and of the clocks between tw
 # ... and the state. Reads and writes lie side by side: READS + 1 is WRITES.
 (NOW, EVENT, MODE, READS, WRITES, OLDEST, OLDEST_W, YOUNGEST, YOUNGEST_W, SPARE, SPARE_W, ROW_BUS, COLUMN_BUS,
  REFRESH_CHECK, OWING, UNDER_WAY, LOGGED, TAKEN, STREAK, LAST_COLUMN, ORIGIN, ENTERED, DONE_READS, DONE_WRITES,
- FORWARDED, HITS, MISSES, CONFLICTS, LATENCY_SUM, LONGEST, LAST_DONE, PATIENCE, *_) = range(32, 96)  # fmt: skip
+ FORWARDED, HITS, MISSES, CONFLICTS, LATENCY_SUM, LONGEST, LAST_DONE, PATIENCE,
+ WRITE_LATENCY_SUM, LONGEST_WRITE,
+ # ... and what one of several pseudo-channels does next, see `pseudo_channels.py`
+ PLAN_QUEUE, PLAN_COLUMN, PLAN_COLUMN_SLOT, PLAN_ROW, PLAN_ROW_SLOT, PLAN_ROW_BANK, PLAN_ACTION, PLAN_RANK, PLAN_ENTRY,
+ PLAN_FORWARDED, *_) = range(32, 96)  # fmt: skip
 BEST_CYCLE, BEST_BANK, VALID = range(96, 99)  # + kind * BEST_SIZE: the cached choice of each kind
 
 # Gaps between two reads [0] and between two writes [1]
@@ -123,13 +129,14 @@ class Policy(NamedTuple):
 
 
 def new_channels(rules: Rules, policy: Policy, channels: int) -> NDArray[np.int64]:
-    """Return int64[channels, SIZE]: idle channels with all banks closed."""
+    """Return int64[channels * pseudo-channels, SIZE]: idle pseudo-channels with all banks closed."""
     m = np.zeros(SIZE, np.int64)
     m[: len(policy)] = policy
-    ranks, per_rank, per_group = np.arange(rules.ranks), rules.banks // rules.ranks, rules.banks // rules.groups
+    per_bus = rules.ranks_per_bus
+    ranks, per_rank, per_group = np.arange(per_bus), rules.banks // rules.ranks, rules.banks // rules.groups
+    banks = per_bus * per_rank
     m[N_BANKS : WRITE_CLOCKS + 1] = (
-        rules.banks, rules.ranks, rules.ranks_per_bus, per_group, per_rank, len(rules.windows), rules.two_busses,
-        rules.nBL, *rules.data,
+        banks, per_bus, per_bus, per_group, per_rank, len(rules.windows), rules.two_busses, rules.nBL, *rules.data,
     )  # fmt: skip
     for table, values in (
         (CLOCKS, rules.clocks), (TOUCHES, rules.touches), (FIRST, rules.first), (OTHERS_FIRST, rules.others_first),
@@ -148,13 +155,11 @@ def new_channels(rules: Rules, policy: Policy, channels: int) -> NDArray[np.int6
     m[RECENT:TURN] = NEVER
 
     r = ranks * RANK_SIZE
-    m[r + DUE] = policy.interval * (ranks + 1) // rules.ranks if policy.interval else FOREVER
     m[r + RANK_NUMBER] = ranks
     for later in range(LATER):
         m[r + RANK_READY + later] = NEVER
-    m[REFRESH_CHECK] = m[r + DUE].min()
 
-    flat = np.arange(rules.banks)
+    flat = np.arange(banks)
     b = flat * BANK_SIZE
     for column in (ROW, KIND, HIT, HEAD, HEAD_W, TAIL, TAIL_W):
         m[b + column] = NONE
@@ -169,9 +174,14 @@ def new_channels(rules: Rules, policy: Policy, channels: int) -> NDArray[np.int6
     m[FREE + MAX_QUEUE : FREE + MAX_QUEUE + policy.write_queue] = (
         MAX_QUEUE + np.arange(policy.write_queue)
     ) * SLOT_SIZE
-    return np.tile(m, (channels, 1))
+    channel = np.tile(m, (rules.ranks // per_bus, 1))
+    for pseudo_channel, own in enumerate(channel):
+        place = ranks * (rules.ranks // per_bus) + pseudo_channel
+        own[r + DUE] = policy.interval * (place + 1) // rules.ranks if policy.interval else FOREVER
+        own[REFRESH_CHECK] = own[r + DUE].min()
+    return np.tile(channel, (channels, 1))
 
 
 def records(state: NDArray[np.int64], field: int, count: int, size: int) -> NDArray[Any]:
-    """Return one field of the first `count` records of every channel, int64[channels, count]."""
+    """Return one field of the first `count` records of every row of the state, int64[rows, count]."""
     return state[:, field : field + count * size : size]

@@ -84,7 +84,8 @@ def upper_rows(standard: Standard, count: int) -> list[NdpBursts]:
 def burst_table(standard: Standard, ndp: Sequence[NdpBursts | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the table of bursts as kernels take it, int64[n, 5], and where those of each rank begin, int64[ranks + 1].
 
-    ndp: one entry for each rank of all channels. Raises InputError for wrong lengths, or bursts outside the memory.
+    ndp: one entry for each rank of all channels. Banks count from the first of their pseudo-channel. Raises InputError
+    for wrong lengths, or bursts outside the memory.
     """
     shape = standard.organization
     ranks = ranks_of(shape)
@@ -104,9 +105,8 @@ def burst_table(standard: Standard, ndp: Sequence[NdpBursts | None]) -> tuple[ND
                 if not 0 <= found < limit:
                     raise InputError(f"{where}: expected an integer from 0 to {limit - 1}, found {found}")
         group, bank, row, burst_column, write = columns
-        in_channel = number % (ranks // shape.channels)
         part = np.zeros((len(row), BURST_SIZE), np.int64)
-        flat = (in_channel * shape.bank_groups + group.astype(np.int64)) * shape.banks + bank.astype(np.int64)
+        flat = (number % shape.ranks * shape.bank_groups + group.astype(np.int64)) * shape.banks + bank.astype(np.int64)
         part[:, B_BANK], part[:, B_ROW], part[:, B_COLUMN], part[:, B_WRITE] = (
             flat * BANK_SIZE,
             row,

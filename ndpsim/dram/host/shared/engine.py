@@ -1,7 +1,8 @@
 """The controller of a channel whose ranks work for NDP units as well, event by event.
 
 HOST_CONTROLLER.md ("Sharing the ranks with NDP units") is its specification. All that a cycle issues is chosen before
-any of it is issued, so that every choice sees the state that the cycles before left.
+any of it is issued, so that every choice sees the state that the cycles before left. A channel has a row of the state
+(`m`) and of the sharing (`s`) for each of its pseudo-channels, at least one.
 """
 
 import numpy as np
@@ -12,19 +13,17 @@ from ndpsim.dram.host.engine import (
     AT_LIMIT,
     DONE,
     LOG_FULL,
-    MORE,
     NEEDS_REQUESTS,
-    NOTHING_MORE,
     begin_together,
     enter,
-    entry_cycle,
     go_on_together,
     oldest_request,
     refresh_step,
     served,
 )
 from ndpsim.dram.host.issue import activate, hold, precharge, precharge_all, refresh, send_column, wanted_again
-from ndpsim.dram.host.queue import find_burst, legal_at, switch_mode
+from ndpsim.dram.host.pseudo_channels import at_end, next_request, set_all, share
+from ndpsim.dram.host.queue import legal_at, switch_mode
 from ndpsim.dram.host.shared.host_side import earliest, idle_row, offered_for_row, refresh_is_unwelcome
 from ndpsim.dram.host.shared.ndp_side import first_command, follow, issue, look_again, offer, pick
 from ndpsim.dram.host.shared.state import (
@@ -44,9 +43,13 @@ from ndpsim.dram.host.shared.state import (
     NO_ACTION,
     PICK,
     RANK_BUS,
+    REFRESH_BANK,
+    REFRESH_LEGAL,
+    REFRESHED,
     ROWS,
     ROWS_FIRST,
     SHARE,
+    STARVING,
     TO_ACTIVATE,
     TO_COLUMN,
     TO_PRECHARGE,
@@ -58,6 +61,7 @@ from ndpsim.dram.host.state import (
     COLUMN,
     COLUMN_BUS,
     DUE,
+    ENTRY,
     EVENT,
     FOREVER,
     HEAD,
@@ -72,11 +76,12 @@ from ndpsim.dram.host.state import (
     OPEN_BANKS,
     OWING,
     PATIENCE,
+    PLAN_ENTRY,
+    PLAN_FORWARDED,
+    PLAN_QUEUE,
     POSTPONE,
     PRECHARGE,
     R_BANK,
-    R_BURST,
-    R_WRITE,
     RANK,
     RANK_SIZE,
     READS,
@@ -90,7 +95,6 @@ from ndpsim.dram.host.state import (
     TAKEN,
     TWO_BUSSES,
     UNDER_WAY,
-    WRITES,
     Ints,
 )
 from ndpsim.jit import borrowing, pointer_to
@@ -193,18 +197,16 @@ def _first_refresh(m: Ints, s: Ints, floor: int) -> tuple[int, int, int]:
 
 
 @borrowing
-def _choose(m: Ints, s: Ints, bursts: Ints, bus: int, starving: int, refreshed: int, cycle: int) -> None:
-    """Choose what goes in this cycle on a bus: the host's or a refresh command, and NDP's.
+def _choose_ndp(m: Ints, s: Ints, bursts: Ints, bus: int, refreshed: int, cycle: int) -> None:
+    """Choose what NDP units send on a bus in this cycle, then what the host does next in ranks that do not yield.
 
-    starving: the record in `s` of the rank whose request starves, refreshed: of the one that gets a refresh command
-    now; or NONE. What the host does next if no rank yields has been noted.
+    refreshed: the record in `s` of the rank that gets a refresh command on this bus, or NONE.
     """
     columns, rows = bus == COLUMNS, bus == ROWS or m[TWO_BUSSES] == 0
-    refreshing = rows and refreshed >= 0
     anew = not columns  # row commands that have been noted may be for banks that now get a column command
     for q in range(0, m[N_RANKS] * SHARE, SHARE):
         code = NONE
-        if q != starving and not (refreshing and q == refreshed):
+        if q != s[STARVING] and q != refreshed:
             code = pick(m, s, bursts, q, columns, rows, cycle)
         s[q + PICK + bus] = code
         ndp_goes_first = s[NDP_POLICY] == NDP_FIRST or (s[NDP_POLICY] == ALTERNATE and s[q + HOST_LAST] == 1)
@@ -212,15 +214,49 @@ def _choose(m: Ints, s: Ints, bursts: Ints, bus: int, starving: int, refreshed: 
             s[q + YIELDS] = 1
             anew = True
     if anew:
-        _first_host(m, s, bus, starving >= 0, cycle)
-    if refreshing:
-        s[HOST_ACTION + bus] = TO_REFRESH
-    elif s[HOST_LEGAL + bus] > cycle:
-        s[HOST_ACTION + bus] = NO_ACTION
-    else:
-        s[m[s[HOST_BANK + bus] + RANK] // RANK_SIZE * SHARE + PICK + bus] = NONE
+        _first_host(m, s, bus, s[STARVING] >= 0, cycle)
     for q in range(0, m[N_RANKS] * SHARE, SHARE):
         s[q + YIELDS] = 0
+
+
+@borrowing
+def _first_of(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end: int, bus: int, cycle: int) -> int:
+    """Return the pseudo-channel whose host command goes on a bus in this cycle; or NONE."""
+    chosen, order, oldest = NONE, FOREVER, FOREVER
+    for k in range(first, end):
+        s = sharing[k]
+        if s[HOST_LEGAL + bus] <= cycle:
+            at = s[HOST_SLOT + bus]
+            of_policy = 1 if at < 0 else 0
+            entry = 0 if at < 0 else state[k, at + ENTRY]
+            own = s[HOST_ACTION + bus] * 2 + of_policy
+            if own < order or (own == order and entry < oldest):
+                chosen, order, oldest = k, own, entry
+    return chosen
+
+
+@borrowing
+def _choose(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end: int, bursts: Ints, bus: int,
+            refreshing: int, cycle: int) -> None:  # fmt: skip
+    """Choose what goes in this cycle on a bus: the host's or a refresh command, and NDP's.
+
+    refreshing: the pseudo-channel in which a refresh command goes now, or NONE. What the host does next if no rank
+    yields has been noted.
+    """
+    if bus == COLUMNS and state[first, TWO_BUSSES] == 1:
+        refreshing = NONE
+    for k in range(first, end):
+        m, s = pointer_to(state[k]), pointer_to(sharing[k])
+        _choose_ndp(m, s, bursts, bus, s[REFRESHED] // RANK_SIZE * SHARE if k == refreshing else NONE, cycle)
+    goes = _first_of(state, sharing, first, end, bus, cycle) if refreshing < 0 else NONE
+    for k in range(first, end):
+        s = sharing[k]
+        if k == refreshing:
+            s[HOST_ACTION + bus] = TO_REFRESH
+        elif k != goes:
+            s[HOST_ACTION + bus] = NO_ACTION
+        else:
+            s[state[k, s[HOST_BANK + bus] + RANK] // RANK_SIZE * SHARE + PICK + bus] = NONE
 
 
 @borrowing
@@ -235,11 +271,11 @@ def _note_column_banks(m: Ints, s: Ints, bursts: Ints) -> None:
 
 
 @borrowing
-def _issue_host(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, bus: int, queue: int, refreshed: int,
-                bank: int, cycle: int) -> None:  # fmt: skip
+def _issue_host(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, bus: int, cycle: int) -> None:
     """Issue the host's or the refresh command that is chosen for a bus."""
     action, b, at = s[HOST_ACTION + bus], s[HOST_BANK + bus], s[HOST_SLOT + bus]
     if action == TO_COLUMN:
+        queue = m[PLAN_QUEUE]
         command = RD + queue
         if m[ROW_POLICY] == 1 and not wanted_again(m, b, at) and not offered_for_row(m, s, bursts, b):
             command = RDA + queue
@@ -253,6 +289,7 @@ def _issue_host(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, bus: int,
         precharge(m, log, b, at, cycle)
         follow(m, s, PRE, m[b + RANK], cycle)
     elif action == TO_REFRESH:
+        refreshed, bank = s[REFRESHED], s[REFRESH_BANK]
         if bank >= 0:
             command = PRE
             precharge(m, log, bank, NONE, cycle)
@@ -266,122 +303,151 @@ def _issue_host(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, bus: int,
 
 
 @borrowing
-def _issue_bus(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, bus: int, queue: int, refreshed: int, bank: int,
-               cycle: int) -> None:  # fmt: skip
+def _issue_bus(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end: int, bursts: Ints, log: Ints,
+               done: Ints, bus: int, cycle: int) -> None:  # fmt: skip
     """Issue all that is chosen for a bus."""
-    _issue_host(m, s, bursts, log, done, bus, queue, refreshed, bank, cycle)
-    for q in range(0, m[N_RANKS] * SHARE, SHARE):
-        if s[q + PICK + bus] >= 0:
-            issue(m, s, bursts, log, q, s[q + PICK + bus], cycle)
+    for k in range(first, end):
+        if sharing[k, HOST_ACTION + bus] != NO_ACTION:
+            m = pointer_to(state[k])
+            logged = m[LOGGED]
+            _issue_host(m, pointer_to(sharing[k]), bursts, log, done, bus, cycle)
+            share(state, first, end, k, logged, log)
+    for k in range(first, end):
+        m, s = pointer_to(state[k]), pointer_to(sharing[k])
+        logged = m[LOGGED]
+        for q in range(0, m[N_RANKS] * SHARE, SHARE):
+            if s[q + PICK + bus] >= 0:
+                issue(m, s, bursts, log, q, s[q + PICK + bus], cycle)
+        share(state, first, end, k, logged, log)
 
 
 @borrowing
-def _step(m: Ints, s: Ints, bursts: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
-    """Go to the next event and issue its commands; False if it is only that something must be looked at again."""
+def _plan(m: Ints, s: Ints, bursts: Ints) -> tuple[int, int]:
+    """Note what a pseudo-channel does next; return when that is, and when to look again if not before."""
     cycle = m[NOW]
     look = m[REFRESH_CHECK]
-    queue, starving = m[MODE], NONE
+    m[PLAN_QUEUE], s[STARVING] = m[MODE], NONE
     if cycle >= m[PATIENCE]:
-        queue, oldest = oldest_request(m)
-        starving = m[m[oldest + BANK] + RANK] // RANK_SIZE * SHARE
+        m[PLAN_QUEUE], oldest = oldest_request(m)
+        s[STARVING] = m[m[oldest + BANK] + RANK] // RANK_SIZE * SHARE
     else:
         look = min(look, m[PATIENCE])
-    event = entry
+    event = m[PLAN_ENTRY]
     for bus in range(1 + m[TWO_BUSSES]):
-        _first_host(m, s, bus, starving >= 0, cycle)
+        _first_host(m, s, bus, s[STARVING] >= 0, cycle)
         event = min(event, s[HOST_LEGAL + bus])
-    refresh_cycle, refreshed, bank = _first_refresh(m, s, cycle)
-    event = min(event, refresh_cycle)
+    s[REFRESH_LEGAL], s[REFRESHED], s[REFRESH_BANK] = _first_refresh(m, s, cycle)
+    event = min(event, s[REFRESH_LEGAL])
     for q in range(0, m[N_RANKS] * SHARE, SHARE):
-        if q != starving:
+        if q != s[STARVING]:
             event = min(event, first_command(m, s, bursts, q, cycle))
-
-    m[EVENT] = min(event, look)
-    if m[EVENT] >= until:
-        m[NOW] = until
-        return False
-    if look > cycle and look <= event:
-        m[NOW] = look
-        return False
-    m[NOW] = event
-    if refresh_cycle > event:
-        refreshed = NONE
-    of_refresh = NONE if refreshed < 0 else refreshed // RANK_SIZE * SHARE
-    for bus in range(1 + m[TWO_BUSSES]):
-        _choose(m, s, bursts, bus, starving, of_refresh, event)
-        if m[TWO_BUSSES] == 1:
-            _note_column_banks(m, s, bursts)
-    for bus in range(1 + m[TWO_BUSSES]):
-        _issue_bus(m, s, bursts, log, done, bus ^ s[ROWS_FIRST], queue, refreshed, bank, event)
-    for q in range(0, m[N_RANKS] * SHARE, SHARE):
-        s[q + COLUMN_BANK] = NONE
-    offer(m, s, bursts)
-    return True
+    return event, look
 
 
 @borrowing
-def _advance(m: Ints, s: Ints, bursts: Ints, block: Ints, after: int, until: int, log: Ints, done: Ints) -> int:
-    """Run a channel as `host.engine.advance` does, until its NDP bursts are done too (s, bursts: `state`)."""
-    requests = block.shape[0]
-    offer(m, s, bursts)
+def _issue(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end: int, bursts: Ints, log: Ints,
+           done: Ints, event: int) -> None:  # fmt: skip
+    """Choose what goes on all busses in this cycle, and issue it."""
+    refreshing = NONE
+    for k in range(first, end):
+        if refreshing < 0 and sharing[k, REFRESH_LEGAL] == event:
+            refreshing = k
+    two_busses = state[first, TWO_BUSSES]
+    for bus in range(1 + two_busses):
+        _choose(state, sharing, first, end, bursts, bus, refreshing, event)
+        if two_busses == 1:
+            for k in range(first, end):
+                _note_column_banks(pointer_to(state[k]), pointer_to(sharing[k]), bursts)
+    for bus in range(1 + two_busses):
+        _issue_bus(state, sharing, first, end, bursts, log, done, bus ^ sharing[first, ROWS_FIRST], event)
+    for k in range(first, end):
+        m, s = pointer_to(state[k]), pointer_to(sharing[k])
+        for q in range(0, m[N_RANKS] * SHARE, SHARE):
+            s[q + COLUMN_BANK] = NONE
+        offer(m, s, bursts)
+
+
+@borrowing
+def _advance(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end: int, bursts: Ints, block: Ints,
+             bounds: Ints, after: int, until: int, log: Ints, done: Ints) -> int:  # fmt: skip
+    """Run a channel as `host.engine.advance` does, until its NDP bursts are done too.
+
+    Its pseudo-channels are rows `first` to before `end` of the state and of the sharing.
+    """
+    for k in range(first, end):
+        offer(pointer_to(state[k]), pointer_to(sharing[k]), bursts)
     while True:
-        cycle = m[NOW]
-        if log.shape[0] > 0 and m[LOGGED] + 2 + 2 * m[N_RANKS] > log.shape[0]:
+        cycle = state[first, NOW]
+        most = 2 + 2 * state[first, N_RANKS] * (end - first)
+        if log.shape[0] > 0 and state[first, LOGGED] + most > log.shape[0]:
             return LOG_FULL
         if cycle >= until:
-            m[EVENT] = max(m[EVENT], cycle)
+            set_all(state, first, end, EVENT, max(state[first, EVENT], cycle))
             return AT_LIMIT
-        i = m[TAKEN]
-        entry = FOREVER
-        forwarded = False
-        if i < requests:
-            forwarded = block[i, R_WRITE] == 0 and find_burst(m, 1, block[i, R_BURST]) >= 0
-            entry = entry_cycle(m, block, done, i, forwarded, cycle)
-        elif after == MORE:
-            return NEEDS_REQUESTS
-        elif after == NOTHING_MORE and m[READS] + m[WRITES] == 0 and s[BURSTS_LEFT] == 0:
-            m[EVENT] = FOREVER
-            return DONE
-        if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
-            _begin_refreshes(m, s, cycle)
-        mode = m[MODE]
-        switch_mode(m)
-        if m[MODE] != mode:
-            look_again(m, s)
-        if _step(m, s, bursts, log, done, entry, until):
-            if m[NOW] == entry:
-                enter(m, block, done, i, forwarded, entry)
-                s[m[block[i, R_BANK] + RANK] // RANK_SIZE * SHARE + CURRENT] = 0
-            m[NOW] += 1
+        why = at_end(state, first, end, bounds, after)
+        if why == NEEDS_REQUESTS:
+            return why
+        if why == DONE and not _bursts_left(sharing, first, end):
+            set_all(state, first, end, EVENT, FOREVER)
+            return why
+        event = look = FOREVER
+        for k in range(first, end):
+            m, s = pointer_to(state[k]), pointer_to(sharing[k])
+            next_request(m, block[bounds[k] : bounds[k + 1]], done)
+            if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
+                _begin_refreshes(m, s, cycle)
+            mode = m[MODE]
+            switch_mode(m)
+            if m[MODE] != mode:
+                look_again(m, s)
+            own_event, own_look = _plan(m, s, bursts)
+            event, look = min(event, own_event), min(look, own_look)
+        set_all(state, first, end, EVENT, min(event, look))
+        if min(event, look) >= until:
+            set_all(state, first, end, NOW, until)
+            continue
+        if look <= event:
+            set_all(state, first, end, NOW, look)
+            continue
+        _issue(state, sharing, first, end, bursts, log, done, event)
+        for k in range(first, end):
+            m, s = pointer_to(state[k]), pointer_to(sharing[k])
+            if m[PLAN_ENTRY] == event:
+                part, i = block[bounds[k] : bounds[k + 1]], m[TAKEN]
+                enter(m, part, done, i, m[PLAN_FORWARDED] == 1, event)
+                s[m[part[i, R_BANK] + RANK] // RANK_SIZE * SHARE + CURRENT] = 0
+        set_all(state, first, end, NOW, event + 1)
 
 
 @borrowing
-def run_shared(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, k: int, block: Ints, bounds: Ints,
-               after: int, until: int, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
-    """Run channel k as `host.engine.run_channel` does; sharing [channels, SIZE] and bursts: see `state`."""
-    return _advance(
-        pointer_to(state[k]),
-        pointer_to(sharing[k]),
-        bursts,
-        block[bounds[k] : bounds[k + 1]],
-        after,
-        until,
-        log[k],
-        done,
-    )
+def _bursts_left(sharing: NDArray[np.int64], first: int, end: int) -> bool:
+    """Tell whether NDP bursts of a channel are still to come."""
+    left = 0
+    for k in range(first, end):
+        left += sharing[k, BURSTS_LEFT]
+    return left > 0
 
 
 @borrowing
-def run_shared_together(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, block: Ints, bounds: Ints,
-                        after: int, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
+def run_shared(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, k: int, pseudo_channels: int,
+               block: Ints, bounds: Ints, after: int, until: int, log: NDArray[np.int64], done: Ints
+               ) -> int:  # fmt: skip
+    """Run channel k as `host.engine.run_channel` does; sharing [pseudo-channels, SIZE] and bursts: see `state`."""
+    first = k * pseudo_channels
+    return _advance(state, sharing, first, first + pseudo_channels, bursts, block, bounds, after, until, log[k], done)
+
+
+@borrowing
+def run_shared_together(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, pseudo_channels: int,
+                        block: Ints, bounds: Ints, after: int, log: NDArray[np.int64], done: Ints
+                        ) -> int:  # fmt: skip
     """Run all channels in step, as `host.engine.run_together` does."""
     limit = begin_together(state)
     while True:
         before = served(state)
         waiting = False
-        for k in range(state.shape[0]):
-            requests = block[bounds[k] : bounds[k + 1]]
-            why = _advance(pointer_to(state[k]), pointer_to(sharing[k]), bursts, requests, after, limit, log[k], done)
+        for k in range(log.shape[0]):
+            why = run_shared(state, sharing, bursts, k, pseudo_channels, block, bounds, after, limit, log, done)
             if why in (LOG_FULL, NEEDS_REQUESTS):
                 return why
             waiting |= why == AT_LIMIT

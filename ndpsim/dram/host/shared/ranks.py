@@ -65,9 +65,10 @@ class SharedRanks:
     def __init__(self, standard: Standard, ndp: Sequence[NdpBursts | None], policy: str, window: int) -> None:
         self._standard = standard
         self._bursts, first = burst_table(standard, ndp)
-        channels = standard.organization.channels
-        ranks = len(ndp) // channels
-        begins = np.stack([first[k * ranks : (k + 1) * ranks + 1] for k in range(channels)])
+        shape = standard.organization
+        self._pseudo_channels = shape.pseudo_channels
+        ranks = shape.ranks
+        begins = np.stack([first[at : at + ranks + 1] for at in range(0, len(ndp), ranks)])
         rows_first = len(standard.busses) > 1 and "ACT" in standard.busses[0]
         self._state = new_sharing(NDP_POLICIES.index(policy), window, rows_first, begins)
         self._ranks = np.arange(ranks) * SHARE
@@ -81,17 +82,24 @@ class SharedRanks:
         self, state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, after: int, until: int, log: Any, done: Ints
     ) -> int:
         """Run one channel; see `host.engine.run_channel`."""
-        why: int = run_shared(state, self._state, self._bursts, k, block, bounds, after, until, log, done)
+        why: int = run_shared(
+            state, self._state, self._bursts, k, self._pseudo_channels, block, bounds, after, until, log, done
+        )
         return why
 
     def run_together(
         self, state: NDArray[np.int64], block: Ints, bounds: Ints, after: int, log: Any, done: Ints
     ) -> int:
         """Run all channels in step; see `host.engine.run_together`."""
-        why: int = run_shared_together(state, self._state, self._bursts, block, bounds, after, log, done)
+        why: int = run_shared_together(
+            state, self._state, self._bursts, self._pseudo_channels, block, bounds, after, log, done
+        )
         return why
 
     def result(self) -> NdpResult:
         """Return what has been done so far."""
-        fields = (self._state[:, self._ranks + field] for field in (NDP_READS, NDP_WRITES, NDP_HITS, NDP_DONE))
-        return NdpResult(self._standard, *fields)
+        channels = self._standard.organization.channels
+        fields = (NDP_READS, NDP_WRITES, NDP_HITS, NDP_DONE)
+        return NdpResult(
+            self._standard, *(self._state[:, self._ranks + field].reshape(channels, -1) for field in fields)
+        )

@@ -1,4 +1,4 @@
-"""What the kernels know of one channel beyond `host.state` where NDP units share its ranks: one int64 array `s`.
+"""What the kernels know of one pseudo-channel beyond `host.state` where NDP units share its ranks: one int64 array `s`.
 
 Ranks are named by the offset of their record in `s`, and have the order of those in `m`. NDP bursts of all channels
 are in one table, int64[n, 5]; a rank's sequence is a range of it, and its window a list of places in it.
@@ -21,9 +21,13 @@ NDP_POLICY, NDP_WINDOW, ROWS_FIRST, BURSTS_LEFT, LISTING = range(5)
 HOST_ACTION, HOST_BANK, HOST_SLOT, HOST_LEGAL = 6, 8, 10, 12
 NO_ACTION, TO_COLUMN, TO_ACTIVATE, TO_PRECHARGE, TO_REFRESH = range(5)
 
+# The rank whose request starves (its record here), and the first command of a refresh under way: when it is legal, its
+# rank's record in `m`, its bank
+STARVING, REFRESH_LEGAL, REFRESHED, REFRESH_BANK = range(14, 18)
+
 # A rank's record. STALE: its candidates must be listed anew; CURRENT: FIRST_LEGAL is when the first of them is legal.
 SHARE = 192
-_rank = 16
+_rank = 18
 (NEXT_BURST, LAST_BURST, OFFERED, CANDIDATES, STALE, HOST_LAST, NDP_DONE, NDP_HITS, NDP_READS, NDP_WRITES, COLUMN_BANK,
  FIRST_LEGAL, CURRENT, *_) = range(_rank, _rank + 16)  # fmt: skip
 RANK_BUS = _rank + 16  # + bus: the first cycle in which it is free
@@ -44,9 +48,9 @@ BURST_SIZE = 5
 
 
 def new_sharing(policy: int, window: int, rows_first: bool, first: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return int64[channels, SIZE] of channels before cycle 0, to whose windows no burst has come yet.
+    """Return int64[n, SIZE] of n pseudo-channels before cycle 0, to whose windows no burst has come yet.
 
-    first: int64[channels, ranks of a channel + 1], where each rank's sequence begins in the table of bursts.
+    first: int64[n, ranks + 1], where each rank's sequence begins in the table of bursts.
     """
     channels, ranks = first.shape[0], first.shape[1] - 1
     s = np.zeros((channels, SIZE), np.int64)
