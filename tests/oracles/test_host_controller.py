@@ -76,6 +76,61 @@ def test_pseudo_channels_share_only_the_command_bus():
     assert [entry[3] for entry in result.log] == [0, 1, 0, 1]
 
 
+PSEUDO = Tiny(Shape(pseudo_channels=2))
+
+
+def entries(result):
+    return [outcome.entry for outcome in result.outcomes]
+
+
+def test_a_full_queue_of_one_pseudo_channel_does_not_keep_requests_from_the_other():
+    both = [request(), request(column=1), request(pseudo_channel=1), request(pseudo_channel=1, column=1)]
+    result = simulate(*both, standard=PSEUDO, read_queue=1)
+    # The first reads leave their queues in 5 and 6; the places can be taken from 6 and 7 on.
+    assert entries(result) == [0, 6, 0, 7]
+    assert sent(result) == "1 ACT, 2 ACT, 5 RD, 6 RD, 9 RD, 10 RD"
+
+
+def test_one_pseudo_channel_writes_while_the_other_reads():
+    result = simulate(request(write=True), request(pseudo_channel=1), standard=PSEUDO, high=1, low=0)
+    assert sent(result) == "1 ACT, 2 ACT, 5 WR, 6 RD"
+
+
+def test_of_two_pseudo_channels_the_command_of_the_older_request_goes_first():
+    # When the bus is free again in 5, both other ACTs are legal; that of pseudo-channel 1 is for the older request.
+    slow = Tiny(Shape(pseudo_channels=2), clocks=dict.fromkeys(ALL, 1) | {"ACT": 3})
+    older = [request(group=1, arrival=1), request(pseudo_channel=1, arrival=1), request(arrival=2)]
+    result = simulate(*older, standard=slow)
+    acts = [(entry[0], entry[3], entry[5]) for entry in result.log if entry[1] == "ACT"]
+    assert acts == [(2, 0, 1), (5, 1, 0), (10, 0, 0)]  # reads go in 8 and 9
+
+
+def test_a_column_command_of_one_pseudo_channel_goes_before_an_older_activate_of_the_other():
+    # The row of pseudo-channel 0 is open from 1 on; in 5 its read and the ACT of the older request are both legal.
+    slow = Tiny(Shape(pseudo_channels=2), clocks=dict.fromkeys(ALL, 1) | {"ACT": 4})
+    result = simulate(request(), request(pseudo_channel=1), standard=slow)
+    assert [(entry[0], entry[1], entry[3]) for entry in result.log] == [
+        (1, "ACT", 0), (5, "RD", 0), (6, "ACT", 1), (10, "RD", 1),
+    ]  # fmt: skip
+
+
+def test_a_request_that_starves_in_one_pseudo_channel_does_not_hold_up_the_other():
+    both = [request(), request(row=1), request(pseudo_channel=1), request(pseudo_channel=1, column=1)]
+    calm = simulate(*both, standard=PSEUDO)
+    starving = simulate(*both, standard=PSEUDO, starvation=2)
+    assert sent(starving) == "1 ACT, 2 ACT, 5 RD, 6 RD, 9 PRE, 10 RD, 12 ACT, 16 RD"
+    assert [entry for entry in starving.log if entry[3] == 1] == [entry for entry in calm.log if entry[3] == 1]
+
+
+def test_ranks_that_share_a_data_bus_fall_due_for_refresh_as_far_apart_as_can_be():
+    shape = Shape(pseudo_channels=2, ranks=2)
+    standard = Tiny(shape, refresh={"all_bank": TinyRefresh("REF", 400, 0)})
+    result = simulate(request(arrival=500), standard=standard, refresh="all_bank")
+    assert [(entry[0], entry[3], entry[4]) for entry in result.log if entry[1] == "REF"] == [
+        (100, 0, 0), (200, 1, 0), (300, 0, 1), (400, 1, 1), (500, 0, 0),
+    ]  # fmt: skip
+
+
 def test_a_read_is_forwarded_from_a_queued_write_of_its_burst_only():
     result = simulate(request(write=True), request(), request(column=1), high=1, low=0)
     assert kinds(result) == "miss forwarded hit"

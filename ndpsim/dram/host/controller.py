@@ -137,9 +137,10 @@ def _rules(standard: Standard, refresh: str) -> Rules:
     """Compile the standard; an InputError says what the engine has no room for."""
     rules = rules_of(standard, refresh)
     longest = max(rules.rows[:, 1].max(), rules.others[:, 1].max(initial=0), rules.windows[:, 3].max(initial=0))
+    own = "channel" if rules.ranks == rules.ranks_per_bus else "pseudo-channel"
     for name, found, most in (
-        ("banks of a pseudo-channel", rules.banks // rules.ranks * rules.ranks_per_bus, MAX_BANKS),
-        ("ranks of a pseudo-channel", rules.ranks_per_bus, MAX_RANKS),
+        (f"banks of a {own}", rules.banks // rules.ranks * rules.ranks_per_bus, MAX_BANKS),
+        (f"ranks of a {own}", rules.ranks_per_bus, MAX_RANKS),
         ("constraints", max(len(rules.rows), len(rules.others)), MAX_ROWS),
         ("constraints with a window", len(rules.windows), MAX_WINDOWS),
         ("window", int(rules.windows[:, 4].max(initial=1)), MAX_WINDOW),

@@ -169,7 +169,7 @@ def set_all(state: NDArray[np.int64], first: int, end: int, place: int, value: i
 @borrowing
 def _advance(state: NDArray[np.int64], first: int, end: int, block: Ints, bounds: Ints, after: int, until: int,
              log: Ints, done: Ints) -> int:  # fmt: skip
-    """Run a channel, whose pseudo-channels are rows `first` to before `end` of the state, as `host.engine.advance` does."""
+    """Run a channel as `host.engine.advance` does; `first` to before `end` are its rows of the state."""
     while True:
         cycle = state[first, NOW]
         if log.shape[0] > 0 and state[first, LOGGED] + 4 > log.shape[0]:

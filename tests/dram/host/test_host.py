@@ -256,3 +256,26 @@ def test_memory_does_not_grow_with_the_length_of_a_trace_in_a_file(tmp_path):
         assert requests == length
         peaks.append(peak)
     assert peaks[1] < peaks[0] + 1_000_000
+
+
+def clocks_of(address):
+    """Return the clocks that reads of these addresses take on one channel of HBM3."""
+    return run(load_standard("HBM3-6400", channels=1), array_trace(address))[0].cycles
+
+
+def test_two_pseudo_channels_do_twice_the_work_of_one_in_the_same_time():
+    one, both = clocks_of(np.arange(50_000) * 64), clocks_of(np.arange(100_000) * 32)
+    assert one <= both <= 1.01 * one
+
+
+@pytest.mark.parametrize("name", ["HBM3-6400", "HBM2E-3200"])
+def test_a_sequential_stream_takes_more_than_nine_tenths_of_the_peak_of_pseudo_channels(name):
+    standard = load_standard(name, channels=1)
+    result, _ = run(standard, array_trace(np.arange(200_000) * standard.burst_bytes))
+    assert result.bandwidth_gb_per_s > 0.9 * result.peak_gb_per_s
+
+
+def test_a_channel_waits_for_no_pseudo_channel_that_has_no_requests():
+    standard = load_standard("HBM3-6400", channels=1)
+    trace = array_trace(np.arange(3_000) * 64)  # all in pseudo-channel 0
+    assert_same(run(standard, trace), run(standard, trace, block=100))
