@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.compiler.placement import too_few_dimms
 from ndpsim.dimm.config import Machine
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
@@ -113,10 +114,8 @@ def place_cache(shape: CacheShape, machine: Machine, *, first_atom: int = 0, nam
     regions = Regions((Region(name, first_atom, total, writable=True),) if total else () for total in totals)
     end = first_atom + max(totals)
     if end > machine.atoms:
-        raise InputError(
-            f"{name}: needs {end * codes.ATOM_BYTES} bytes of a DIMM that has {machine.atoms * codes.ATOM_BYTES}; "
-            f"use more DIMMs"
-        )
+        pairs = shape.sequences * shape.kv_heads
+        raise too_few_dimms(name, machine, end, lambda dimms: first_atom + -(-pairs // dimms) * shape.pair_atoms)
     return CachePlacement(shape, name, machine.dimms, regions, first_atom, end)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dimm.config import Machine
+from ndpsim.dimm.config import MOST_DIMMS, Machine
 from ndpsim.errors import InputError
 from ndpsim.isa.program import Region, Regions
 from ndpsim.isa.spec import isa
@@ -167,14 +167,26 @@ def place(
         regions.append((Region(name, first_atom, total),) if total else ())
         end = max(end, first_atom + total)
     if end > machine.atoms:
-        raise InputError(
-            f"{name}: needs {end * isa().atom_bytes} bytes of a DIMM that has "
-            f"{machine.atoms * isa().atom_bytes}; use more DIMMs"
-        )
+        each = len(shape.matrices) * shape.row_atoms
+        raise too_few_dimms(name, machine, end, lambda dimms: first_atom + -(-shape.neurons // dimms) * each)
     counts = np.array([len(held) for held in neurons], np.int64)
     return Placement(
         shape, name, owner, local, neurons, counts, tuple(bases), Regions(regions), first_atom=first_atom, end=end
     )
+
+
+def too_few_dimms(name: str, machine: Machine, end: int, need: Callable[[int], int]) -> InputError:
+    """Return the refusal of what needs the atoms up to `end` of each DIMM; need: how many if there were more DIMMs."""
+    return InputError(
+        f"dimms: expected {enough_dimms(machine, need)} for {name}, which needs {end * isa().atom_bytes} bytes of "
+        f"each, found {machine.dimms} of {machine.atoms * isa().atom_bytes} bytes"
+    )
+
+
+def enough_dimms(machine: Machine, need: Callable[[int], int]) -> str:
+    """Say how many DIMMs like those of a machine are enough; need: the atoms of each, by their number."""
+    least = next((dimms for dimms in range(1, MOST_DIMMS + 1) if need(dimms) <= machine.atoms), None)
+    return f"more than {MOST_DIMMS}" if least is None else f"at least {least}"
 
 
 def _checked_owner(chosen: Any, neurons: int, dimms: int) -> NDArray[np.int32]:

@@ -20,6 +20,9 @@ from ndpsim.isa import codes
 from ndpsim.kinds import Unit
 from ndpsim.tables import Given, Table, read_toml, table_from
 
+MOST_DIMMS = 256
+"""Of a machine."""
+
 Count = Given[Annotated[int, Field(strict=True, ge=1, le=1 << 30)]]
 Delay = Given[Annotated[int, Field(strict=True, ge=0, le=1 << 30)]]
 Quantity = Given[Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]]
@@ -221,8 +224,8 @@ def machine_from(
     Raises InputError naming `file` and every faulty field.
     """
     config = dimm_config(file, content)
-    if type(dimms) is not int or not 1 <= dimms <= 256:
-        raise InputError(f"number of DIMMs: expected 1 to 256, found {dimms}")
+    if type(dimms) is not int or not 1 <= dimms <= MOST_DIMMS:
+        raise InputError(f"number of DIMMs: expected 1 to {MOST_DIMMS}, found {dimms}")
     try:
         standard = standard or load_standard(config.dram.value)
     except InputError as error:

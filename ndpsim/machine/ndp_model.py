@@ -16,12 +16,13 @@ from ndpsim.compiler.batches import groups_of
 from ndpsim.compiler.feed_forward import FeedForward
 from ndpsim.compiler.kv_cache import CacheShape, place_cache
 from ndpsim.compiler.merge import Shares
-from ndpsim.compiler.placement import LayerShape, place
+from ndpsim.compiler.placement import LayerShape, enough_dimms, place
 from ndpsim.compiler.projection import Projection
 from ndpsim.dimm.accounts import Accounts
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.energy import NdpWork
 from ndpsim.dram.ndp.rank_state import N_RD, N_WR
+from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 from ndpsim.llm.shape import ModelShape
@@ -46,6 +47,34 @@ class Span:
         return self.end + max(partial - self.partial, 0)
 
 
+def _layer(shape: ModelShape, dimms: int) -> tuple[dict[Kind, int], LayerShape, LayerShape]:
+    """Return the rows that each DIMM has of a projection and of a block, and the shapes of both with all rows."""
+    rows: dict[Kind, int] = {}
+    widths: dict[Kind, int] = {"attention": shape.hidden, "ffn": shape.ffn}
+    for kind, neurons in widths.items():
+        share = -(-neurons // dimms)
+        rows[kind] = share + -(-share // SPARE)
+    projection = LayerShape(rows["attention"] * dimms, shape.attention_width + 2 * shape.kv_width, None)
+    return rows, projection, LayerShape(rows["ffn"] * dimms, shape.hidden, "relu", shape.gated)
+
+
+def _require_dimms(machine: Machine, shape: ModelShape, cache: CacheShape) -> None:
+    """Raise InputError if the DIMMs have no room for a model and its cache."""
+
+    def need(dimms: int) -> int:
+        rows, *layers = _layer(shape, dimms)
+        weights = sum(rows[kind] * len(one.matrices) * one.row_atoms for kind, one in zip(KINDS, layers, strict=True))
+        pairs = -(-cache.sequences * cache.kv_heads // dimms)
+        return shape.layers * (weights + pairs * cache.pair_atoms)
+
+    if need(machine.dimms) > machine.atoms:
+        room = machine.atoms * codes.ATOM_BYTES / (1 << 30)
+        raise InputError(
+            f"dimm.count: expected {enough_dimms(machine, need)} for the weights of {shape.name} and {cache.sequences} "
+            f"KV cache{'s' * (cache.sequences > 1)} of {cache.capacity} tokens, found {machine.dimms} of {room:g} GiB"
+        )
+
+
 class NdpModel:
     """The weights and the KV cache of a model on NDP-DIMMs, timed without data."""
 
@@ -58,15 +87,10 @@ class NdpModel:
         self._accounts = Accounts(machine)
         self.timer = self._accounts.timer
         self.stream_ps = self._accounts.stream_ps
-        dimms, first = machine.dimms, 0
-        self.rows: dict[Kind, int] = {}
-        widths: dict[Kind, int] = {"attention": shape.hidden, "ffn": shape.ffn}
-        for kind, neurons in widths.items():
-            share = -(-neurons // dimms)
-            self.rows[kind] = share + -(-share // SPARE)
-        projection = LayerShape(self.rows["attention"] * dimms, shape.attention_width + 2 * shape.kv_width, None)
-        block = LayerShape(self.rows["ffn"] * dimms, shape.hidden, "relu", shape.gated)
+        first = 0
         cache = CacheShape(sequences, capacity, shape.heads, shape.kv_heads, shape.head_width)
+        self.rows, projection, block = _layer(shape, machine.dimms)
+        _require_dimms(machine, shape, cache)
         self.projections, self.attentions, self.blocks = [], [], []
         for layer in range(shape.layers):
             qkv = place(projection, machine, first_atom=first, name=f"layer{layer}.attention")

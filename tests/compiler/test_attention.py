@@ -309,7 +309,13 @@ def test_a_buffer_without_room_for_one_token_is_refused_with_what_would_be_enoug
 
 
 def test_a_cache_too_large_for_the_dimms_is_refused():
-    assert "use more DIMMs" in refusal(place_cache, CacheShape(64, 1 << 22, 8, 8, 128), machine(1))
+    """512 pairs of 2 GiB: 16 fit a DIMM of 32 GiB."""
+    assert refusal(place_cache, CacheShape(64, 1 << 22, 8, 8, 128), machine(1)) == (
+        f"dimms: expected at least 32 for cache, which needs {512 << 31} bytes of each, found 1 of {1 << 35} bytes"
+    )
+    assert "dimms: expected more than 256 for" in refusal(
+        place_cache, CacheShape(1, 1 << 24 - 1, 8, 1, 2048), machine(1)
+    )
 
 
 LLAMA3_8B = (1, 1 << 17, 32, 8, 128)

@@ -144,12 +144,13 @@ def test_a_strategy_that_returns_nonsense_is_refused(machine, nonsense):
 def test_a_layer_too_large_for_the_dimms_is_refused(machine):
     shape = LayerShape(neurons=1 << 20, width=1 << 19)
     assert refusal(place, shape, machine, name="ffn 7") == (
-        f"ffn 7: needs {(1 << 20) // 4 * 2 * (1 << 20)} bytes of a DIMM that has {1 << 35}; use more DIMMs"
+        f"dimms: expected at least 64 for ffn 7, which needs {(1 << 20) // 4 * 2 * (1 << 20)} bytes of each, "
+        f"found 4 of {1 << 35} bytes"
     )
 
 
 def test_a_layer_that_begins_too_far_up_is_refused(machine):
-    assert "use more DIMMs" in refusal(place, SHAPE, machine, first_atom=machine.atoms - 7)
+    assert "dimms: expected at least 6 for layer" in refusal(place, SHAPE, machine, first_atom=machine.atoms - 7)
     assert place(SHAPE, machine, first_atom=machine.atoms - 8).end == machine.atoms
 
 

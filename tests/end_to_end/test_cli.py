@@ -157,7 +157,10 @@ def test_a_trap_exits_with_1_and_keeps_the_state_before_it(capsys, tmp_path):
         (["trace", "capture", "-o", "t.h5", "--text", "nowhere.txt"], "nowhere.txt"),
         (["trace", "capture", "-o", "nodir/t.h5", "--tokens", "2"], "nodir"),
         (["compile", "-o", "c.ndp", "--neurons", "0"], "neurons"),
-        (["compile", "-o", "c.ndp", "--neurons", "10000000", "--width", "1000000"], "more DIMMs"),
+        (
+            ["compile", "-o", "c.ndp", "--neurons", "10000000", "--width", "1000000"],
+            "dimms: expected more than 256 for",
+        ),
         (["compile", "-o", "nodir/c.ndp"], "nodir"),
         (
             ["compile", "-o", "c.ndp", "--batch", "200", "--width", "8192", "--activation", "none"],

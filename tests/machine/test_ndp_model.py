@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ndpsim.dimm.config import load_machine
+from ndpsim.errors import InputError
 from ndpsim.llm.catalog import load_shape
 from ndpsim.machine.ndp_model import NdpModel, Span
 from ndpsim.machine.rows import deal
@@ -71,3 +72,24 @@ def test_a_block_whose_values_do_not_fit_the_buffer_is_computed_for_fewer_sequen
     assert model.work.macs_f16 == 16 * 24_000 * (2 + shape.gated) * 4096
     times = model.dram_bytes.sum() / (24_000 * model.neuron_bytes("ffn"))
     assert times == 2 and span.end == model.timer.now_ps
+
+
+def test_dimms_that_are_too_few_are_refused_with_the_number_that_is_enough():
+    """Each of 256 pairs has 2 GiB in all layers: 15 and a share of 13 GiB of weights fit a DIMM, 16 do not."""
+    shape, sequences, capacity = load_shape("llama3.1-8b"), 32, 1 << 17
+    with pytest.raises(InputError) as error:
+        NdpModel(load_machine("hermes", dimms=8), shape, sequences, capacity)
+    assert str(error.value) == (
+        "dimm.count: expected at least 18 for the weights of llama3.1-8b and 32 KV caches of 131072 tokens, "
+        "found 8 of 32 GiB"
+    )
+    NdpModel(load_machine("hermes", dimms=18), shape, sequences, capacity)
+    with pytest.raises(InputError, match=r"^dimm\.count: expected at least 18 for"):
+        NdpModel(load_machine("hermes", dimms=17), shape, sequences, capacity)
+
+
+def test_a_cache_of_which_not_even_256_dimms_hold_one_pair_is_refused():
+    with pytest.raises(
+        InputError, match=r"^dimm\.count: expected more than 256 for .* and 1 KV cache of 4194304 tokens"
+    ):
+        NdpModel(load_machine("hermes", dimms=8), load_shape("llama3.1-8b"), 1, 1 << 22)
