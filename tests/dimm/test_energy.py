@@ -79,6 +79,11 @@ SET = "mat.{} m0, 0, 8, 96, 3; range l0, 1, 5; "  # five rows of 96
             SET.format("f16") + "mask l0, 1; dot m0, l0, [0], [4096], 2",
             NdpWork(macs_f16=672, buffer_bytes=672 * 2 + 40),
         ),
+        # 2 + 1 + 2 + 1 + 2 = 8 pairs
+        (
+            SET.format("f16") + "mask l0, 0; dot m0, l0, [0], [4096], 4",
+            NdpWork(macs_f16=768, buffer_bytes=768 * 2 + 80),
+        ),
         (SET.format("i8") + "mask l0, 1; axpy m0, l0, [0], [4096], 2", NdpWork(macs_i8=672, buffer_bytes=672 * 8 + 7)),
         (SET.format("f16") + "mask l0, 6; dot m0, l0, [0], [8192], 32", NdpWork(macs_f16=9408, buffer_bytes=19456)),
         (SET.format("f16") + "mask l0, 1; ld m0, l0, [0]", NdpWork(buffer_bytes=5 * 96 * 2)),

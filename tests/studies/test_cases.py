@@ -1,10 +1,12 @@
 """Cases: what the mean of some tokens stands for, and processes that agree with one alone."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from ndpsim.errors import InputError
+from ndpsim.llm.catalog import load_shape
 from ndpsim.report.figures import figures_of
 from ndpsim.runs.run import Run
 from ndpsim.runs.setup import Setup
@@ -27,6 +29,8 @@ def test_the_mean_of_the_simulated_tokens_stands_for_all_with_what_attention_gro
     assert outcome.seconds == 82.0
     assert outcome.tokens_per_s == 4 * 129 / 82
     assert outcome.whole(3.0) == 128.0  # 3 s over 3 passes, 1 s each
+    assert outcome.whole(0.75) == 32.0
+    assert replace(outcome, pass_s=(0.5,)).whole(0.001) == pytest.approx(0.128)
 
 
 def test_an_output_of_one_token_is_its_prompt_alone():
@@ -36,6 +40,54 @@ def test_an_output_of_one_token_is_its_prompt_alone():
 
 def test_a_case_needs_a_pass_behind_the_prompt_to_stand_for_the_others():
     assert "tokens: expected at least 2" in str(run_case(replace(DENSE, tokens=1)))
+
+
+@pytest.mark.parametrize(("output", "tokens", "is_run"), [(1, 1, True), (2, 1, False), (2, 2, True), (4, 1, False)])
+def test_an_output_of_more_than_its_prompts_token_needs_a_pass(output, tokens, is_run):
+    found = run_case(replace(DENSE, lengths=Lengths(8, output, output), tokens=tokens))
+    assert isinstance(found, Outcome) == is_run
+
+
+def test_attention_grows_only_in_passes_that_were_not_simulated(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cases, "attention_growth", lambda *arguments: asked.append(arguments[2:]) or 0.5)
+    for output, tokens, growth in ((3, 3, 0.0), (3, 2, 0.5), (9, 4, 0.5)):
+        found = run_case(replace(DENSE, batch=2, lengths=Lengths(8, output, output), tokens=tokens))
+        assert found.growth_s == growth and len(found.pass_s) == tokens - 1
+    assert asked == [(2, 8, 1, 2), (2, 8, 3, 8)]  # batch, prompt, passes simulated and in all
+    dense = run_case(replace(DENSE, system="gpu-only", changes=(), lengths=Lengths(8, 3, 3)))
+    assert dense.growth_s == 0.0 and len(asked) == 2  # attention is not in DIMMs
+
+
+class Attention:
+    """Stands for the DIMMs: attention over n tokens takes n * n picoseconds, and the timer moves on by 7 more."""
+
+    def __init__(self, dimms, shape, sequences, capacity):
+        assert (dimms, shape.layers, sequences, capacity) == ("dimms", 1, 3, 30)
+        self.timer, self.contexts = SimpleNamespace(now_ps=0), []
+
+    def attend(self, layer, contexts, start):
+        assert layer == 0 and start == self.timer.now_ps and len(contexts) == 3
+        (context,) = set(contexts.tolist())
+        self.timer.now_ps += context * context + 7
+        return SimpleNamespace(start=start + 7, end=start + 7 + context * context)
+
+
+@pytest.mark.parametrize(
+    ("first", "ps"),
+    [
+        # of 20 passes those with 4 and 12 before them are timed, over 10 + 4 + 1 and 10 + 12 + 1 tokens
+        (1, (15**2 + 23**2) / 2 - 11**2),
+        (3, (15**2 + 23**2) / 2 - 13**2),
+        (5, (15**2 + 23**2) / 2 - 15**2),
+        (13, (15**2 + 23**2) / 2 - (15**2 + 23**2) / 2),
+        (12, (15**2 + 23**2) / 2 - 15**2),
+    ],
+)
+def test_growth_is_the_difference_of_means_of_every_eighth_context(monkeypatch, first, ps):
+    monkeypatch.setattr("ndpsim.machine.ndp_model.NdpModel", Attention)
+    shape = load_shape("relu-lm").with_overrides(layers=6)
+    assert cases.attention_growth("dimms", shape, 3, 10, first, 20) == pytest.approx(6 * ps * 1e-12)
 
 
 def test_a_case_does_not_depend_on_the_order_of_its_changes():
