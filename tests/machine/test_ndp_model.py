@@ -6,6 +6,7 @@ import pytest
 from ndpsim.dimm.config import load_machine
 from ndpsim.errors import InputError
 from ndpsim.llm.catalog import load_shape
+from ndpsim.llm.step import Step
 from ndpsim.machine.ndp_model import NdpModel, Span
 from ndpsim.machine.rows import deal
 
@@ -93,3 +94,82 @@ def test_a_cache_of_which_not_even_256_dimms_hold_one_pair_is_refused():
         InputError, match=r"^dimm\.count: expected more than 256 for .* and 1 KV cache of 4194304 tokens"
     ):
         NdpModel(load_machine("hermes", dimms=8), load_shape("llama3.1-8b"), 1, 1 << 22)
+
+
+def test_layers_lie_one_behind_the_other_with_an_eighth_more_rows_than_their_share():
+    """Of relu-lm, 128 wide with 1024 neurons, on three DIMMs; an atom has 64 bytes.
+
+    128 rows are 43 on the fullest DIMM, and 6 more: 49, of 384 numbers in FP16 or 12 atoms. 1024 are 342 and 43: 385,
+    of two vectors of 128 numbers or 8 atoms. Two sequences of four heads are 8 pairs, 3 on a DIMM: keys and values of
+    16 tokens take an atom each.
+    """
+    model = NdpModel(load_machine("hermes", dimms=3), SHAPE, sequences=2, capacity=16)
+    assert model.rows == {"attention": 49, "ffn": 385}
+    assert (model.neuron_bytes("attention"), model.neuron_bytes("ffn")) == (768, 512)
+    layer = 49 * 12 + 385 * 8 + 3 * 16 * 2
+    for number in range(2):
+        qkv, ffn = model.projections[number].placement, model.blocks[number].placement
+        kv = model.attentions[number].placement
+        assert [one.name for one in (qkv, ffn, kv)] == [f"layer{number}.{n}" for n in ("attention", "ffn", "cache")]
+        assert [one.first_atom - number * layer for one in (qkv, ffn, kv)] == [0, 588, 3668]
+        assert (qkv.shape.neurons, qkv.shape.width, qkv.shape.gated) == (147, 384, False)
+        assert (ffn.shape.neurons, ffn.shape.width, ffn.shape.activation) == (1155, 128, "relu")
+    assert kv.end == 2 * layer
+    assert len(model.projections) == len(model.blocks) == len(model.attentions) == 2
+
+
+def test_a_gated_block_has_three_vectors_a_neuron_and_shared_heads_make_a_narrower_projection(machine):
+    shape = SHAPE.with_overrides(layers=1, kv_heads=2, gated=True, activation="silu")
+    model = NdpModel(machine, shape, sequences=1, capacity=16)
+    assert model.neuron_bytes("ffn") == 3 * 256
+    assert model.neuron_bytes("attention") == (128 + 2 * 64) * 2  # queries of four heads, keys and values of two
+
+
+def test_contexts_are_told_by_place_with_zero_where_no_sequence_runs(machine):
+    model = NdpModel(machine, SHAPE, sequences=4, capacity=16)
+    assert model.contexts(Step((1, 1), (8, 5), sequences=(3, 1))).tolist() == [0, 6, 0, 9]
+
+
+def test_a_program_begins_when_it_is_asked_for_and_not_before_the_one_before_it_has_ended(machine):
+    model = NdpModel(machine, SHAPE, sequences=1, capacity=16)
+    shares = [np.arange(5, dtype=np.uint32), np.arange(2, dtype=np.uint32)]
+    first = model.sparse("ffn", 0, shares, 5_000_000, gpu=False)
+    assert first.start == 5_000_000 and model.timer.now_ps == first.end
+    second = model.sparse("ffn", 0, shares, 0, gpu=False)
+    assert second.start == first.end
+    third = model.attend(0, np.array([4]), second.end + 123)
+    assert third.start == second.end + 123 and third.partial == third.end
+
+
+def test_only_sequences_that_run_are_computed(machine):
+    """Five and two rows of 384 numbers for one, two and three of three sequences."""
+    shares = [np.arange(5, dtype=np.uint32), np.arange(2, dtype=np.uint32)]
+    for running in (1, 2, None):
+        model = NdpModel(machine, SHAPE, sequences=3, capacity=16)
+        model.sparse("attention", 0, shares, 0, gpu=False, sequences=running)
+        assert model.work.macs_f16 == 7 * 384 * (running or 3)
+        assert model.dram_bytes.tolist() == [5 * 768, 2 * 768]
+        assert model.dram_bytes.sum() == 64 * model.counters[:, :, 3].sum()  # nothing but reads
+
+
+def test_a_row_works_for_the_sequences_of_its_mask(machine):
+    model = NdpModel(machine, SHAPE, sequences=3, capacity=16)
+    shares = [np.arange(2, dtype=np.uint32), np.arange(1, dtype=np.uint32)]
+    masks = [np.array([0b101, 0b010], np.uint32), np.array([0b111], np.uint32)]
+    model.sparse("attention", 0, shares, 0, gpu=False, masks=[masks])
+    assert model.work.macs_f16 == 6 * 384
+
+
+def test_a_model_goes_on_from_its_state(machine):
+    shares = [np.arange(5, dtype=np.uint32), np.arange(2, dtype=np.uint32)]
+    first, second = (NdpModel(machine, SHAPE, sequences=1, capacity=16) for _ in range(2))
+    first.sparse("ffn", 0, shares, 1000, gpu=True)
+    state = first.state()
+    kept = {name: one.copy() for name, one in state.items()}
+    second.restore(state)
+    assert second.stream_ps.tolist() == first.stream_ps.tolist() and first.stream_ps.min() > 0
+    spans = [model.sparse("attention", 1, shares, 0, gpu=False) for model in (first, second)]
+    assert spans[0] == spans[1] and first.work == second.work
+    assert first.stream_ps.tolist() == second.stream_ps.tolist()
+    assert first.counters.tolist() == second.counters.tolist()
+    assert {name: one.tolist() for name, one in state.items()} == {name: one.tolist() for name, one in kept.items()}

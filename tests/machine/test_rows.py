@@ -59,3 +59,57 @@ def test_rows_go_on_from_their_state():
 def test_too_many_neurons_for_the_rows_of_a_dimm_are_refused():
     with pytest.raises(InputError, match="expected at most 9 neurons of a group on a DIMM, found 10"):
         Rows(np.zeros(10, np.uint8), 2, 9)
+
+
+def test_neurons_take_the_first_rows_of_their_dimm_and_the_lowest_free_row_is_taken_next():
+    """Neurons 0, 2 and 3 on DIMM 0, 1 and 4 on DIMM 1; each has 5 rows."""
+    rows = Rows(np.array([0, 1, 0, 0, 1], np.uint8), 2, 5)
+    assert rows.row.tolist() == [0, 0, 1, 2, 1]
+    assert rows.room.tolist() == [2, 3]
+    assert rows.free.tolist() == [[4, 3, 0, 0, 0], [4, 3, 2, 0, 0]]
+    moved = rows.move(np.array([2, 0]), np.array([1, 1], np.uint8))
+    assert moved.tolist() == [True, True]
+    assert rows.dimm.tolist() == [1, 1, 1, 0, 1] and rows.row.tolist() == [3, 0, 2, 2, 1]
+    assert rows.room.tolist() == [4, 1]
+    assert rows.free[0, :4].tolist() == [4, 3, 1, 0]  # rows that were left are taken first
+    assert rows.move(np.array([1]), np.array([0], np.uint8)).tolist() == [True]
+    assert (rows.dimm[1], rows.row[1]) == (0, 0)
+
+
+def test_a_state_is_a_copy():
+    rows = Rows(np.array([0, 1, 0], np.uint8), 2, 5)
+    state = rows.state()
+    rows.move(np.array([0]), np.array([1], np.uint8))
+    assert {name: one.tolist() for name, one in state.items()} == {
+        "dimm": [0, 1, 0], "row": [0, 0, 1], "free": [[4, 3, 2, 0, 0], [4, 3, 2, 1, 0]], "room": [3, 4]
+    }  # fmt: skip
+    rows.restore(state)
+    assert rows.dimm.tolist() == [0, 1, 0] and rows.room.tolist() == [3, 4] and rows.row.tolist() == [0, 0, 1]
+
+
+def test_neurons_beyond_the_first_word_are_dealt_by_hand():
+    """Neurons 0, 63, 64 and 130 of three words; two sequences, two DIMMs."""
+    dimm, row = np.zeros(192, np.uint8), np.arange(192, dtype=np.uint32) * 10
+    dimm[[63, 130]] = 1
+    cold = np.array([[1 | 1 << 63, 1, 0], [1, 0, 1 << 2]], np.uint64)
+    rows, masks = deal(cold, dimm, row, 2)
+    assert [part.tolist() for part in rows.parts()] == [[0, 640], [630, 1300]]
+    (word,) = masks
+    assert [part.tolist() for part in word.parts()] == [[0b11, 0b01], [0b01, 0b10]]
+
+
+def test_a_dimm_may_have_exactly_as_many_neurons_as_rows():
+    rows = Rows(np.zeros(9, np.uint8), 2, 9)
+    assert rows.room.tolist() == [0, 9] and rows.row.tolist() == list(range(9))
+    assert not rows.move(np.array([0]), np.array([0], np.uint8)).any()
+
+
+def test_sequences_beyond_the_32nd_have_bits_in_a_word_of_their_own():
+    """40 sequences; neuron 3 is needed by the first, the 32nd and the last, neuron 5 by the 33rd alone."""
+    cold = np.zeros((40, 1), np.uint64)
+    cold[[0, 31, 39], 0] = 1 << 3
+    cold[32, 0] = 1 << 5
+    rows, (low, high) = deal(cold, np.array([0] * 5 + [1] * 3, np.uint8), np.arange(8, dtype=np.uint32), 2)
+    assert [part.tolist() for part in rows.parts()] == [[3], [5]]
+    assert [part.tolist() for part in low.parts()] == [[1 | 1 << 31], [0]]
+    assert [part.tolist() for part in high.parts()] == [[1 << 7], [1]]
