@@ -77,7 +77,14 @@ class SetupFiles:
         standard = dram and self._read(
             "dram", StandardFile, (f"standard {name}", dram), lambda dram, where: standard_from(dram, name, where)
         )
-        if standard:
+        maps, chosen = config.address_maps, machine.dimm.placement.value
+        if chosen not in maps and " " not in chosen.strip():
+            origin = "as asked for" if "dimm.placement" in self.before else f"which {self.places['']} has"
+            self.faults.append(
+                f"dimm.placement: expected one of {', '.join(maps)}, which {file} has, or an address map, "
+                f"found {chosen}, {origin}"
+            )
+        elif standard:
             shape = machine.dimm.placement.value, machine.dimm.count.value
             if self._find(lambda: machine_from(content, where, *shape, standard)):
                 self._judge("dimm", lambda other: machine_from(other, where, *shape))

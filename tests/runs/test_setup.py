@@ -131,7 +131,7 @@ def test_a_fitted_card_keeps_its_efficiencies_and_another_is_predicted():
         ("gpu.sms", "many", "gpu.sms: expected a valid integer, found 'many'"),
         ("gpu.fp16_tflops", 1, "gpu.fp16_tflops: expected 64 to 16384 operations a clock and SM, found 3"),
         ("dimm.name", "absent", "DIMM 'absent': "),
-        ("dimm.placement", "none", "placement 'none': expected one of"),
+        ("dimm.placement", "none", "dimm.placement: expected one of"),
         ("dimm.count", 257, "dimm.count: expected less than or equal to 256, found 257"),
         ("dimm.unit.core_ps", 0, "dimm.unit.core_ps: expected greater than or equal to 1, found 0"),
         ("dimm.unit.core_ps", 1, "dimm: unit.core_ps: expected a core no faster than a DRAM clock"),

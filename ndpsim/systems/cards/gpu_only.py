@@ -30,7 +30,7 @@ class GpuOnly(DenseLayers):
     def __init__(self, job: Job, devices: Devices, policy: ResidentPolicy) -> None:
         """Raises InputError if weights and cache do not fit."""
         super().__init__(job, devices, policy)
-        self.shape = self.slice(job.shape)
+        self.shape = self.slice(job.shape, devices.config.gpu.count.value)
         weights, cache = self.shape.weight_bytes(), cache_bytes(self.shape, job)
         card, share = devices.gpu.card, policy.memory_share.value
         room = card.memory_bytes * share
@@ -38,9 +38,16 @@ class GpuOnly(DenseLayers):
             raise InputError(
                 f"gpu.card: expected room for {weights / 1e9:.1f} GB of weights and {cache / 1e9:.1f} GB of KV cache "
                 f"of {job.shape.name} on each card, found {room / 1e9:.1f} GB on {card.name} "
-                f"({share:g} of its memory)"
+                f"({share:g} of its memory); {self._enough(weights + cache)}"
             )
 
-    def slice(self, shape: ModelShape) -> ModelShape:
-        """Return the shape of a card's part of the model."""
+    def _enough(self, size: int) -> str:
+        """Return what would hold the bytes of a card."""
+        share, card = self.policy.memory_share.value, self.devices.gpu.card
+        if size < 0.99 * card.memory_bytes:
+            return f"policy.memory_share: at least {-int(-1000 * size // card.memory_bytes) / 1000:g}"
+        return f"gpu.memory_mib: at least {int(size / share / (1 << 20)) + 1}, as another gpu.card may have"
+
+    def slice(self, shape: ModelShape, cards: int) -> ModelShape:
+        """Return the shape of a card's part of the model on so many cards."""
         return shape

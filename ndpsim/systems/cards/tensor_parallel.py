@@ -16,6 +16,7 @@ from ndpsim.gpu.kernels import kernels
 from ndpsim.llm.shape import ModelShape
 from ndpsim.llm.step import Step
 from ndpsim.systems.cards.gpu_only import CARDS_ONLY, GpuOnly
+from ndpsim.systems.parts.host_weights import cache_bytes
 from ndpsim.systems.system import PS_PER_US
 
 _CANDIDATE_BYTES: Final = 8  # a word and its logit
@@ -28,9 +29,17 @@ class TensorParallel(GpuOnly):
     several_cards = True
     ignores = CARDS_ONLY
 
-    def slice(self, shape: ModelShape) -> ModelShape:
+    def _enough(self, size: int) -> str:
+        """Return what would hold the bytes of a card: more cards, or else a larger card."""
+        room = self.devices.gpu.card.memory_bytes * self.policy.memory_share.value
+        for cards in range(self.cards + 1, self.job.shape.ffn + 1):
+            part = self.slice(self.job.shape, cards)
+            if part.weight_bytes() + cache_bytes(part, self.job) <= room:
+                return f"gpu.count: at least {cards}"
+        return super()._enough(size)
+
+    def slice(self, shape: ModelShape, cards: int) -> ModelShape:
         """Return the shape of the busiest card's part of the model."""
-        cards = self.cards
         groups = -(-shape.kv_heads // cards)
         return shape.with_overrides(
             kv_heads=groups,

@@ -22,7 +22,7 @@ class HermesBase(SharedLayers):
         """Place the model. Raises InputError if something does not fit."""
         super().__init__(job, devices, policy)
         neurons = [job.shape.hidden, job.shape.ffn] * job.shape.layers
-        placement = whole_layers(devices.weight_bytes, self.dimms, neurons)
+        placement = whole_layers(devices, self.dimms, neurons)
         self.counts = np.array([int(resident.sum()) for resident in placement.resident], np.int64)
         dimms = devices.dimms.dimms
         shares = [

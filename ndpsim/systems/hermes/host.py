@@ -31,6 +31,7 @@ from ndpsim.systems.hermes.placement import PLACE, PlacementProblem
 from ndpsim.systems.hermes.predictor_policy import PredictorPolicy
 from ndpsim.systems.parts.host_weights import Sizes
 from ndpsim.systems.parts.neuron_trace import require_neurons
+from ndpsim.systems.parts.room import dimms_enough
 from ndpsim.systems.parts.streamed_prompt import StreamedPrompts
 from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, PS_PER_US, Devices, Job
 
@@ -54,7 +55,8 @@ class HermesHost(StreamedPrompts):
         if sizes.weights + sizes.cache > sizes.host:
             raise InputError(
                 f"dimm.count: expected DIMMs with room for {sizes.weights / 1e9:.1f} GB of weights and "
-                f"{sizes.cache / 1e9:.1f} GB of KV cache, found {sizes.host / 1e9:.1f} GB"
+                f"{sizes.cache / 1e9:.1f} GB of KV cache, found {sizes.host / 1e9:.1f} GB; "
+                f"{dimms_enough(sizes.weights + sizes.cache, devices)}"
             )
         trace, parents = job.activations()
         require_neurons(trace, shape)
@@ -76,7 +78,7 @@ class HermesHost(StreamedPrompts):
             gpu_seconds(self.shape, self.job.batch, self.devices.gpu) * layers,
             [size / rate for size in self.neuron_bytes],
             config.pcie.us.value * 1e-6,
-            gpu_room(self.devices.weight_bytes, self.shape),
+            gpu_room(self.devices, self.shape),
             [self.sizes.host],
         )
 

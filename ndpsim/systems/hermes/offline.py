@@ -15,6 +15,7 @@ from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.ndp_model import KINDS, NdpModel
 from ndpsim.sparsity.frequency import Frequencies
 from ndpsim.systems.hermes.placement import Placement, PlacementProblem, by_value
+from ndpsim.systems.parts.room import card_enough, found_on_card
 from ndpsim.systems.system import Devices
 
 _PROBE: Final = 128  # rows of each DIMM, on average, in the programs from which the time of a neuron is taken
@@ -22,15 +23,15 @@ _DRAWS: Final = 4
 _GPU_PROBE: Final = 1024
 
 
-def gpu_room(weight_bytes: int, shape: ModelShape) -> int:
+def gpu_room(devices: Devices, shape: ModelShape) -> int:
     """Return the bytes of GPU memory that are left for neurons beside output projections and head."""
     dense = 2 * (shape.layers * shape.hidden * shape.attention_width + shape.vocab * shape.hidden)
-    if weight_bytes < dense:
+    if devices.weight_bytes < dense:
         raise InputError(
             f"gpu.weights_gb: expected room for output projections and head, {dense / 1e9:.1f} GB, "
-            f"found {weight_bytes / 1e9:g}"
+            f"found {found_on_card(devices)}; {card_enough(dense, devices)}"
         )
-    return weight_bytes - dense
+    return devices.weight_bytes - dense
 
 
 def placement_problem(devices: Devices, ndp: NdpModel, often: Sequence[Frequencies]) -> PlacementProblem:
@@ -56,14 +57,14 @@ def placement_problem(devices: Devices, ndp: NdpModel, often: Sequence[Frequenci
         [gpu_s[g % 2] for g in groups],
         [one[g % 2] for g in groups],
         devices.config.pcie.us.value * 1e-6,
-        gpu_room(devices.weight_bytes, ndp.shape),
+        gpu_room(devices, ndp.shape),
         [ndp.machine.atoms * codes.ATOM_BYTES] * ndp.machine.dimms,
     )
 
 
-def whole_layers(weight_bytes: int, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
+def whole_layers(devices: Devices, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
     """Put whole groups into GPU memory, layer by layer, and deal the neurons out to the DIMMs in turn."""
-    room, resident, dimm = gpu_room(weight_bytes, ndp.shape), [], []
+    room, resident, dimm = gpu_room(devices, ndp.shape), [], []
     for g, n in enumerate(neurons):
         size = n * ndp.neuron_bytes(KINDS[g % 2])
         fits = size <= room

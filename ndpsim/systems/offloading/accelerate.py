@@ -37,7 +37,7 @@ class Accelerate(DenseLayers):
             self.resident, self._head = sizes.layers, 0
         else:
             fixed = sizes.embedding + sizes.cache + max(sizes.layer, sizes.head)
-            sizes.require(fixed, "embedding, KV cache and the largest layer")
+            sizes.require(fixed, "embedding, KV cache and the largest layer", devices)
             self.resident, self._head = min((sizes.card - fixed) // sizes.layer, sizes.layers), sizes.head
 
     def layer(self, layer: int, times: StepTimes, now: int) -> int:

@@ -60,7 +60,7 @@ class DejaVu(DenseLayers):
         self.predictor_bytes = 2 * shape.layers * rank * (shape.hidden + shape.ffn)
         block = sum(one.bytes("fp16") for one in shape.matrices() if one.name in ("gate_up", "up", "down"))
         fixed = self.predictor_bytes + sizes.embedding + sizes.head + sizes.cache + sizes.layer
-        sizes.require(fixed, "predictors, embedding, head, KV cache and a layer")
+        sizes.require(fixed, "predictors, embedding, head, KV cache and a layer", devices)
         self.trace, _ = job.activations()
         require_neurons(self.trace, shape)
         room, self.away = sizes.card - fixed, []

@@ -19,6 +19,7 @@ from ndpsim.machine.dense_step import StepTimes
 from ndpsim.systems.offloading.flexgen_search import Pass, Problem, search
 from ndpsim.systems.parts.dense_layers import DenseLayers, Part
 from ndpsim.systems.parts.host_weights import Sizes
+from ndpsim.systems.parts.room import card_enough, dimms_enough
 from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, Devices, Job
 from ndpsim.tables import Rate, Table
 
@@ -60,7 +61,13 @@ class FlexGen(DenseLayers):
             card=sizes.card,
             host=sizes.host,
         )
-        self.shares = search(problem)
+        try:
+            self.shares = search(problem)
+        except InputError as error:
+            parts = [] if 2 * problem.stage <= problem.card else [card_enough(2 * problem.stage, devices)]
+            whole = problem.weights + problem.cache + problem.hidden
+            parts += [dimms_enough(whole, devices)] if whole > problem.host else []
+            raise InputError("; ".join([str(error), *parts])) from None
 
     def _sub_batch(self) -> int:
         """Return how many sequences the card takes at a time: the most that divide the batch and leave it room."""
@@ -72,7 +79,8 @@ class FlexGen(DenseLayers):
         if not fitting:
             raise InputError(
                 f"gpu.weights_gb: expected {each / 1e9:.1f} GB of the card's memory beside it for the activations of "
-                f"a prompt, found {room / 1e9:.1f}"
+                f"a prompt, found {room / 1e9:.1f}; gpu.weights_gb: at most "
+                f"{(self.devices.gpu.card.memory_bytes - each) / 1e9:.2f}, or fewer sequences"
             )
         return fitting[-1]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.llm.shape import ModelShape
+from ndpsim.systems.parts.room import card_enough, dimms_enough, found_on_card
 from ndpsim.systems.system import PS_PER_US, Devices, Job
 
 
@@ -34,7 +35,7 @@ class Sizes:
         if whole > host:
             raise InputError(
                 f"dimm.count: expected DIMMs with room for the weights of {shape.name}, {whole / 1e9:.1f} GB, "
-                f"found {dimms.dimms} with {host / 1e9:.1f} GB"
+                f"found {dimms.dimms} with {host / 1e9:.1f} GB; {dimms_enough(whole, devices)}"
             )
         return cls(
             layers=shape.layers,
@@ -51,11 +52,12 @@ class Sizes:
         """Bytes of the whole model."""
         return self.layers * self.layer + self.embedding + self.head
 
-    def require(self, size: int, what: str) -> None:
+    def require(self, size: int, what: str, devices: Devices) -> None:
         """Raise InputError if the card has no room for that many bytes."""
         if size > self.card:
             raise InputError(
-                f"gpu.weights_gb: expected room for {what}, {size / 1e9:.1f} GB, found {self.card / 1e9:g}"
+                f"gpu.weights_gb: expected room for {what}, {size / 1e9:.1f} GB, found {found_on_card(devices)}; "
+                f"{card_enough(size, devices)}"
             )
 
 

@@ -30,7 +30,7 @@ def test_what_does_not_fit_is_refused_with_its_sizes():
         system(GpuOnly, load_shape("opt-13b"))
     assert str(error.value) == (
         "gpu.card: expected room for 25.7 GB of weights and 0.0 GB of KV cache of opt-13b on each card, "
-        "found 23.2 GB on RTX 4090 (0.9 of its memory)"
+        "found 23.2 GB on RTX 4090 (0.9 of its memory); gpu.memory_mib: at least 27258, as another gpu.card may have"
     )
 
 

@@ -217,7 +217,7 @@ def test_too_little_gpu_memory_for_the_dense_parts_is_refused(traces):
     with pytest.raises(InputError, match=r"gpu\.weights_gb: expected room for output projections and head"):
         machine(traces, room=-1000)
     hermes = machine(traces, room=12345)
-    assert gpu_room(hermes.devices.weight_bytes, hermes.shape) == pytest.approx(12345, abs=1)
+    assert gpu_room(hermes.devices, hermes.shape) == pytest.approx(12345, abs=1)
 
 
 def test_a_dimm_with_too_many_neurons_gives_its_rarest_away():
