@@ -5,12 +5,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from ndpsim.errors import InputError
-
-CHECKSUMMED: dict[str, Any] = {"libver": ("v110", "v110")}
-"""For `h5py.File(path, "w", ...)`: checksums of all metadata. In older forms a damaged byte can crash the library."""
 
 
 def require_place(path: str | os.PathLike[str]) -> Path:

@@ -9,11 +9,13 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 
-from ndpsim.files import CHECKSUMMED, appearing
+from ndpsim.files import appearing
+
+_CACHE_SLOTS: Final = 521  # of chunks of a dataset, as HDF5 has it by itself
 
 
 class _Target(io.RawIOBase):
@@ -73,16 +75,28 @@ class _Target(io.RawIOBase):
         super().close()
 
 
-@contextmanager
-def appearing_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:
-    """Yield a new HDF5 file, which takes the place of `path` when the block ends well; options: of `h5py.File`.
+def _created(target: _Target, chunk_cache: int) -> h5py.File:
+    """Create a file with checksums of all metadata, and without the time of day, which h5py before 3.15 writes."""
+    creation, access = h5py.h5p.create(h5py.h5p.FILE_CREATE), h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    creation.set_obj_track_times(False)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_cache(0, _CACHE_SLOTS, chunk_cache, 0.75)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, target)
+    return h5py.File(h5py.h5f.create(b"file", h5py.h5f.ACC_TRUNC, fcpl=creation, fapl=access))
 
-    Raises InputError if the place cannot be written, whatever else went wrong because of that.
+
+@contextmanager
+def appearing_hdf5(path: Path, chunk_cache: int = 1 << 20) -> Iterator[h5py.File]:
+    """Yield a new HDF5 file, which takes the place of `path` when the block ends well.
+
+    chunk_cache: bytes that HDF5 may hold of each dataset. Raises InputError if the place cannot be written, whatever
+    else went wrong because of that.
     """
     with appearing(path) as part:
         target = _Target(part)
         try:
-            with h5py.File(target, "w", **CHECKSUMMED, **options) as file:
+            with _created(target, chunk_cache) as file:
                 yield file
         except Exception:
             if target.error is not None:

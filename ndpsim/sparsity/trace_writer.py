@@ -39,7 +39,7 @@ class TraceWriter:
     def __enter__(self) -> Self:
         with ExitStack() as opening:
             # a small chunk cache: there are up to hundreds of groups, and chunks are mostly written whole
-            self._file = opening.enter_context(appearing_hdf5(self.path, rdcc_nbytes=1 << 17))
+            self._file = opening.enter_context(appearing_hdf5(self.path, chunk_cache=1 << 17))
             self._place = opening.pop_all()
         rows, sequences = self.header.chunk_tokens, self.header.sequences
         # the lowest level: fired bits are close to random, and a higher one saves less than a hundredth of the file
