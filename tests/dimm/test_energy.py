@@ -70,6 +70,7 @@ SET = "mat.{} m0, 0, 8, 96, 3; range l0, 1, 5; "  # five rows of 96
         ("max [0], [4096], 100, 3", NdpWork(buffer_bytes=1212, vector_operations=300)),
         # scores and weights, and of each vector two numbers of its state read and four written
         ("softpart [0], [4096], [0], 100, 3", NdpWork(buffer_bytes=2400 + 72, vector_operations=4 * 300 + 3)),
+        ("softpart [0], [4096], [0], 100, 1", NdpWork(buffer_bytes=800 + 24, vector_operations=4 * 100 + 1)),
         ("scale [0], [4096], [0], 100, 3", NdpWork(buffer_bytes=2400 + 12, vector_operations=300)),
         ("hin [0], 128; hout [64], 64", NdpWork(buffer_bytes=192)),
         ("range l0, 0, 5", NdpWork()),

@@ -1,5 +1,7 @@
 """Cases: what the mean of some tokens stands for, and processes that agree with one alone."""
 
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -147,6 +149,52 @@ def test_the_heaviest_trace_is_run_first(monkeypatch):
     found = run_cases([case(model=model, batch=batch) for model, batch in asked], 1)
     assert ran == [("opt-66b", 4), ("opt-66b", 2), ("opt-13b", 1), ("no-model", 1)]
     assert [(one.model, one.batch) for one in found] == asked
+
+
+def test_the_weight_of_a_group_is_bytes_by_sequences_by_its_runs_and_two_for_the_trace():
+    group = [case(model="opt-13b", batch=3), case("hermes-base", model="opt-13b", batch=3)]
+    assert cases._weight(group) == load_shape("opt-13b").weight_bytes() * 3 * 4
+    assert cases._weight([case(model="no-model")]) == 0
+
+
+@pytest.mark.parametrize(("jobs", "models", "wanted"), [(2, 1, None), (1, 3, None), (2, 2, 2), (2, 3, 2), (5, 3, 3)])
+def test_processes_are_no_more_than_there_are_traces(monkeypatch, jobs, models, wanted):
+    asked = []
+    monkeypatch.setattr(cases, "run_case", outcome_of)
+    monkeypatch.setattr(
+        cases,
+        "_in_processes",
+        lambda groups, count, tell: asked.append(count) or {one: outcome_of(one) for group in groups for one in group},
+    )
+    names = ["opt-13b", "opt-66b", "opt-30b"][:models]
+    chosen = [case(system, model=name) for system in ("hermes", "hermes-base") for name in names]
+    assert list(run_cases(chosen, jobs)) == chosen
+    assert asked == ([] if wanted is None else [wanted])
+
+
+def test_a_worker_counts_each_case_that_it_has_ended(monkeypatch):
+    done = multiprocessing.Value("q", 5)
+    monkeypatch.setattr(cases, "_done", done)
+    monkeypatch.setattr(cases, "run_case", outcome_of)
+    group = [case(), case("hermes-base")]
+    assert cases._run_group(group) == {one: outcome_of(one) for one in group} and done.value == 7
+
+
+def test_outcomes_of_all_groups_come_together_and_are_told_as_they_end(monkeypatch):
+    """With threads in place of processes."""
+
+    def executor(jobs, context, initializer, initargs):
+        return ThreadPoolExecutor(jobs, initializer=initializer, initargs=initargs)
+
+    told = []
+    monkeypatch.setattr(cases, "_done", None)
+    monkeypatch.setattr(cases, "run_case", outcome_of)
+    monkeypatch.setattr(cases, "ProcessPoolExecutor", executor)
+    monkeypatch.setattr(cases.signal, "signal", lambda *_: None)
+    groups = [[case(model="opt-13b"), case("hermes-base", model="opt-13b")], [case(model="opt-66b")]]
+    found = cases._in_processes(groups, 2, told.append)
+    assert found == {one: outcome_of(one) for group in groups for one in group}
+    assert told[-1] == 3 and told == sorted(told) and told[0] >= 0
 
 
 @pytest.mark.slow
