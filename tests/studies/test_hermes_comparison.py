@@ -81,6 +81,21 @@ def test_a_speed_up_is_the_statistic_of_ratios_and_shown_beside_that_of_the_bars
     assert other.record()["system"] is None
 
 
+def test_a_speed_up_is_named_by_its_systems_its_models_and_its_batches():
+    changes = [{}, {"batches": [1, 2, 4]}, {"models": ["relu-lm", "opt-13b"]}, {"batches": [2]}]
+    stated = [PUBLISHED.speedups[0].model_copy(update=change) for change in changes]
+    found = speedup_points(PUBLISHED.model_copy(update={"speedups": stated}), lambda key: 2.0)
+    assert [one.name.removeprefix("hermes over hermes-base, mean of ") for one in found] == [
+        "relu-lm, batch 1 to 2", "relu-lm, batch 1 to 4", "2 models, batch 1 to 2", "relu-lm, batch 2"
+    ]  # fmt: skip
+
+
+def test_a_speed_up_of_the_bars_is_no_whole_number():
+    bars = PUBLISHED.bars[1].model_copy(update={"tokens_per_s": {"hermes": [400, 800], "hermes-base": [160, 160]}})
+    found = speedup_points(PUBLISHED.model_copy(update={"bars": [bars]}), SIMULATED.__getitem__)
+    assert [one.printed for one in found] == [3.75, 2.5, 5, None]  # 2.5 and 5
+
+
 def test_a_gain_is_the_mean_of_the_gains_at_each_batch_and_model():
     seconds = {(1, "partition"): 3.0, (1, "hermes"): 2.0, (2, "partition"): 8.0, (2, "hermes"): 2.0}
     (gain,) = ablation_points(PUBLISHED, [Latency("relu-lm", *place, s) for place, s in seconds.items()])
