@@ -1,11 +1,15 @@
 """What Hermes publishes: the file that ships, and the faults of one that does not."""
 
+import math
+
 import pytest
+from hermes_support import PUBLISHED
+from pydantic import ValidationError
 
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
 from ndpsim.studies import definition
-from ndpsim.studies.hermes_points import RateKey, published
+from ndpsim.studies.hermes_points import Published, RateKey, published
 
 TEXT = (workloads_dir() / "studies" / "hermes.toml").read_text(encoding="utf-8")
 
@@ -60,6 +64,56 @@ def test_every_bar_is_read_from_the_figure_it_stands_in():
         ratios = [rates[a].value / rates[b].value for a, b in pairs]
         mean = {"mean": sum(ratios) / len(ratios), "least": min(ratios), "greatest": max(ratios)}[one.statistic]
         assert mean == pytest.approx(one.value, rel=0.05), one
+
+
+def with_value(path, value):
+    """The small evaluation with another value at a path, which may go through lists; names of fields as in files."""
+    content = PUBLISHED.model_dump(by_alias=True)
+    *way, last = path.split("/")
+    place = content
+    for step in way:
+        place = place[int(step) if isinstance(place, list) else step]
+    place[int(last) if isinstance(place, list) else last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "right"),
+    [
+        ("bars/0/batches/0", 0, 1),
+        ("bars/0/batches/0", 256, 255),
+        ("bars/0/tokens_per_s/hermes/0", 0, 0.001),
+        ("bars/0/tokens_per_s/hermes/0", math.inf, 1e9),
+        ("bars/0/batches", [], [1]),
+        ("bars/0/figure", "", "F"),
+        ("speedups/0/models", [], ["relu-lm"]),
+        ("speedups/0/value", 0, 0.001),
+        ("shares/0/value", 0, 0.001),
+        ("shares/0/value", 1, 0.999),
+        ("shares/0/measure", "prompts", "prompt"),
+        ("ablation/steps/0/gain", 0, 0.001),
+        ("readings/0/name", "", "r"),
+        ("prompt", 0, 1),
+        ("output", 0, 1),
+        ("steady/0", "no-system", "hermes"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_and_the_one_beside_it_is_taken(path, wrong, right):
+    Published.model_validate(with_value(path, right))
+    with pytest.raises(ValidationError) as error:
+        Published.model_validate(with_value(path, wrong))
+    assert ".".join(map(str, error.value.errors()[0]["loc"])).startswith(path.replace("/", "."))
+
+
+def test_a_bar_that_is_printed_twice_keeps_its_first_value_and_both_places():
+    found = PUBLISHED.rates()
+    assert found == {
+        ("accelerate", "relu-lm", 1): ("Fig. 1", 10.0, ""),
+        ("hermes", "relu-lm", 1): ("Fig. 1; Fig. 2", 400.0, "contradiction: 401 in Fig. 2"),
+        ("hermes", "relu-lm", 2): ("Fig. 2", 800.0, ""),
+        ("hermes-base", "relu-lm", 1): ("Fig. 2", 100.0, ""),
+        ("hermes-base", "relu-lm", 2): ("Fig. 2", 160.0, ""),
+    }
 
 
 def test_all_faults_of_form_are_named_at_once(faults):
