@@ -64,6 +64,7 @@ def _copied(words: Words, places: NDArray[np.int64], rows: NDArray[np.int64]) ->
         starts[dimm + 1] = starts[dimm] + places[count, dimm, 1] - places[count, dimm, 0]
     copied = np.empty((starts[dimms], 2), np.uint64)
     for dimm in range(dimms):
-        begin, end = places[rows[dimm + 1] - rows[dimm], dimm]
-        copied[starts[dimm] : starts[dimm + 1]] = words[begin:end]
+        shift = places[rows[dimm + 1] - rows[dimm], dimm, 0] - starts[dimm]
+        for at in range(starts[dimm], starts[dimm + 1]):
+            copied[at, 0], copied[at, 1] = words[at + shift, 0], words[at + shift, 1]
     return -1, copied, starts

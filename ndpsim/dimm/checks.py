@@ -28,19 +28,19 @@ from ndpsim.dimm.decode import (
     TYPE,
 )
 from ndpsim.isa import codes, facts
-from ndpsim.jit import njit
+from ndpsim.jit import borrowing
 
 Ints = NDArray[np.int64]
 
 
-@njit
+@borrowing
 def _overlaps(a: int, a_bytes: int, b: int, b_bytes: int, may_coincide: bool) -> bool:
     if a_bytes <= 0 or b_bytes <= 0 or a + a_bytes <= b or b + b_bytes <= a:
         return False
     return not (may_coincide and a == b and a_bytes == b_bytes)
 
 
-@njit
+@borrowing
 def operand_bytes(shape: int, width: int, op: Ints) -> int:
     """Return the bytes of a buffer operand, -1 if there is none; width: bytes of an element."""
     vectors = max(op[BATCH], 1)  # instructions without a batch have zero there
@@ -59,7 +59,7 @@ def operand_bytes(shape: int, width: int, op: Ints) -> int:
     return op[LENGTH] * op[COLS] * width if shape == facts.MATRIX else op[COUNT]
 
 
-@njit
+@borrowing
 def width_of(by: int, op: Ints) -> int:
     """Return the bytes of an element of an operand; by: SRC_WIDTH or DST_WIDTH of the instruction."""
     if by == facts.WORD:
@@ -67,7 +67,7 @@ def width_of(by: int, op: Ints) -> int:
     return codes.TYPE_BYTES[op[TYPE]] if by == facts.BY_TYPE else codes.TYPE_BYTES[op[TO]]
 
 
-@njit
+@borrowing
 def check_buffer(op: Ints, fact: Ints, buffer_bytes: int) -> int:
     """Check the buffer operands of an instruction; fact: what `isa/facts.py` says of it."""
     width = width_of(fact[facts.SRC_WIDTH], op)
@@ -89,7 +89,7 @@ def check_buffer(op: Ints, fact: Ints, buffer_bytes: int) -> int:
     return codes.TRAP_OVERLAP if overlap else 0
 
 
-@njit
+@borrowing
 def check_matrix(op: Ints, region_lo: int, region_hi: int, regions: Ints) -> int:
     """Find the region in which the matrix of a `mat` lies, of those from `region_lo` to `region_hi`, and check it."""
     row_bytes = op[COLS] * codes.TYPE_BYTES[op[TYPE]]
@@ -108,7 +108,7 @@ def check_matrix(op: Ints, region_lo: int, region_hi: int, regions: Ints) -> int
     return 0
 
 
-@njit
+@borrowing
 def check_stream(op: Ints, fact: Ints, matrices: Ints, matrix: int, registers: Ints, entry: int,
                  lists: NDArray[np.uint32], regions: Ints, region_lo: int, buffer_bytes: int) -> int:  # fmt: skip
     """Give a matrix instruction what its registers hold, and check it.
@@ -146,7 +146,7 @@ def check_stream(op: Ints, fact: Ints, matrices: Ints, matrix: int, registers: I
     return 0
 
 
-@njit
+@borrowing
 def set_masks(registers: Ints, entry: int, first: int, end: int, lists: NDArray[np.uint32]) -> int:
     """Give a list register the masks from `first` on in the joined lists, in a section that ends at `end`."""
     if registers[entry] < 0:
@@ -165,7 +165,7 @@ def set_masks(registers: Ints, entry: int, first: int, end: int, lists: NDArray[
     return 0
 
 
-@njit
+@borrowing
 def check_vector(op: Ints, fact: Ints, buffer_bytes: int) -> int:
     """Check an instruction of the vector unit."""
     if fact[facts.BATCHED] == 1 and op[BATCH] == 0:

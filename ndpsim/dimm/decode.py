@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ndpsim.isa import codes
 from ndpsim.isa.spec import isa
-from ndpsim.jit import njit
+from ndpsim.jit import borrowing
 
 Ints = NDArray[np.int64]
 
@@ -63,7 +63,7 @@ def new_ops(count: int) -> NDArray[np.int64]:
     return np.zeros((count, LEGAL + 1), np.int64)
 
 
-@njit
+@borrowing
 def decode_words(words: NDArray[np.uint64], columns: Ints, masks: NDArray[np.uint64], types: Ints, ops: Ints) -> None:
     """Do the work of `decode_fields`; columns, masks, types: those of `Encodings`, ops: zeros."""
     for i in range(words.shape[0]):

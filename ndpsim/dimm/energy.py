@@ -20,7 +20,7 @@ from ndpsim.dram.energy.energy import dram_energy
 from ndpsim.dram.ndp.rank_state import COUNTERS
 from ndpsim.isa import codes, facts
 from ndpsim.isa.facts import instruction_facts
-from ndpsim.jit import njit
+from ndpsim.jit import borrowing
 
 F16, BF16, I8, BUFFER, VECTOR, LINK = range(6)
 """Fields of NdpWork, for kernels."""
@@ -77,7 +77,7 @@ def ndp_work(resolved: Resolved) -> NdpWork:
     return NdpWork(*totals.tolist())
 
 
-@njit
+@borrowing
 def _products(op: Ints, lists: NDArray[np.uint32]) -> int:
     """Return how many pairs of a row and a sequence in which it takes part an instruction has."""
     if op[MASKS] < 0:
@@ -88,7 +88,7 @@ def _products(op: Ints, lists: NDArray[np.uint32]) -> int:
     return pairs
 
 
-@njit
+@borrowing
 def _moved(shape: int, width: int, result: bool, op: Ints, pairs: int) -> int:
     """Return the bytes in and out of the buffer for one operand; pairs: what `_products` says of a matrix product."""
     if shape == facts.COLUMNS:  # read once a row, and as sums also written
@@ -100,7 +100,7 @@ def _moved(shape: int, width: int, result: bool, op: Ints, pairs: int) -> int:
     return max(operand_bytes(shape, width, op), 0)
 
 
-@njit
+@borrowing
 def add_work(ops: Ints, order: Ints, ran: int, lists: NDArray[np.uint32], instructions: Ints, totals: Ints) -> None:
     """Add the work of the first `ran` instructions of `order` to int64[6], the fields of NdpWork.
 

@@ -38,7 +38,7 @@ from ndpsim.isa.encoding import array_to_words
 from ndpsim.isa.facts import instruction_facts
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
-from ndpsim.jit import njit
+from ndpsim.jit import borrowing
 
 Ints = NDArray[np.int64]
 UNLIMITED = 1 << 62  # host stream of unknown length: nothing can starve
@@ -108,9 +108,10 @@ def checked(program: Program, buffer_bytes: int, host_bytes: list[int] | None = 
     (words, starts), (lists, list_starts) = program.words, program.lists
     ops, order, result = new_ops(len(words)), np.empty(len(words), np.int64), np.zeros(4, np.int64)
     host = np.array(host_bytes, np.int64) if host_bytes else np.full(len(program.regions), UNLIMITED)
+    room = np.empty((16 * (_MATRIX + _ENTRY) + 7) * len(program.regions) + 2 * len(words), np.int64)
     check_program(
         words, *encodings(), starts, lists, list_starts, *program.regions.table, host, instruction_facts(),
-        buffer_bytes, ops, order, result,
+        buffer_bytes, ops, order, result, room,
     )  # fmt: skip
     return ops, order, result
 
@@ -121,16 +122,16 @@ def _trap(program: Program, code: int, dimm: int, index: int) -> Trap:
     return Trap(dimm, index, isa().trap_name(code), text)
 
 
-@njit
+@borrowing
 def check_program(
     words: NDArray[np.uint64], columns: Ints, masks: NDArray[np.uint64], types: Ints, starts: Ints,
     lists: NDArray[np.uint32], list_starts: Ints, region_starts: Ints, regions: Ints, host: Ints, instructions: Ints,
-    buffer_bytes: int, ops: Ints, order: Ints, result: Ints,
+    buffer_bytes: int, ops: Ints, order: Ints, result: Ints, room: Ints,
 ) -> None:  # fmt: skip
     """Decode a program and check it; columns, masks, types: the encodings, and the rest as in `check_ops`."""
     decode_words(words, columns, masks, types, ops)
     tables = Tables(lists, list_starts, region_starts, regions, host)
-    check_ops(ops, starts, tables, instructions, buffer_bytes, order, result)
+    check_ops(ops, starts, tables, instructions, buffer_bytes, order, result, room)
 
 
 _MATRIX, _ENTRY = 7, 5
@@ -138,30 +139,38 @@ _MATRIX, _ENTRY = 7, 5
 (listed, first, length, masks or -1, and all masks in one; listed -1: unset)."""
 
 
-@njit
+@borrowing
 def check_ops(
-    ops: Ints, starts: Ints, tables: Tables, instructions: Ints, buffer_bytes: int, order: Ints, result: Ints
+    ops: Ints,
+    starts: Ints,
+    tables: Tables,
+    instructions: Ints,
+    buffer_bytes: int,
+    order: Ints,
+    result: Ints,
+    room: Ints,
 ) -> None:
     """Run all DIMMs in turns without data; see `state` in ndp.toml for the turns.
 
     ops, starts, order: those of `Resolved`; instructions: what `isa/facts.py` says of them; result: int64[4], the
-    number of instructions that run, and if there is a trap its code (else 0), DIMM and index.
+    number of instructions that run, and if there is a trap its code (else 0), DIMM and index; room: what it needs
+    besides, of the size that `checked` knows.
     """
     lists, list_starts, region_starts, regions, host = tables
     dimms = len(starts) - 1
-    matrices = np.zeros(dimms * 16 * _MATRIX, np.int64)
-    registers = np.zeros(dimms * 16 * _ENTRY, np.int64)
+    matrices, rest = room[: dimms * 16 * _MATRIX], room[dimms * 16 * _MATRIX :]
+    registers, rest = rest[: dimms * 16 * _ENTRY], rest[dimms * 16 * _ENTRY :]
+    pc, done, arrived = rest[:dimms], rest[dimms : 2 * dimms], rest[2 * dimms : 3 * dimms]
+    head, tail = rest[3 * dimms : 5 * dimms], rest[5 * dimms : 7 * dimms]
+    sent = rest[7 * dimms :]  # lengths of messages to the lower and to the upper neighbour
     for i in range(dimms * 16):
         matrices[i * _MATRIX] = -1
         registers[i * _ENTRY] = -1
-    pc, done = np.zeros(dimms, np.int64), np.zeros(dimms, np.int64)
-    arrived = np.zeros(dimms, np.int64)  # barrier at which a DIMM waits, -1: none
-    barrier = waiting = ran = longest = 0
+    barrier = waiting = ran = 0
     for d in range(dimms):
-        pc[d], arrived[d] = starts[d], -1
-        longest = max(longest, starts[d + 1] - starts[d])
-    sent = np.zeros(dimms * 2 * longest, np.int64)  # lengths of messages to the lower and to the upper neighbour
-    head, tail = np.zeros(2 * dimms, np.int64), np.zeros(2 * dimms, np.int64)
+        pc[d], done[d], arrived[d] = starts[d], 0, -1  # the barrier at which a DIMM waits, if it does
+        head[2 * d] = tail[2 * d] = 2 * starts[d]
+        head[2 * d + 1] = tail[2 * d + 1] = starts[d] + starts[d + 1]
     moved = True
     while moved:
         moved = False
@@ -222,13 +231,13 @@ def check_ops(
                             trap = codes.TRAP_PEER
                         elif not into:
                             way = 2 * d + (1 if peer > d else 0)
-                            sent[way * longest + tail[way]] = n
+                            sent[tail[way]] = n
                             tail[way] += 1
                         else:
                             way = 2 * peer + (1 if d > peer else 0)
                             if head[way] == tail[way]:
                                 break
-                            if sent[way * longest + head[way]] != n:
+                            if sent[head[way]] != n:
                                 trap = codes.TRAP_LENGTH
                             else:
                                 head[way] += 1

@@ -14,7 +14,7 @@ from ndpsim.dimm.config import Machine
 from ndpsim.dimm.decode import OP
 from ndpsim.dimm.energy import energy_figures, ndp_work
 from ndpsim.dimm.resolve import Resolved, resolve
-from ndpsim.dimm.timing_kernel import FINISH, UPLOAD, Clocks, Ints, Model, holds, run_all
+from ndpsim.dimm.timing_kernel import FINISH, UPLOAD, Clocks, Ints, Model, holds, room_to_run, run_all
 from ndpsim.dram.log.log import FIELDS, CommandLog
 from ndpsim.dram.ndp.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_log, new_state
 from ndpsim.dram.ndp.timing import timing_of
@@ -182,7 +182,8 @@ class Timer:
         starts, (lists, list_starts) = program.words.starts, program.lists
         spans, times = np.full((len(ops), 2), -1), np.zeros((3, len(starts) - 1), np.int64)
         held = self._held_ranks if ranks is None else Held(ranks)
-        unknown = run_all(self._held, held, ops, starts, lists, list_starts, self.now_ps, times, spans, fast, log)
+        room = room_to_run(len(ops), len(starts) - 1)
+        unknown = run_all(self._held, held, ops, starts, lists, list_starts, self.now_ps, times, spans, room, fast, log)
         if unknown >= 0:
             raise ProgramError(f"instruction {unknown}: opcode {int(ops[unknown, OP]):#04x} has no time")
         return spans, times

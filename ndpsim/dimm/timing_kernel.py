@@ -18,7 +18,7 @@ from ndpsim.dram.ndp.rank_state import RankState
 from ndpsim.dram.ndp.rows import Rows
 from ndpsim.held import Held
 from ndpsim.isa import codes, facts
-from ndpsim.jit import inlined, merged, njit
+from ndpsim.jit import borrowing, inlined, merged
 
 Ints = NDArray[np.int64]
 TRANSFER = len(codes.TYPE_BYTES)  # the row of `holds` behind those of the types
@@ -129,22 +129,30 @@ def _transfer(size: int, subchannels: int, burst: int, latency: int, tck: int, t
     return _ceil((_ceil(_ceil(size, codes.ATOM_BYTES), subchannels) * burst + latency) * tck, ticks)
 
 
-@njit
+def room_to_run(instructions: int, dimms: int) -> Ints:
+    """Return the room that `run_all` needs besides."""
+    return np.empty(9 * dimms + 2 * instructions, np.int64)
+
+
+@borrowing
 def run_all(held: Held[Model], ranks: Held[RankState], ops: Ints, starts: Ints, lists: NDArray[np.uint32],
-            list_starts: Ints, start: int, times: Ints, spans: Ints, fast: bool, log: Any) -> int:  # fmt: skip
+            list_starts: Ints, start: int, times: Ints, spans: Ints, room: Ints, fast: bool,
+            log: Any) -> int:  # fmt: skip
     """Run all DIMMs of a checked program, always the one that is furthest behind.
 
     ops, starts, lists: those of `Resolved`; list_starts: where the lists of each DIMM begin; times: see UPLOAD; spans:
-    int64[n, 2], start and end of each instruction, -1 if it never ran; fast, log: those of `run_stream`. Returns -1, or
-    the index of an instruction of a class that is not known here.
+    int64[n, 2], start and end of each instruction, -1 if it never ran; room: `room_to_run`; fast, log: those of
+    `run_stream`. Returns -1, or the index of an instruction of a class that is not known here.
     """
     m, state = held.value, ranks.value
     c, t = m.clocks, m.timing
     dimms = len(starts) - 1
     upload, now = times[UPLOAD], times[FINISH]
-    channel_free, link_free = np.zeros(dimms, np.int64), np.zeros(2 * dimms, np.int64)
-    pc, status = np.zeros(dimms, np.int64), np.zeros(dimms, np.int64)
-    longest = at_barrier = 0
+    pc, status, channel_free = room[:dimms], room[dimms : 2 * dimms], room[2 * dimms : 3 * dimms]
+    link_free, head, tail = room[3 * dimms : 5 * dimms], room[5 * dimms : 7 * dimms], room[7 * dimms : 9 * dimms]
+    arrival = room[9 * dimms :]  # messages to the lower and to the upper neighbour
+    room[: 9 * dimms] = 0
+    at_barrier = 0
     for d in range(dimms):
         channel = d // c.dimms_per_channel
         size = 16 * (starts[d + 1] - starts[d]) + 4 * (list_starts[d + 1] - list_starts[d])
@@ -153,9 +161,8 @@ def run_all(held: Held[Model], ranks: Held[RankState], ops: Ints, starts: Ints, 
         now[d] = upload[d] = channel_free[channel]
         link_free[2 * d] = link_free[2 * d + 1] = start
         pc[d] = starts[d]
-        longest = max(longest, starts[d + 1] - starts[d])
-    arrival = np.zeros(2 * dimms * longest, np.int64)  # messages to the lower and to the upper neighbour
-    head, tail = np.zeros(2 * dimms, np.int64), np.zeros(2 * dimms, np.int64)
+        head[2 * d] = tail[2 * d] = 2 * starts[d]
+        head[2 * d + 1] = tail[2 * d + 1] = starts[d] + starts[d + 1]
     while True:
         d = -1  # the lowest number among equals
         for other in range(dimms):
@@ -185,7 +192,7 @@ def run_all(held: Held[Model], ranks: Held[RankState], ops: Ints, starts: Ints, 
             way = 2 * d + (1 if peer > d else 0)
             end = max(begin, link_free[way]) + count * c.link_byte
             link_free[way] = end
-            arrival[way * longest + tail[way]] = end + c.link_latency
+            arrival[tail[way]] = end + c.link_latency
             tail[way] += 1
             status[peer] = _RUNS if status[peer] == _WAITS else status[peer]
         elif class_ == facts.LINK:
@@ -193,7 +200,7 @@ def run_all(held: Held[Model], ranks: Held[RankState], ops: Ints, starts: Ints, 
             if head[way] == tail[way]:
                 status[d] = _WAITS
                 continue
-            end = max(begin, arrival[way * longest + head[way]])
+            end = max(begin, arrival[head[way]])
             head[way] += 1
         elif class_ == facts.BARRIER:
             status[d] = _AT_BARRIER

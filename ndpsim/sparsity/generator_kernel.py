@@ -39,7 +39,9 @@ class Chances(NamedTuple):
 @njit
 def shuffled(stream: Any, n: Any) -> Any:
     """The numbers 0 to n - 1 in the order of a shuffle, int64[n]."""
-    order = np.arange(n)
+    order = np.empty(n, dtype=np.int64)
+    for i in range(n):
+        order[i] = i
     for i in range(n - 1, 0, -1):
         j = (high(draw(stream, i, 0)) * (i + 1)) >> 32
         held = order[i]
@@ -56,8 +58,8 @@ def swaps(pair_stream: Any, swap_stream: Any, clans: Any, chance: Any, begin: An
     """
     order = shuffled(pair_stream, clans)
     found = np.empty((2, clans), dtype=np.int64)
-    found[0] = np.arange(clans)
-    found[1] = begin + horizon
+    for clan in range(clans):
+        found[0, clan], found[1, clan] = clan, begin + horizon
     for pair in range(clans // 2):
         word = draw(swap_stream, pair, 0)
         if low(word) < chance:

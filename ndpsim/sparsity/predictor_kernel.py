@@ -51,7 +51,9 @@ def predict(
         states: uint8[slots].
         predicted: to fill in, uint64[words].
     """
-    widest, least = len(fired) - EXTRA, need.min()
+    widest, least = len(fired) - EXTRA, need[0]
+    for one in need:
+        least = min(least, one)
     fired[widest + NO_PARENT] = 0
     fired[widest + ALONE] = 3
     for group in range(len(preceding)):

@@ -17,7 +17,7 @@ from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.ndp import gaps, rank_state
 from ndpsim.dram.ndp.command_bus import Beat, burst_cycle
 from ndpsim.dram.ndp.gaps import Timing, between
-from ndpsim.dram.ndp.mac_array import Array, alternating, load_of, overlapped
+from ndpsim.dram.ndp.mac_array import Array, Load, alternating, load_of, overlapped
 from ndpsim.dram.ndp.queue import LOCAL, WORK, bursts_of, sequences_in
 from ndpsim.dram.ndp.rank_state import TRAIN_SIZE, Places, RankState, write_command
 from ndpsim.dram.ndp.row_commands import Rules, open_banks, place_of, refresh
@@ -138,8 +138,8 @@ def _bank(stream: Stream, local: int) -> int:
 
 
 @merged
-def run_whole_passes(stream: Stream, array: Array, m: Any, at: Places, queue: Any, j: int, waits: int, apart: int,
-                     r: Registers) -> tuple[int, Registers]:  # fmt: skip
+def run_whole_passes(stream: Stream, array: Array, m: Any, count: Any, at: Places, queue: Any, j: int, waits: int,
+                     apart: int, unit: int, r: Registers) -> tuple[int, Registers]:  # fmt: skip
     """Run trains from the `j`-th on as long as each reads whole passes of one bank, and its row commands are HIDDEN.
 
     They are most of what a DIMM with alternating loads reads; this special way makes a run of a model a quarter faster.
@@ -149,8 +149,8 @@ def run_whole_passes(stream: Stream, array: Array, m: Any, at: Places, queue: An
     expired. Returns the index of the first train that does not qualify, and the registers.
     """
     rules, beat = stream.rules, stream.beat
-    before, pass_from, first, train = r.before, r.pass_from, r.long_from, r.train
-    load, known, whole = load_of(array, beat, 1, array.sequences), 0, False
+    before, due, pass_from, first, train = r.before, r.due, r.pass_from, r.long_from, r.train
+    load, known, whole = Load(0, 0, 0, 0, 0, 0, 0, 0), 0, False
     begun, bursts, acts, pres = j, 0, 0, 0
     bank = _bank(stream, r.here)
     while j < waits:
@@ -160,9 +160,15 @@ def run_whole_passes(stream: Stream, array: Array, m: Any, at: Places, queue: An
             load = load_of(array, beat, bursts_of(work), sequences_in(work))
             whole = load.bursts >= stream.long and load.left == 0
         earlier = at.patterns + (train - rules.ahead & at.trains_ring - 1) * rank_state.PATTERN_SIZE
-        if not whole or pass_from < before + apart or r.due <= m[earlier + rank_state.FIRST] + 1:
+        if not whole or pass_from < before + apart:
             break
-        first = pass_from
+        first, begin = pass_from, m[earlier + rank_state.FIRST] + 1
+        if due <= begin:
+            m[rank_state.LAST_READ], m[rank_state.FREE] = before, before + beat.clocks
+            begin = refresh(rules, m, count, at, begin, unit, stream.ranks, None)
+            due = m[rank_state.DUE]
+            closed = m[rank_state.LAST_PREA] + between(rules.table, gaps.PREA, gaps.ACT, gaps.RANK)
+            first = max(first, max(begin, closed) + stream.opened)
         row = local >> stream.row_shift & stream.row_mask
         bank_before, bank = bank, _bank(stream, local)
         b = at.banks + bank * rank_state.BANK_SIZE + rank_state.OPEN_ROW
@@ -185,11 +191,12 @@ def run_whole_passes(stream: Stream, array: Array, m: Any, at: Places, queue: An
     if j == begun:
         return j, r
     m[at.banks + bank * rank_state.BANK_SIZE + rank_state.BANK_READ] = before
-    m[at.groups + bank // rules.banks * rank_state.GROUP_SIZE + rank_state.GROUP_READ] = before
     here, done = queue[(j - 1) * TRAIN_SIZE + LOCAL], sequences_in(queue[(j - 1) * TRAIN_SIZE + WORK])
+    group = here >> stream.group_shift & stream.group_mask
+    m[at.groups + group * rank_state.GROUP_SIZE + rank_state.GROUP_READ] = before
     free = (before + beat.latency) * beat.tck + array.holds[done, 0]
     return j, Registers(
-        before, r.due, free, pass_from, 0, done, first, here, train, r.bursts + bursts, r.acts + acts, r.pres + pres
+        before, due, free, pass_from, 0, done, first, here, train, r.bursts + bursts, r.acts + acts, r.pres + pres
     )
 
 
@@ -218,13 +225,17 @@ def run_rank(amap: MapArrays, stream: Stream, array: Array, state: RankState, ra
     earliest = max(start, m[other] + between(table, gaps.RD if write else gaps.WR, column, gaps.RANK))
     ready = max(start, m[rank_state.LAST_REF] + between(table, gaps.REF, gaps.ACT, gaps.RANK))
     r = load_registers(m, count, in_rank)
-    load, known, steady = load_of(array, beat, 1, array.sequences), 0, False
+    load, known, steady = Load(0, 0, 0, 0, 0, 0, 0, 0), 0, False
+    group = bank = row = 0
+    placed = -1  # the train of which these are the place
     j = 0
     while j < waits:
         if may_run and r.here >= 0 and r.loaded == 0 and r.long_from >= start:
-            j, r = run_whole_passes(stream, array, m, at, queue, j, waits, max(after, after_in_group), r)
+            apart = max(after, after_in_group)
+            j, r = run_whole_passes(stream, array, m, count, at, queue, j, waits, apart, unit, r)
             if j == waits:
                 break
+            ready = max(ready, m[rank_state.LAST_REF] + between(table, gaps.REF, gaps.ACT, gaps.RANK))
         before, due, free, pass_from, loaded, works_for, long_from, here, train, bursts, acts, pres = r
         local, work = queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + WORK]
         if work != known:
@@ -240,14 +251,19 @@ def run_rank(amap: MapArrays, stream: Stream, array: Array, state: RankState, ra
             m[in_rank], m[rank_state.FREE] = before, max(m[rank_state.FREE], before + beat.clocks)
             begin = refresh(rules, m, count, at, begin, unit, stream.ranks, log)
             due, ready = m[rank_state.DUE], begin
-        group, bank, row = 0, 0, 0
-        if stream.long < gaps.ALWAYS_SHORT:
+        first = max(earliest, before + after)
+        none = may_hit and here == placed and (local ^ here) >> stream.run_bits == 0 and not refreshed
+        none = none and works_for == load.sequences and load.bursts < stream.long
+        none = none and loaded + load.bursts <= beat.passes
+        placed = local
+        if none:
+            first = max(first, before + after_in_group)  # the place is that of the train before
+        elif stream.long < gaps.ALWAYS_SHORT:
             group = local >> stream.group_shift & stream.group_mask
             bank = local >> stream.bank_shift & stream.bank_mask
             row = local >> stream.row_shift & stream.row_mask
         else:
             group, bank, row = place_of(amap, groups, stream.digit, local)
-        first = max(earliest, before + after)
         hidden = steady and long_from >= start and goes_on == 0
         opens = closes = 0
         own = first
@@ -273,10 +289,7 @@ def run_rank(amap: MapArrays, stream: Stream, array: Array, state: RankState, ra
             first = max(first, own)
             acts += opens
             pres += closes
-        elif (may_hit and (local ^ here) >> stream.run_bits == 0 and not refreshed and works_for == load.sequences
-              and load.bursts < stream.long and loaded + load.bursts <= beat.passes):  # fmt: skip
-            first = max(first, before + after_in_group)
-        else:
+        elif not none:
             own = open_banks(
                 rules, beat, m, count, at, train, begin, group, bank, row, touched, unit, stream.ranks, log
             )

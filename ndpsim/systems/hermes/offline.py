@@ -119,6 +119,8 @@ def fitted(dimm: NDArray[np.uint8], frequency: NDArray[np.float64], dimms: int, 
 def _spread(neurons: NDArray[np.int64], held: NDArray[np.int64], dimm: NDArray[np.uint8]) -> None:
     """Give each neuron in turn to the DIMM that holds the fewest, the first of equals."""
     for neuron in neurons:
-        target = held.argmin()
+        target = 0
+        for other in range(len(held)):
+            target = other if held[other] < held[target] else target
         dimm[neuron] = target
         held[target] += 1

@@ -176,13 +176,18 @@ def _remap(counts: Any, dimm: Any, most: Any, literal: Any, before: Any) -> Any:
     """
     _add(counts, dimm, before)
     load, pairs = before.copy(), _pairs(before)
-    pair_of, moved = np.full(len(load), -1, dtype=np.int64), np.zeros(len(pairs), dtype=np.int64)
+    pair_of, moved = np.empty(len(load), dtype=np.int64), np.empty(len(pairs), dtype=np.int64)
+    for d in range(len(load)):
+        pair_of[d] = -1
     for p in range(len(pairs)):
+        moved[p] = 0
         pair_of[pairs[p, 0]] = p
     running = len(pairs)
     neurons, source = np.empty(len(dimm), dtype=np.int64), np.empty(len(dimm), dtype=np.uint8)
     moves = 0
-    most_active = np.int64(counts.max())
+    most_active = np.int64(0)
+    for count in counts:
+        most_active = max(most_active, np.int64(count))
     for active in range(most_active, 0, -1):
         for n in range(len(counts)):
             if counts[n] != active:

@@ -131,6 +131,15 @@ def _absent(hot: Any, resident: Any) -> Any:
 
 
 @njit
+def _sum(values: Any) -> Any:
+    """Add up int64[n]."""
+    total = 0
+    for value in values:
+        total += value
+    return total
+
+
+@njit
 def _swap(cuts: Any, words: Any, sizes: Any, hot: Any, states: Any, most_bytes: Any, resident: Any) -> Any:
     """Exchange neurons; see `Residency.swap`.
 
@@ -142,7 +151,8 @@ def _swap(cuts: Any, words: Any, sizes: Any, hot: Any, states: Any, most_bytes: 
         for g in range(cuts[layer], cuts[layer + 1]):
             first, last = words[g], words[g + 1]
             most[g] = min(_absent(hot[first:last], resident[first:last]), most_bytes[layer] // sizes[g])
-    incoming, evicted = np.empty(most.sum(), dtype=np.int64), np.empty(most.sum(), dtype=np.int64)
+    total = _sum(most)
+    incoming, evicted = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int64)
     copied, waiting = np.zeros(layers, dtype=np.int64), np.zeros(layers, dtype=np.int64)
     swaps = 0
     for layer in range(layers):
@@ -155,7 +165,7 @@ def _swap(cuts: Any, words: Any, sizes: Any, hot: Any, states: Any, most_bytes: 
         )
         for i in range(len(size)):
             copied[layer] += n[i] * size[i]
-        swaps += n.sum()
+        swaps += _sum(n)
         waiting[layer] = _absent(hot[own[0] : own[-1]], resident[own[0] : own[-1]])
     return incoming[:swaps], evicted[:swaps], copied, waiting
 
@@ -174,7 +184,10 @@ def _swap_layer(
 ) -> Any:
     """Exchange at most most[g] neurons of each group of a layer, and return how many it is, int64[groups]."""
     groups = len(sizes)
-    shape = (groups, most.max())
+    largest = 0
+    for n in most:
+        largest = max(largest, n)
+    shape = (groups, largest)
     new, old, heat = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
     for g in range(groups):
         first, last = words[g], words[g + 1]
