@@ -17,13 +17,14 @@ from ndpsim.errors import InputError
 from ndpsim.wall import ACCOUNT, STARTING
 
 if TYPE_CHECKING:
+    from ndpsim.dimm.verify import Verifier
     from ndpsim.report.run_file import RunFile
     from ndpsim.runs.run import Run
     from ndpsim.runs.setup import Setup
 
 CHECKPOINT_S = 3.0
 CHECKPOINT_SHARE = 20  # writing a long run takes at most so small a part of its time
-_ON_RESUME = {"resume", "output_path", "timeline", "as_json"}
+_ON_RESUME = {"resume", "output_path", "timeline", "as_json", "verify_fast"}
 
 
 @click.command("run", cls=Command)
@@ -44,6 +45,7 @@ _ON_RESUME = {"resume", "output_path", "timeline", "as_json"}
               help=f"Result file to write (HDF5); every {CHECKPOINT_S:.0f} s or so, what is done so far.")  # fmt: skip
 @click.option("--resume", type=UpdatedPath(), help="Result file to go on with; the other options may be left out.")
 @click.option("--timeline", type=OutputPath(), help="File for the timeline, which Perfetto shows (JSON).")
+@click.option("--verify-fast", is_flag=True, help="Time each program a second time, command by command, and compare.")
 @json_option
 @click.pass_context
 def run_command(
@@ -51,6 +53,7 @@ def run_command(
     output_path: Path | None,
     resume: Path | None,
     timeline: Path | None,
+    verify_fast: bool,
     as_json: bool,
     settings: tuple[str, ...],
     gpu: str | None,
@@ -72,7 +75,19 @@ def run_command(
             return
         with progress("getting ready", None):
             run = _new(wanted) if before is None else before.restored()
+    verifier = _verifier(run) if verify_fast else None
     finish(run, output_path or resume, timeline, as_json)
+    if verifier is not None:
+        verifier.finish()
+        judged = f"; the first {verifier.commands} commands keep all rules" if verifier.commands else ""
+        click.echo(f"{verifier.programs} programs took the same time both ways{judged}", err=True)
+
+
+def _verifier(run: "Run") -> "Verifier":
+    """Have each program of a run timed both ways."""
+    if run.system.ndp is None:
+        raise InputError(f"--verify-fast: expected a system with NDP-DIMMs, found {run.system.name}")
+    return run.system.ndp.verify()
 
 
 def _setup(typed: set[str], settings: tuple[str, ...], gpu: str | None, **options: Any) -> "Setup":

@@ -156,22 +156,22 @@ class Timer:
         fast = None
         if log:
             trial = self.ranks._replace(records=self.ranks.records.copy(), counters=before.copy())
-            fast = self.advance(resolved.ops, program, trial)
+            fast = self.advance(resolved.ops, program, Held(trial))
             commands = new_log(int((trial.counters - before)[:, : COUNTERS.index("trains")].sum()))
         start = self.now_ps
         spans, times = self.advance(resolved.ops, program, log=commands)
         if fast is not None:
-            require_same(program, resolved.starts, fast, (spans, times), (trial.counters, self.ranks.counters))
+            require_same(program, fast, (spans, times), (trial.counters, self.ranks.counters))
         self.now_ps = int(times[FINISH].max())
         counters = (self.ranks.counters - before).reshape(self.machine.dimms, self.model.clocks.ranks, -1)
-        commands_log = _command_log(commands.records[: commands.used[0]], self.machine) if commands else None
+        commands_log = command_log(commands, self.machine) if commands else None
         total = self.now_ps - start
         return RunTime(
             self.machine, resolved, start, total, times[FINISH], times[UPLOAD], spans, counters, commands_log
         )
 
     def advance(
-        self, ops: Ints, program: Program, ranks: RankState | None = None, *, fast: bool = True,
+        self, ops: Ints, program: Program, ranks: Held[RankState] | None = None, *, fast: bool = True,
         log: Log | None = None,
     ) -> Timed:  # fmt: skip
         """Time a program that has been checked from `now_ps` on; `ranks`, its own if None, and the log change.
@@ -181,7 +181,7 @@ class Timer:
         """
         starts, (lists, list_starts) = program.words.starts, program.lists
         spans, times = np.full((len(ops), 2), -1), np.zeros((3, len(starts) - 1), np.int64)
-        held = self._held_ranks if ranks is None else Held(ranks)
+        held = self._held_ranks if ranks is None else ranks
         room = room_to_run(len(ops), len(starts) - 1)
         unknown = run_all(self._held, held, ops, starts, lists, list_starts, self.now_ps, times, spans, room, fast, log)
         if unknown >= 0:
@@ -214,8 +214,12 @@ class Timer:
             getattr(self.ranks, name)[:] = state[name]
 
 
-def require_same(program: Program, starts: Ints, fast: Timed, general: Timed, counters: tuple[Ints, Ints]) -> None:
-    """Raise DisagreementError unless a program took the same time, and commands, both ways."""
+def require_same(program: Program, fast: Timed, general: Timed, counters: tuple[Ints, Ints]) -> None:
+    """Raise DisagreementError unless a program took the same time, and commands, both ways.
+
+    counters: of all programs so far, timed fast and command by command.
+    """
+    starts = program.words.starts
     differ = (fast[0] != general[0]).any(axis=1)
     if differ.any():
         at = int(np.flatnonzero(differ)[0])
@@ -260,9 +264,9 @@ def _model(machine: Machine) -> Model:
     return Model(clocks, timing, machine.address_map.arrays(), holds(clocks, timing), instruction_facts())
 
 
-def _command_log(records: NDArray[np.int64], machine: Machine) -> CommandLog:
+def command_log(log: Log, machine: Machine) -> CommandLog:
     """Sort the records by cycle, DIMM and rank, and number the ranks within their sub-channels."""
-    fields = dict(zip(LOG_COLUMNS, records.T, strict=True))
+    fields = dict(zip(LOG_COLUMNS, log.records[: log.used[0]].T, strict=True))
     order = np.lexsort((fields["rank"], fields["dimm"], fields["cycle"]))
     ranks = machine.standard.organization.ranks
     fields["channel"], fields["rank"] = np.divmod(fields["rank"], ranks)

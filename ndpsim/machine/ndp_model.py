@@ -21,6 +21,7 @@ from ndpsim.compiler.projection import Projection
 from ndpsim.dimm.accounts import Accounts
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.energy import NdpWork
+from ndpsim.dimm.verify import Verifier
 from ndpsim.dram.ndp.rank_state import N_RD, N_WR
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
@@ -152,6 +153,11 @@ class NdpModel:
         with PROGRAMS:
             program = self.attentions[layer].compile(contexts)
         return self._run(program, start, False)
+
+    def verify(self) -> Verifier:
+        """Time the programs to come both ways, and compare."""
+        self._accounts.verifier = Verifier(self.timer)
+        return self._accounts.verifier
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that changes from program to program, as arrays."""

@@ -1,6 +1,7 @@
 """`ndpsim run`, `rerun` and `timeline` as a user meets them."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -301,3 +302,17 @@ def test_neurons_beyond_the_memory_of_the_card_are_refused(capsys):
     says = refused(capsys, "run", "--system", "hermes-base", "--model", "llama2-70b", "--input", "16", "--output", "1",
                    "--set", "gpu.weights_gb=100")  # fmt: skip
     assert says == "ndpsim: gpu.weights_gb: expected at most the 25.76 GB of a card, found 100\n"
+
+
+def test_verify_fast_times_programs_both_ways_and_changes_no_figure(capsys):
+    def figures(*more):
+        code, out, err = run(capsys, *SMALL, "--json", *more)
+        assert code == 0
+        return {k: v for k, v in json.loads(out).items() if k not in ("wall_s", "slowdown", "wall_by_part_s")}, err
+
+    plain, both = figures(), figures("--verify-fast")
+    assert both[0] == plain[0]
+    sentence = r"\d+ programs took the same time both ways; the first \d+ commands keep all rules"
+    assert re.fullmatch(sentence, both[1].strip())
+    answer = refused(capsys, "run", "--system", "gpu-only", "--model", "relu-lm", "--verify-fast")
+    assert answer == "ndpsim: --verify-fast: expected a system with NDP-DIMMs, found gpu-only\n"
