@@ -32,7 +32,7 @@ def list_command(as_json: bool) -> None:
 
     cards = {name: load_card(name) for name in card_names()}
     if as_json:
-        print_json({"cards": {name: card.model_dump() for name, card in cards.items()}})
+        print_json({"cards": {name: card.model_dump(exclude={"traits"}) for name, card in cards.items()}})
         return
     table = Table(box=None, padding=(0, 2))
     for heading in ("card", "SMs", "FP16 TFLOPS", "GB/s", "GB", "L2 MB", "efficiencies"):

@@ -34,13 +34,6 @@ PARAMETERS = (
     Parameter("write", 2.7, 0.5, 15, 0.4, "clocks of an SM to store a number of the new keys (and one of the values)"),
 )  # fmt: skip
 
-# FlashAttention 3 in proportion to 2: a scheduler kernel before it, asynchronous steps with fewer barriers, sums that
-# start before the last block has ended, and matrix units that read operands from shared memory.
-HOPPER = {"launch": 1.5, "step": 0.4, "tile": 1.4, "combine": 0.27, "energy": 0.4}
-TURING_ENERGY = 1.6  # 12 nm in proportion to the 7 and 5 nm of the fitted cards
-SHARED_MEMORY_KB = {"turing": 64, "ampere": 100, "ada": 100, "hopper": 228}  # of an SM
-LARGE_AMPERE_KB = 164  # of an SM of the A100, which alone of its kind has HBM
-
 _SHAPE = ("heads", "kv_heads", "head_dim", "prefills", "queries", "past", "decodes", "context", "rotation")
 
 
@@ -58,22 +51,18 @@ def expected(card: Card) -> Floats:
     """Return what the data sheet says of the parameters: check bits in the memory, and which version runs."""
     factors = dict.fromkeys((parameter.name for parameter in PARAMETERS), 1.0)
     factors["memory_share"] = 15 / 16 if card.inline_ecc else 1.0
-    if card.architecture == "hopper":
-        factors |= HOPPER
-    elif card.architecture == "turing":
-        factors["energy"] = TURING_ENERGY
+    factors |= {name: factor.value for name, factor in card.common.attention.items()}
     return np.array(list(factors.values()))
 
 
 def _device(card: Card, efficiencies: Floats) -> Device:
     launch, step, tile, helper, combine, memory_share, l2_share, energy, write = efficiencies.tolist()
-    large = card.architecture == "ampere" and card.memory_gb_per_s > 1200
-    clock = card.clock_mhz
+    common, clock = card.common, card.clock_mhz
     return Device(
-        third=card.architecture == "hopper",
+        third=common.flash_attention.value == 3,
         sms=float(card.sms),
         clock=clock,
-        shared_memory=1024.0 * (LARGE_AMPERE_KB if large else SHARED_MEMORY_KB[card.architecture]),
+        shared_memory=1024.0 * (card.shared_memory_kib or common.shared_memory_kib.value),
         memory_rate=card.memory_rate * memory_share,
         l2_size=card.l2_mb * 1e6,
         l2_rate=card.l2_rate * l2_share,

@@ -3,16 +3,24 @@
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
+from ndpsim.gpu.architecture import Architecture, architecture_names, load_architecture
+from ndpsim.kinds import Words
 from ndpsim.tables import Table, read_toml, table_from
 
 MOST: Final = 1e9
 Positive = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+
+
+def _known(name: str) -> str:
+    if not name.endswith(".toml") and name not in architecture_names():
+        raise ValueError(f"one of {', '.join(architecture_names())}, or a .toml file")
+    return name
 
 
 class Fit(Table, strict=True):
@@ -28,7 +36,7 @@ class Card(Table, strict=True):
     """A card: rates and sizes of the data sheet (dense, with the boost clock), and a fit if there are measurements."""
 
     name: str
-    architecture: Literal["turing", "ampere", "ada", "hopper"]
+    architecture: Annotated[str, AfterValidator(_known), Words("a name of an architecture that ships, or a .toml file")]
     sms: Annotated[int, Field(gt=0, le=1024)]
     clock_mhz: Annotated[Positive, Field(description="boost clock of the data sheet; rates are dense, at this clock")]
     clock_headroom: Annotated[
@@ -40,13 +48,25 @@ class Card(Table, strict=True):
     inline_ecc: Annotated[bool, Field(description="check bits take a sixteenth of the memory's rate (GDDR with ECC)")]
     l2_mb: Positive
     l2_bytes_per_clock: Annotated[Positive, Field(description="of all slices together")]
+    shared_memory_kib: Annotated[
+        int | None, Field(gt=0, le=1 << 20, description="of an SM, where it is not that of the architecture")
+    ] = None
     fp16_tflops: Annotated[Positive, Field(description="matrix units, accumulating in FP32")]
     int8_tops: Annotated[Positive, Field(description="matrix units")]
     fp32_tflops: Annotated[Positive, Field(description="vector units")]
     pcie_gb_per_s: Annotated[Positive, Field(description="each way, raw")]
     nvlink_gb_per_s: Annotated[float, Field(ge=0, le=1e6, description="each way, all links; 0: none")]
     source: str
+    traits: Annotated[
+        Architecture | None,
+        Field(description="what it has in common with other cards, if not as its architecture says"),
+    ] = None
     fit: Fit | None = None
+
+    @property
+    def common(self) -> Architecture:
+        """What it has in common with the cards of its architecture."""
+        return self.traits or load_architecture(self.architecture)
 
     @property
     def fitted(self) -> bool:

@@ -125,7 +125,7 @@ def fit_family(family: Family, card: Card, kernels: Kernels, us: Floats) -> Floa
 def to_toml(card: Card) -> str:
     """Return the card as a file that loads back equal."""
     lines = []
-    for name, value in card.model_dump(exclude={"fit"}).items():
+    for name, value in card.model_dump(exclude={"fit", "traits"}, exclude_none=True).items():
         about = Card.model_fields[name].description
         lines.append(f"{name} = {_value(value)}" + (f"  # {about}" if about else ""))
     if card.fit is not None:

@@ -47,10 +47,9 @@ RAMP_US = 170.0
 WAVE_CLOCKS = 140.0  # between the waves of an SM
 GATHER_BYTES = 128.0  # fetched in vain at the two ends of a gathered row: half a 256-byte DRAM access
 
-# Energy of a multiply or add in the matrix units, with its operands, in pJ: a card whose power limit does not reach
-# for its data-sheet rate runs slower. From sustained rates and limits of the A100, L40S and H100; Turing by its node.
-PJ_PER_FLOP = {"turing": 1.6, "ampere": 1.0, "ada": 1.0, "hopper": 0.6}
-COMPUTE_POWER = 0.75  # share of the limit that is left beside DRAM, leakage and idle parts
+COMPUTE_POWER = 0.75  # share of a card's power limit that is left beside DRAM, leakage and idle parts
+
+_SHAPE = ("m", "n", "k", "rotation", "row")
 
 PARAMETERS = (
     Parameter("launch_us", 2.0, 0.3, 8.0, 0.7, "between two kernels of a CUDA graph, and the drain of the last wave"),
@@ -73,13 +72,14 @@ def times(kernels: Kernels, card: Card, efficiencies: Floats) -> Floats:
     gathered = (kernels.op == OP_NAMES.index("sparse_gemm")).astype(np.float64)
     machine = np.array([card.sms, card.clock_mhz, card.memory_rate, card.l2_mb * 1e6, card.l2_rate])
     microseconds = np.empty(len(kernels))
-    _times(kernels.shape, weights, activations, rates, gathered, machine, efficiencies, microseconds)
+    shape = np.column_stack([kernels.column(name) for name in _SHAPE])
+    _times(shape, weights, activations, rates, gathered, machine, efficiencies, microseconds)
     return microseconds
 
 
 def expected(card: Card) -> Floats:
     """Return what the data sheet says of the parameters: check bits in the memory, clock, and power limit."""
-    watts = card.fp16_tflops * PJ_PER_FLOP[card.architecture]
+    watts = card.fp16_tflops * card.common.pj_per_flop.value
     factors = dict.fromkeys((parameter.name for parameter in PARAMETERS), 1.0)
     factors["memory_share"] = 15 / 16 if card.inline_ecc else 1.0
     factors["matrix_share"] = min(card.clock_headroom, COMPUTE_POWER * card.power_w / watts)
@@ -98,7 +98,7 @@ def _times(shape: Floats, weights: Floats, activations: Floats, rates: Floats, g
     memory_rate = memory_rate * memory_share
     l2_rate = max(l2_rate * l2_share, memory_rate)
     for i in range(len(microseconds)):
-        m, n, k, rotation, row = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 8], shape[i, 9]
+        m, n, k, rotation, row = shape[i]
         weight_bytes, in_bytes, out_bytes = weights[i] * n * k, activations[i] * m * k, activations[i] * m * n
         if gathered[i] == 1:
             row_bytes = weights[i] * (row if row > 0 else k)

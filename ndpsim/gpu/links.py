@@ -4,16 +4,17 @@
   host into a pinned buffer, which bounds it.
 - all_reduce over NVLink, as engines for language models do it: small ones with one kernel, in which each card reads the
   parts of all others (one stage) or reduces a share and gathers the rest (two stages), whichever is faster; large ones
-  with NCCL's rings. Hopper's switches add up by themselves, so that a byte crosses each link about once.
+  with NCCL's rings. Switches that add up by themselves let a byte cross each link about once.
 - all_reduce over PCIe: a ring. Two cards talk directly; more share the path through the host.
 
 `bytes` is the size of the buffer on each card. Nothing here is fitted to a card: links of one kind are alike.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
+from ndpsim.gpu.architecture import NvLink
 from ndpsim.gpu.card import Card
 from ndpsim.gpu.family import Family
 from ndpsim.gpu.kernels import OP_NAMES, Floats, Kernels
@@ -26,30 +27,6 @@ PAGEABLE_US: Final = 10.0
 HOST_COPY: Final = 12e3  # bytes a microsecond that one core copies into the pinned buffer
 
 
-class NvLink(NamedTuple):
-    """All-reduce over NVLink: times in microseconds, shares of the card's rate each way.
-
-    start + start_gpu x cards: launch and barrier of the engine's kernel, second: of its second stage; one_share,
-    two_share: rates of the kernel with one stage and with two (and of two cards, which need no second); most: bytes up
-    to which it is used; ring + ring_gpu x cards, ring_share: NCCL; adding: whether the switches add up.
-    """
-
-    start: float
-    start_gpu: float
-    second: float
-    one_share: float
-    two_share: float
-    most: float
-    ring: float
-    ring_gpu: float
-    ring_share: float
-    adding: bool
-
-
-# Fitted to half of aiconfigurator's tables of vLLM (2, 4, 8 cards; 256 bytes to 1 GB): mean error on the other half
-# A100 4.6 %, H100 4.1 %, H200 3.7 %. `most` is vLLM's own limit.
-AMPERE: Final = NvLink(4.94, 0.10, 8.7, 0.54, 0.79, 8 * 2**20 - 1, 57.0, 1.6, 0.71, False)
-HOPPER: Final = NvLink(4.16, 0.09, 4.5, 0.65, 0.53, 64 * 2**20, 15.0, 8.5, 0.68, True)
 BRIDGE: Final = 200.0  # GB/s each way: slower NVLink is a bridge between two cards, not a switch
 
 # The same for the L40S (PCIe 4.0, two sockets): mean error 5.1 %.
@@ -85,8 +62,7 @@ def _all_reduce(size: Floats, gpus: Floats, card: Card) -> Floats:
     time = _over_pcie(size, gpus, card.pcie_gb_per_s * 1e3)
     if card.nvlink_gb_per_s:
         reached = gpus <= (2 if card.nvlink_gb_per_s < BRIDGE else np.inf)
-        link = HOPPER if card.architecture == "hopper" else AMPERE
-        time = np.where(reached, _over_nvlink(size, gpus, link, card.nvlink_gb_per_s * 1e3), time)
+        time = np.where(reached, _over_nvlink(size, gpus, card.common.nvlink, card.nvlink_gb_per_s * 1e3), time)
     return np.where(gpus > 1, time, 0.0)
 
 
@@ -96,10 +72,10 @@ def _over_pcie(size: Floats, gpus: Floats, rate: float) -> Floats:
 
 
 def _over_nvlink(size: Floats, gpus: Floats, link: NvLink, rate: float) -> Floats:
-    around = np.where(gpus == 2, 1, 1 + 1 / gpus if link.adding else 2 * (gpus - 1) / gpus) * size
-    start = link.start + link.start_gpu * gpus
-    one = start + (gpus - 1) * size / (link.one_share * rate)
-    two = start + np.where(gpus == 2, 0, link.second) + around / (link.two_share * rate)
-    rings = link.ring + link.ring_gpu * gpus + around / (link.ring_share * rate)
+    around = np.where(gpus == 2, 1, 1 + 1 / gpus if link.adding.value else 2 * (gpus - 1) / gpus) * size
+    start = link.start_us.value + link.start_gpu_us.value * gpus
+    one = start + (gpus - 1) * size / (link.one_share.value * rate)
+    two = start + np.where(gpus == 2, 0, link.second_us.value) + around / (link.two_share.value * rate)
+    rings = link.ring_us.value + link.ring_gpu_us.value * gpus + around / (link.ring_share.value * rate)
     kernel = np.where(gpus == 2, two, np.minimum(one, two))
-    return np.where(size <= link.most, kernel, rings)
+    return np.where(size <= link.most_bytes.value, kernel, rings)

@@ -11,6 +11,7 @@ from ndpsim.dimm.config import DimmConfig, dimm_config, dimm_content, machine_fr
 from ndpsim.dram.standard.file import StandardFile
 from ndpsim.dram.standard.standard import standard_content, standard_from
 from ndpsim.errors import InputError
+from ndpsim.gpu.architecture import architecture_names, load_architecture
 from ndpsim.gpu.card import Card, card_from, load_card
 from ndpsim.gpu.families import FAMILIES
 from ndpsim.gpu.model import GpuModel
@@ -98,6 +99,10 @@ class SetupFiles:
         if not card:
             return {}
         content = card.model_dump(exclude_none=True)
+        kind = self._asked.get("gpu.architecture", card.architecture)
+        if kind in architecture_names() or str(kind).endswith(".toml"):  # of others, the card will tell
+            common = self._find(lambda: load_architecture(str(kind)))
+            content["traits"] = common.model_dump() if common else {}
         model = self._read(
             "gpu", Card, (f"card {name}", content), lambda content, where: GpuModel.of(card_from(content, where), where)
         )

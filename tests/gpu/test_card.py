@@ -113,7 +113,7 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path):
         ("int8_tops = 20", "int8_tops = 50"),
     )
     assert sorted(faults_of(tmp_path, text)) == [
-        "architecture: expected 'turing', 'ampere', 'ada' or 'hopper', found 'volta'",
+        "architecture: expected one of ada, ampere, hopper, turing, or a .toml file, found 'volta'",
         "clock_headroom: expected greater than or equal to 1, found 0.9",
         "inline_ecc: expected a valid boolean, found 'no'",
         "int8_tops: expected 1 to 4 times fp16_tflops 10, found 50",
