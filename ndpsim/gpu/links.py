@@ -10,7 +10,7 @@
 `bytes` is the size of the buffer on each card. Nothing here is fitted to a card: links of one kind are alike.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -51,9 +51,14 @@ def expected(_: Card) -> Floats:
 LINKS: Final = Family("links", ("h2d", "d2h", "all_reduce"), (), times, expected)
 
 
+def copy_us(size: Any, rate: float, latency_us: float) -> Any:
+    """Return the microseconds of copies, a number or an array of bytes; rate: what is reached, bytes a microsecond."""
+    return latency_us + size / rate
+
+
 def _copies(size: Floats, pageable: Floats, link: float) -> Floats:
-    pinned = PINNED_US + size / (PINNED_SHARE * link)
-    staged = PAGEABLE_US + size / min(PAGEABLE_SHARE * link, HOST_COPY)
+    pinned = copy_us(size, PINNED_SHARE * link, PINNED_US)
+    staged = copy_us(size, min(PAGEABLE_SHARE * link, HOST_COPY), PAGEABLE_US)
     return np.where(pageable > 0, staged, pinned)
 
 

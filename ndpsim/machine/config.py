@@ -52,9 +52,13 @@ class DimmTable(Table):
 
 
 class PcieTable(Table):
-    """The link between a graphics card and the host with its DIMMs: each way, and of every transfer."""
+    """The link between a graphics card and the host with its DIMMs; see `ndpsim.machine.pcie`.
+
+    gb_per_s: each way; reached_share: of that, what transfers reach; us: what each takes before its first byte.
+    """
 
     gb_per_s: Rate
+    reached_share: Share
     us: Microseconds
 
 

@@ -22,10 +22,11 @@ from ndpsim.llm.step import Step
 from ndpsim.machine.config import MachineConfig
 from ndpsim.machine.meter import Meter
 from ndpsim.machine.ndp_model import NdpModel
+from ndpsim.machine.pcie import PS_PER_US as PS_PER_US
+from ndpsim.machine.pcie import Pcie
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.tables import Table
 
-PS_PER_US: Final = 1_000_000
 DIMM_UNITS: Final = (
     "dimm.unit", "dimm.vector", "dimm.channel", "dimm.link", "dimm.barrier", "dimm.energy", "dimm.placement",
     "dimm.address_maps", "dram.timing", "dram.constraints", "dram.refresh", "dram.bus", "dram.rounding", "dram.speed",
@@ -48,6 +49,11 @@ class Devices:
     config: MachineConfig
     gpu: GpuModel
     dimms: Machine
+
+    @property
+    def pcie(self) -> Pcie:
+        """The link between card and host."""
+        return Pcie.of(self.config.pcie)
 
     @property
     def weight_bytes(self) -> int:
@@ -130,5 +136,4 @@ class System(ABC):
     def pcie(self, link: str, size: int) -> int:
         """Return the picoseconds of a transfer over PCIe, and count its bytes; link: h2d, d2h or a purpose."""
         self.meter.move(link, size)
-        pcie = self.devices.config.pcie
-        return int((pcie.us.value + size / (pcie.gb_per_s.value * 1e3)) * PS_PER_US)
+        return self.devices.pcie.picoseconds(size)

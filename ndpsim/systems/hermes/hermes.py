@@ -77,8 +77,8 @@ class Hermes(SharedLayers):
         plan = TokenPlan(on_gpu, [self._layer(layer, cold, remaps) for layer in range(self.shape.layers)])
         done = self.run(step, plan, now)
         if self.policy.adjust.value:
-            rate = self.devices.config.pcie.gb_per_s.value
-            swaps = neurons.swap([int(time * rate / 1e3) for time in done.free])
+            link = self.devices.pcie
+            swaps = neurons.swap([link.bytes_within(time) for time in done.free])
             self.meter.move("swap", int(swaps.bytes.sum()))
             self.meter.count("hot neurons that wait", int(swaps.waiting.sum()))
         for one in cold:

@@ -112,7 +112,7 @@ class HermesHost(StreamedPrompts):
             meter.spend("attention", now - merged)
             arrived = now + self.pcie("h2d", attended)
             normed = self._gpu("projection", arrived, output + norm2, layer)
-            room.append(int((normed - arrived) * self.devices.config.pcie.gb_per_s.value / 1e3))
+            room.append(self.devices.pcie.bytes_within(normed - arrived))
             meter.spend("projection", normed - now)
             computed = self._gpu("ffn", normed, block, layer)
             sums = 0

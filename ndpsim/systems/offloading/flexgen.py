@@ -16,6 +16,7 @@ from ndpsim.errors import InputError
 from ndpsim.llm.step import Step
 from ndpsim.machine.cpu import cpu_picoseconds
 from ndpsim.machine.dense_step import StepTimes
+from ndpsim.machine.pcie import Pcie
 from ndpsim.systems.offloading.flexgen_search import Pass, Problem, search
 from ndpsim.systems.parts.dense_layers import DenseLayers, Part
 from ndpsim.systems.parts.host_weights import Sizes
@@ -43,7 +44,8 @@ class FlexGen(DenseLayers):
         """Search the shares. Raises InputError if nothing fits."""
         super().__init__(job, devices, policy)
         sizes = self.sizes = Sizes.of(job, devices)
-        self.rate = min(policy.link_gb_per_s.value, devices.config.pcie.gb_per_s.value) * 1e9
+        self.link = Pcie.of(devices.config.pcie, policy.link_gb_per_s.value)
+        self.rate = self.link.gb_per_s * 1e9
         self.sub_batch = self._sub_batch()
         prompt = Step.prefill(job.batch, job.prompt)
         middle = Step.decode(job.batch, job.prompt + job.output // 2)
@@ -146,7 +148,7 @@ class FlexGen(DenseLayers):
             if time:
                 self.meter.move(direction, round(time * self.rate))
         longest = max(lanes.h2d, lanes.d2h)
-        setup = self.devices.config.pcie.us.value * 1e-6 if longest else 0
+        setup = self.link.us * 1e-6 if longest else 0
         return self.beside(parts, int((longest + setup) * 1e12), now, layer)
 
     def figures(self) -> dict[str, Any]:

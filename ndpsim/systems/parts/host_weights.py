@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.llm.shape import ModelShape
+from ndpsim.machine.pcie import Pcie
 from ndpsim.systems.parts.room import card_enough, dimms_enough, found_on_card
-from ndpsim.systems.system import PS_PER_US, Devices, Job
+from ndpsim.systems.system import Devices, Job
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,4 @@ def cache_bytes(shape: ModelShape, job: Job) -> int:
 
 def copy_picoseconds(devices: Devices, gb_per_s: float, size: float) -> int:
     """Return the time of a copy over PCIe at a system's own rate, or at that of the link if it is slower."""
-    pcie = devices.config.pcie
-    rate = min(gb_per_s, pcie.gb_per_s.value) * 1e3
-    return int((pcie.us.value + size / rate) * PS_PER_US) if size else 0
+    return Pcie.of(devices.config.pcie, gb_per_s).picoseconds(size) if size else 0

@@ -30,10 +30,9 @@ class StreamedPrompts(System):
         """Run prompts from `now` on, and return when they have ended, in picoseconds."""
         shape, meter, gpu = self.job.shape, self.meter, self.devices.gpu
         compute = step_microseconds(gpu, shape, graph(shape, step))
-        rate = self.devices.config.pcie.gb_per_s.value * 1e3
         token = shape.kv_bytes_per_token()
         sent, cache = shape.weight_bytes() + step.cached * token, step.tokens * token
-        copy, back = sent / rate, cache / rate
+        copy, back = self.devices.pcie.stream_us(sent), self.devices.pcie.stream_us(cache)
         parts = sorted((copy, compute, back))
         time = int((parts[2] + (parts[1] + parts[0]) / shape.layers) * PS_PER_US)
         meter.move("h2d", sent)
