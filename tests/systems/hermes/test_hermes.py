@@ -1,6 +1,7 @@
 """Hermes and Hermes-base as a whole, on a model small enough to run at once."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,9 @@ from ndpsim.errors import InputError
 from ndpsim.gpu.model import GpuModel
 from ndpsim.llm.catalog import load_shape
 from ndpsim.machine.config import MachineConfig
+from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.runs.traces import generated_trace
+from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.systems.hermes.base import HermesBase
 from ndpsim.systems.hermes.hermes import Hermes
 from ndpsim.systems.hermes.offline import fitted, gpu_room
@@ -125,20 +128,24 @@ def test_each_mechanism_can_be_switched_off(traces):
     assert not still.meter.events
 
 
-def test_swaps_keep_within_the_time_of_the_projection(traces):
-    hermes = machine(traces, room=200_000, policy=RANDOM)
-    seen = []
-    swap = hermes.neurons.residency.swap
+def test_swaps_have_the_bytes_that_pcie_offers_during_the_projection(traces):
+    """The projection and its norm follow from the GPU model, and 64 GB/s from the machine; no swap is larger."""
+    hermes = machine(traces, room=200_000, policy=RANDOM, **{"pcie.gb_per_s": 64.0})
+    seen, swap = [], hermes.neurons.residency.swap
 
     def watched(hot, states, most_bytes):
         swaps = swap(hot, states, most_bytes)
-        seen.extend(zip(swaps.bytes.tolist(), most_bytes, strict=True))
+        seen.append((swaps.bytes.tolist(), list(most_bytes)))
         return swaps
 
     hermes.neurons.residency.swap = watched
     run(hermes)
-    assert len(seen) == OUTPUT * SHAPE.layers and all(copied <= most for copied, most in seen)
-    assert any(copied for copied, _ in seen)
+    none = np.zeros(SHAPE.layers, np.int64)
+    times = layer_times(hermes.gpu, SHAPE, 1, none, none)
+    most = [int((int(a * 1e6) + int(b * 1e6)) * 64 / 1e3) for a, b in zip(times.output, times.ffn_norm, strict=True)]
+    assert [offered for _, offered in seen] == [most] * OUTPUT
+    assert all(copied <= room for bytes_, offered in seen for copied, room in zip(bytes_, offered, strict=True))
+    assert hermes.meter.link["swap"] == sum(sum(bytes_) for bytes_, _ in seen) > 0
 
 
 def test_moved_neurons_are_read_where_they_went(traces):
@@ -163,17 +170,43 @@ def test_moved_neurons_are_read_where_they_went(traces):
     assert moved
 
 
-def test_a_batch_predicts_each_sequence_by_itself(traces):
-    """What a batch computes is what its sequences would compute alone, as long as nothing but prediction is at work."""
-    trace, _ = traces[3]
-    hermes = machine(traces, 3, policy={"adjust": False, "remap": False})
-    token(hermes, 0, prompt(hermes))
-    for sequence, alone in enumerate(hermes.neurons.predictors):
-        active = hermes.neurons.layout.sequence_masks(trace, [sequence], [PROMPT])[0]
-        assert hermes.neurons.active[sequence].tolist() == active.tolist()
-        other = hermes.neurons.predictors[sequence - 1]
-        assert alone.states.tolist() != other.states.tolist()
-    assert len({computed.tobytes() for computed in hermes.neurons.computed}) == 3
+def one_of(trace, sequence):
+    """A trace of one sequence of another."""
+    header = replace(trace.header, sequences=1)
+    groups = range(trace.header.groups)
+    return ActivationTrace.of(header, [trace.fired(group, 0, PROMPT + OUTPUT, sequence) for group in groups])
+
+
+def test_a_batch_predicts_each_sequence_as_it_would_be_alone(traces):
+    """Three sequences together, and each in a run of its own; a batch also has their union on the GPU."""
+    trace, parents = traces[3]
+    still = {"adjust": False, "remap": False, **RANDOM}
+    together = machine(traces, 3, policy=still)
+    alone = [machine({1: (one_of(trace, sequence), parents)}, policy=still) for sequence in range(3)]
+    for system in (together, *alone):
+        prompt(system)
+    for number in range(4):
+        for system in (together, *alone):
+            token(system, number, 10**12)
+        for sequence, single in enumerate(alone):
+            assert together.neurons.computed[sequence].tolist() == single.neurons.computed[0].tolist()
+            assert together.neurons.active[sequence].tolist() == single.neurons.active[0].tolist()
+    assert len({computed.tobytes() for computed in together.neurons.computed}) == 3
+
+
+def test_the_placement_sees_the_prompt_alone(traces):
+    """Traces that are equal in the prompt, and the opposite of each other behind it, are placed alike."""
+    trace, parents = traces[1]
+    fired = [trace.fired(group, 0, PROMPT + OUTPUT) for group in range(trace.header.groups)]
+    other = [np.concatenate([one[:PROMPT], ~one[PROMPT:]]) for one in fired]
+    first, second = (
+        machine({1: (ActivationTrace.of(trace.header, one), parents)}, room=200_000) for one in (fired, other)
+    )
+    for system in (first, second):
+        prompt(system)
+    assert first.neurons.resident.tolist() == second.neurons.resident.tolist()
+    assert [rows.dimm.tolist() for rows in first.rows] == [rows.dimm.tolist() for rows in second.rows]
+    assert first.neurons.predictors[0].states.tolist() == second.neurons.predictors[0].states.tolist()
 
 
 def test_more_dimms_are_faster_and_a_slower_link_is_slower(traces):
