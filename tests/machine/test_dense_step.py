@@ -35,3 +35,5 @@ def test_an_operator_on_the_host_waits_for_memory_or_for_arithmetic():
     assert cpu_picoseconds(cpu, 1e6, 0) == 27_000_000  # 1 MB at 50 GB/s
     assert cpu_picoseconds(cpu, 1e6, 1e7) == 27_000_000
     assert cpu_picoseconds(cpu, 1e6, 1e8) == 107_000_000  # 100 MFLOP at 1 TFLOPS
+    assert cpu_picoseconds(cpu, 1234, 0) == 7_024_680  # 1234 bytes at 50 kB/us, and 7 us
+    assert cpu_picoseconds(cpu, 0, 1_500_000) == 8_500_000  # 1.5 MFLOP at 1 MFLOP/us

@@ -30,3 +30,21 @@ def test_every_part_is_the_time_of_its_kernels():
     assert found.output.tolist() == [output, output]
     assert found.block.tolist() == [0, up + act + down]
     assert found.head == norm + head
+
+
+def test_a_single_channel_and_a_single_neuron_are_computed_as_such():
+    shape = load_shape("opt-6.7b").with_overrides(layers=1)  # layer norms, no gate
+    model = GpuModel.load("rtx4090")
+    found = layer_times(model, shape, 2, np.array([1]), np.array([1]))
+    norm, qkv, up, act, down = model.microseconds(
+        kernels(
+            [
+                ("layernorm", "fp16", {"m": 2, "n": 4096}),
+                ("sparse_gemm", "fp16", {"m": 2, "n": 3 * 4096, "k": 1, "row": 3 * 4096}),
+                ("sparse_gemm", "fp16", {"m": 2, "n": 1, "k": 4096}),
+                ("activation", "fp16", {"m": 2, "n": 1}),
+                ("sparse_gemm", "fp16", {"m": 2, "n": 4096, "k": 1, "row": 4096}),
+            ]
+        )
+    )
+    assert (found.attention_norm[0], found.qkv[0], found.block[0]) == (norm, qkv, up + act + down)

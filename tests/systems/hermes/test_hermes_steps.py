@@ -8,6 +8,7 @@ import pytest
 from ndpsim.isa.program import Joined
 from ndpsim.llm.step import Step
 from ndpsim.machine.meter import Meter
+from ndpsim.machine.pcie import Pcie
 from ndpsim.machine.rows import Rows
 from ndpsim.systems.hermes.hermes import Hermes
 from ndpsim.systems.parts.shared_layers import Decoded
@@ -72,8 +73,7 @@ def hermes(*, window=3, remap=True, adjust=True):
     made.shape, made.neuron_bytes, made.tokens = SimpleNamespace(layers=1), [10, 7], 0
     owners = [np.array([0, 1, 0, 1, 0, 1], np.uint8), np.array([0, 1, 0, 1, 0, 1], np.uint8)]
     made.rows = [Rows(own, 2, 5) for own in owners]
-    pcie = SimpleNamespace(gb_per_s=switch(0.1))
-    made.devices = SimpleNamespace(config=SimpleNamespace(pcie=pcie), dimms=SimpleNamespace(dimms=2))
+    made.devices = SimpleNamespace(pcie=Pcie(gb_per_s=0.1, us=1.0), dimms=SimpleNamespace(dimms=2))
     made.plans = []
 
     def run(step, plan, now):

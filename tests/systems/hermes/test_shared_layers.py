@@ -12,6 +12,7 @@ from ndpsim.llm.step import Step
 from ndpsim.machine.gpu_layers import LayerTimes
 from ndpsim.machine.meter import Meter
 from ndpsim.machine.ndp_model import Span
+from ndpsim.machine.pcie import Pcie
 from ndpsim.systems.parts import shared_layers as module
 from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
 
@@ -64,8 +65,7 @@ def frame(monkeypatch, layers, dimms, asked=None):
     made.shape = value(layers=len(layers), hidden=100, attention_width=80, kv_width=20)
     made.job, made.gpu, made.dimms, made.meter = value(shape=made.shape), "gpu", Dimms(dimms), Meter()
     link = value(picoseconds_per_byte=value(value=20_000), latency_ps=value(value=500_000))
-    pcie = value(us=value(value=1.0), gb_per_s=value(value=0.1))
-    made.devices = value(config=value(pcie=pcie), dimms=value(config=value(link=link)))
+    made.devices = value(pcie=Pcie(gb_per_s=0.1, us=1.0), dimms=value(config=value(link=link)))
     return made
 
 
