@@ -53,8 +53,8 @@ def executed(program, machine, images, host_input):
     """Run a program that must not trap and must read all of its input; return what each DIMM sent to the host."""
     resolved = resolve(program, machine.buffer_bytes, [len(data) for data in host_input])
     assert resolved.trap is None, str(resolved.trap)
-    dirty = [np.full(machine.buffer_bytes, 0x5A, np.uint8) for _ in images]  # as a token before may have left it
-    states = [DimmState(*parts) for parts in zip(images, dirty, host_input, strict=True)]
+    left = [np.full(machine.buffer_bytes, 0xFF, np.uint8) for _ in images]  # NaNs, as a token before may leave them
+    states = [DimmState(*parts) for parts in zip(images, left, host_input, strict=True)]
     execute_resolved(resolved, states)
     assert [state.host_read for state in states] == [len(data) for data in host_input]
     return [bytes(state.host_out) for state in states]

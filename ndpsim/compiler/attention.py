@@ -129,7 +129,7 @@ class _Buffer(NamedTuple):
         if piece.end <= buffer_bytes:
             return piece
         state = _STATE * shape.group
-        room = buffer_bytes - cls._with(shape, state, 0).end - (codes.ALIGNMENT - _SIZE)  # narrowed, an odd number
+        room = buffer_bytes - cls._with(shape, state, 0).end
         tile = room // (_SCORE * shape.group)
         if tile < 1:
             least = buffer_bytes - room + _SCORE * shape.group

@@ -51,7 +51,7 @@ def around(shape):
 
 def buffer_for(shape, room):
     """Bytes of a buffer in which scores of `room` tokens have room, in FP32 and FP16, beside the state of the parts."""
-    return around(shape) + 16 * shape.group + 4 * shape.group * room + -(-2 * shape.group * room // 4) * 4 + 2
+    return around(shape) + 16 * shape.group + 4 * shape.group * room + -(-2 * shape.group * room // 4) * 4
 
 
 def in_one_piece(shape, unit):
@@ -299,7 +299,7 @@ def test_tiles_follow_the_return_queue_of_the_machine():
 
 def test_a_buffer_without_room_for_one_token_is_refused_with_what_would_be_enough():
     shape = CacheShape(1, 100, 255, 1, 256)
-    placement, need = place_cache(shape, machine(1)), 2 * 257 * 256 + 4 * 255 * 256 + 255 * (16 + 6) + 2
+    placement, need = place_cache(shape, machine(1)), 2 * 257 * 256 + 4 * 255 * 256 + 255 * (16 + 6)
     least = -(-need // 64) * 64
     assert refusal(Attention, machine(1), placement) == (
         f"dimm.unit.buffer_bytes: expected at least {least} for 255 query heads of 256 elements that share a KV head, "

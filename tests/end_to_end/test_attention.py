@@ -25,7 +25,7 @@ class InDimms(Decoder):
         card = model.card
         shape = CacheShape(1, TOKENS, card.heads, card.heads, card.head_width)
         width = card.head_width
-        self.machine = machine(3, 2 * 3 * width + 4 * width + 16 + 6 * TILE + 2)
+        self.machine = machine(3, 2 * 3 * width + 4 * width + 16 + 6 * TILE)
         placement = place_cache(shape, self.machine)
         self.attention, self.timer = Attention(self.machine, placement), Timer(self.machine)
         nothing = np.zeros((1, card.heads, TOKENS, width), np.float16)

@@ -64,6 +64,18 @@ def test_a_batch_multiplies_for_each_sequence_and_reads_for_each_32(machine, bat
     assert span.start == 0 < span.partial < span.end == model.timer.now_ps
 
 
+def test_the_gpus_part_is_waited_for_by_the_first_of_several_programs(machine):
+    rows = [np.arange(9, dtype=np.uint32)] * 2
+    masks = [[np.full(9, bits, np.uint32)] * 2 for bits in (0xFFFFFFFF, 7)]
+    both, first = (NdpModel(machine, SHAPE, sequences=35, capacity=16) for _ in range(2))
+    whole = both.sparse("ffn", 0, rows, 0, gpu=True, masks=masks)
+    alone = first.sparse("ffn", 0, rows, 0, gpu=True, masks=masks[:1], sequences=32)
+    assert whole.partial == alone.partial < alone.end < whole.end
+    assert whole.after(whole.partial + 100) == whole.end + 100
+    without = both.sparse("ffn", 0, rows, whole.end, gpu=False, masks=masks)
+    assert without.partial == without.end
+
+
 def test_a_block_whose_values_do_not_fit_the_buffer_is_computed_for_fewer_sequences_at_a_time(machine):
     """Neither 2 x 12,000 bytes of values nor 6 x 4096 of inputs and results fit 256 KiB 16 times; the latter 10."""
     shape = SHAPE.with_overrides(layers=1, ffn=24_000, hidden=4096)
