@@ -17,10 +17,10 @@ from ndpsim.dram.ndp.queue import Cursor, deal
 from ndpsim.dram.ndp.rank_loop import run_rank, stream_of
 from ndpsim.dram.ndp.rank_state import RankState
 from ndpsim.dram.ndp.rows import Rows
-from ndpsim.jit import borrowing
+from ndpsim.jit import inlined
 
 
-@borrowing
+@inlined
 def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: int, write: bool, rows: Rows, lists: Any,
                start: int, array: Array, fast: bool, log: Any) -> int:  # fmt: skip
     """Run an instruction on all ranks of a DIMM, and return when the last one is done, in picoseconds.

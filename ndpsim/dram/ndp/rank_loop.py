@@ -21,7 +21,7 @@ from ndpsim.dram.ndp.mac_array import Array, Load, alternating, load_of, overlap
 from ndpsim.dram.ndp.queue import LOCAL, WORK, bursts_of, sequences_in
 from ndpsim.dram.ndp.rank_state import TRAIN_SIZE, Places, RankState, write_command
 from ndpsim.dram.ndp.row_commands import Rules, open_banks, place_of, refresh
-from ndpsim.jit import inlined, merged, pointer_to
+from ndpsim.jit import merged, pointer_to
 
 
 class Stream(NamedTuple):
@@ -334,7 +334,7 @@ def run_rank(amap: MapArrays, stream: Stream, array: Array, state: RankState, ra
         store_registers(m, count, in_rank, counter, beat.clocks, r)
 
 
-@inlined
+@merged
 def _log_bursts(amap: MapArrays, stream: Stream, unit: int, local: int, bursts: int, first: int, paced: int, step: int,
                 bank: int, row: int, log: Any) -> None:  # fmt: skip
     for k in range(bursts):
