@@ -2,14 +2,20 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.scheduler import serve
 
 from ndpsim.errors import InputError
+from ndpsim.gpu.model import GpuModel
+from ndpsim.llm.catalog import load_shape
+from ndpsim.llm.graph import graph
+from ndpsim.llm.step import Step
+from ndpsim.machine.gpu import step_microseconds
 from ndpsim.studies import serving as module
-from ndpsim.studies.serving import Request, Serving, replay, requests_of, serving
+from ndpsim.studies.serving import Replay, Request, Serving, replay, requests_of, serving
 
 ENGINE_US = 100
 SMALL = Serving(
@@ -144,3 +150,32 @@ def test_the_mean_time_per_output_token_of_the_measured_run_is_met_within_5_perc
     found = replay(serving())
     assert abs(found.error) < 0.05
     assert found.measured_ms.mean() == pytest.approx(33.4, abs=1)
+
+
+def test_figures_of_a_replay_are_means_medians_and_quantiles_by_hand():
+    """21 requests: simulated 0, 2, ..., 40 ms a token, measured a quarter more and 5."""
+    simulated = np.arange(0.0, 42.0, 2.0)
+    found = Replay(simulated, simulated * 1.25 + 5.0, 77, 12.5, 10.0, "a card")
+    assert found.record() == {
+        "card": "a card", "steps": 77, "simulated_s": 12.5, "measured_s": 10.0,
+        "simulated_ms": {"mean": 20.0, "median": 20.0, "95th percentile": pytest.approx(38.0)},
+        "measured_ms": {"mean": 30.0, "median": 30.0, "95th percentile": pytest.approx(52.5)},
+        "mean_error": pytest.approx(20 / 30 - 1),
+    }  # fmt: skip
+    skewed = Replay(np.array([1.0, 2.0, 9.0]), np.array([2.0, 4.0, 4.0]), 1, 1.0, 1.0, "a card").record()
+    assert skewed["simulated_ms"]["median"] == 2.0 and skewed["simulated_ms"]["mean"] == 4.0
+    assert skewed["mean_error"] == pytest.approx(0.2)  # of the means, 4 and 10 / 3
+
+
+def test_a_step_of_the_engine_is_that_of_its_new_and_cached_tokens():
+    model, shape = GpuModel.load("rtx4090"), load_shape("relu-lm")
+    batch = [(SimpleNamespace(computed=30), 1), (SimpleNamespace(computed=0), 16)]
+    asked = Step((1, 16), (30, 0))
+    assert module._step(model, shape, batch) == step_microseconds(model, shape, graph(shape, asked))
+
+
+def test_requests_are_read_with_their_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "workloads_dir", lambda: tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "made-up.csv").write_text("a,b,c,d\n0.5,3,4,7.25\n1.5,30,1,8\n")
+    assert requests_of(SMALL) == [Request(0.5, 3, 4, 7.25), Request(1.5, 30, 1, 8.0)]
