@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
 from ndpsim.studies import definition
-from ndpsim.studies.hermes_points import Published, RateKey, published
+from ndpsim.studies.hermes_points import Published, RateKey, Reading, published
 
 TEXT = (workloads_dir() / "studies" / "hermes.toml").read_text(encoding="utf-8")
 
@@ -150,3 +150,8 @@ def test_all_faults_between_tables_are_named_at_once(faults):
         "readings.4: expected published tokens/s to compare with, found none of gpu-only, opt-66b, 1",
         "readings.4: expected published tokens/s to compare with, found none of gpu-only, opt-66b, 16",
     ]
+
+
+def test_a_reading_is_of_hermes_with_one_sequence_unless_it_says_otherwise():
+    found = Reading(name="r", about="a", models=["relu-lm", "opt-13b"], changes={})
+    assert found.places() == [("hermes", "relu-lm", 1), ("hermes", "opt-13b", 1)]

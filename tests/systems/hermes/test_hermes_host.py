@@ -102,13 +102,26 @@ def test_without_room_on_the_gpu_the_host_computes_all_that_is_predicted(traces)
     assert fixed.meter.busy["cpu", "ffn"] < run.meter.busy["cpu", "ffn"]
 
 
-def test_swaps_keep_within_the_time_of_the_projection(traces):
+def test_swaps_have_the_bytes_that_pcie_offers_during_each_projection(traces):
+    """The projection and its norm follow from the GPU model, and 64 GB/s from the machine; no swap is larger."""
     swapping, still = made(traces), made(traces, adjust=False)
+    seen, swap = [], swapping.neurons.residency.swap
+
+    def watched(hot, states, most_bytes):
+        swaps = swap(hot, states, most_bytes)
+        seen.append((swaps.bytes.tolist(), list(most_bytes)))
+        return swaps
+
+    swapping.neurons.residency.swap = watched
     for run in (swapping, still):
         ends(run)
-    times = layer_times(swapping.devices.gpu, SHAPE, 1, np.zeros(2, np.int64), np.zeros(2, np.int64))
-    room = OUTPUT * float((times.output + times.ffn_norm).sum()) * 64e3
-    assert 0 < swapping.meter.link["swap"] <= room and not still.meter.link["swap"]
+    none = np.zeros(2, np.int64)
+    times = layer_times(swapping.devices.gpu, SHAPE, 1, none, none)
+    most = [int((int(a * 1e6) + int(b * 1e6)) * 64 / 1e3) for a, b in zip(times.output, times.ffn_norm, strict=True)]
+    assert [offered for _, offered in seen] == [most] * (OUTPUT - 1)
+    assert all(copied <= room for bytes_, offered in seen for copied, room in zip(bytes_, offered, strict=True))
+    assert swapping.meter.link["swap"] == sum(sum(bytes_) for bytes_, _ in seen) > 0
+    assert not still.meter.link["swap"]
 
 
 def test_a_run_that_stopped_goes_on_as_if_it_had_not(traces):

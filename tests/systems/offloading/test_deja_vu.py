@@ -1,5 +1,7 @@
 """Deja Vu: which pages it fetches, and what waits for what, by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from baseline_support import ends, system
@@ -12,6 +14,7 @@ from ndpsim.llm.catalog import load_shape
 from ndpsim.llm.step import Step
 from ndpsim.machine.dense_step import dense_step
 from ndpsim.machine.gpu_layers import layer_times
+from ndpsim.machine.meter import Meter
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.sparsity.trace_format import TraceHeader
 from ndpsim.systems.offloading.deja_vu import DejaVu, touched_pages
@@ -126,3 +129,14 @@ def test_a_card_without_room_for_what_must_be_there_is_refused():
 def test_a_trace_of_another_model_is_refused():
     with pytest.raises(InputError, match="expected attention and ffn groups of the 4 layers of relu-lm"):
         system(DejaVu, load_shape("relu-lm"), prompt=PROMPT, output=OUTPUT, activations=trace(1))
+
+
+@pytest.mark.parametrize(("gated", "matrices"), [(False, 2), (True, 3)])
+def test_a_gate_is_a_matrix_of_its_own_to_fetch(gated, matrices):
+    """Rows of 256 bytes: neurons 0, 1 and 5 lie on the first page of 4 KiB, 200 and 201 on the 13th."""
+    run = object.__new__(DejaVu)
+    run.shape = SimpleNamespace(hidden=128, gated=gated)
+    run.policy, run.meter = SimpleNamespace(page_kib=SimpleNamespace(value=4)), Meter()
+    assert run._pages(np.array([0, 1, 5, 200, 201])) == 2 * matrices * 4096
+    assert run.meter.events == {"pages fetched": 2 * matrices}
+    assert run._pages(np.array([], np.int64)) == 0

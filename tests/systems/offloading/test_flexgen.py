@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 from baseline_support import ends, system
@@ -140,3 +141,27 @@ def test_the_schedule_costs_what_the_search_thought():
 def test_what_fits_nowhere_is_refused():
     with pytest.raises(InputError, match=r"gpu\.weights_gb: expected room for two layers"):
         system(FlexGen, SHAPE, gpu_weights_gb=LAYER * 1e-9)
+
+
+def test_a_pass_through_a_layer_by_hand():
+    """Two sequences with 10 and 20 tokens in the cache; a layer has 64 bytes of keys and 64 of values a token.
+
+    The host reads 30 * 128 bytes at 1 GB/s in 3.84 us and computes 4 * 32 * 32 operations in less, behind 1 us.
+    """
+    value = SimpleNamespace
+    made = object.__new__(FlexGen)
+    made.shape = value(attention_width=32, hidden=100, layers=3, kv_bytes_per_token=lambda: 3 * 128)
+    cpu = {"memory_gb_per_s": 2.0, "memory_share": 0.5, "gflops": 100.0, "start_us": 1.0}
+    cpu = value(**{name: value(value=one) for name, one in cpu.items()})
+    made.devices, made.sizes = value(config=value(cpu=cpu)), value(layer=5000)
+    times = StepTimes(embedding=1, qkv=2_000_000, attention=3_000_000, projection=5_000_000, ffn=7_000_000, head=1)
+    found = made._pass(Step((1, 1), (10, 20)), times)
+    assert found == Pass(
+        compute_s=pytest.approx(14e-6), attention_s=pytest.approx(3e-6), host_s=pytest.approx(4.84e-6), weights=5000,
+        hidden=2 * 100 * 2, read=30 * 128, written=2 * 128, exchanged=2 * 2 * 32 * 2,
+    )  # fmt: skip
+    prompt = made._pass(Step((10, 20), (0, 0)), times)
+    assert prompt == Pass(
+        compute_s=pytest.approx(17e-6), attention_s=0.0, host_s=0.0, weights=5000, hidden=2 * 100 * 30, read=0,
+        written=30 * 128, exchanged=0,
+    )  # fmt: skip
