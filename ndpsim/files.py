@@ -5,8 +5,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ndpsim.errors import InputError
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 
 def require_place(path: str | os.PathLike[str]) -> Path:
@@ -48,6 +55,29 @@ def appearing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+def unreadable(path: str | os.PathLike[str]) -> str | None:
+    """Return what stands where a file is to be read, None if a file that can be read does.
+
+    The HDF5 library says of a file that another program is writing only that it cannot be opened.
+    """
+    if not os.path.exists(path):
+        return "no such file"
+    if os.path.isdir(path):
+        return "a folder"
+    if not os.path.isfile(path):
+        return "a device or a pipe"
+    try:
+        with open(path, "rb") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "a file that another program has locked"
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return f"a file that may not be read ({os.strerror(error.errno)})"
+    return None
 
 
 def has_checksums(path: str | os.PathLike[str]) -> bool:

@@ -1,11 +1,25 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and what stands in the place of one is told."""
 
+import fcntl
 import os
 
 import pytest
 
+from ndpsim.dimm.image import read_image
+from ndpsim.dram.log.log import read_log
+from ndpsim.dram.requests.trace import open_trace
 from ndpsim.errors import InputError
-from ndpsim.files import appearing
+from ndpsim.files import appearing, unreadable
+from ndpsim.report.run_file import read_run
+from ndpsim.sparsity.trace import ActivationTrace
+
+READERS = {
+    "command log": read_log,
+    "request trace": open_trace,
+    "result file": read_run,
+    "activation trace": ActivationTrace.read,
+    "memory image": lambda path: read_image(path, None, 0),
+}
 
 
 @pytest.mark.parametrize("before", [None, b"old"])
@@ -55,3 +69,28 @@ def test_what_is_no_place_for_a_file_is_refused_and_left_alone(tmp_path, monkeyp
     with pytest.raises(InputError, match="expected a place that can be written"), appearing(name) as part:
         part.write_bytes(b"new")
     assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_stands_where_a_file_is_to_be_read_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "x.h5"
+    assert unreadable(path) == "no such file"
+    assert unreadable(tmp_path) == "a folder"
+    assert unreadable("/dev/null") == "a device or a pipe"
+    path.write_bytes(b"x")
+    assert unreadable(path) is None
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert unreadable(path) == "a file that another program has locked"
+    assert unreadable(path) is None
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_every_reader_of_a_file_says_that_it_is_a_folder_or_locked(tmp_path, reader):
+    path = tmp_path / "x.h5"
+    path.write_bytes(b"x")
+    with pytest.raises(InputError, match=r"found:? a folder"):
+        READERS[reader](tmp_path)
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"found:? a file that another program has locked"):
+            READERS[reader](path)

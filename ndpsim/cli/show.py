@@ -39,13 +39,14 @@ def _finite(value: Any) -> Any:
 def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     """Print a table of two columns."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
     table.add_column(style="bold")
     table.add_column()
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(name, escape(value))  # a file's name may have [brackets]
     Console().print(table)
 
 
@@ -114,6 +115,11 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
+def joules_of(value: float | None) -> str:
+    """Write an energy; None is one that is not known."""
+    return "not known" if value is None else quantity(value, "J")
+
+
 def energy_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the rows of a table on `energy_j` and `energy_note`: a total, the components of each part, the basis."""
     joules = figures["energy_j"]
@@ -121,7 +127,7 @@ def energy_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("energy", "unknown" if total is None else quantity(total, "J"))]
     for name, part in joules.items():
         if isinstance(part, dict):
-            parts = [f"{key.replace('_', ' ')} {quantity(value, 'J')}" for key, value in part.items() if value]
+            parts = [f"{key.replace('_', ' ')} {joules_of(value)}" for key, value in part.items() if value != 0]
             rows.append((f"  {name}", ", ".join(parts) or "none"))
     return [*rows, ("  basis", figures["energy_note"])]
 

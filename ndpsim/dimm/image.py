@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ndpsim.dimm.executor import DimmState
 from ndpsim.errors import InputError
-from ndpsim.files import has_checksums
+from ndpsim.files import has_checksums, unreadable
 from ndpsim.hdf5_files import appearing_hdf5
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
@@ -45,8 +45,8 @@ def read_image(path: str | Path, program: Program, buffer_bytes: int) -> list[Di
 
     Raises InputError if the file is damaged, is no image, or does not fit the program's regions.
     """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: cannot be read: no such file")
+    if found := unreadable(path):
+        raise InputError(f"{path}: expected a memory image (HDF5), found {found}")
     try:
         if not has_checksums(path):
             raise InputError(f"{path}: expected an {FORMAT} file of version {VERSION}")

@@ -21,7 +21,6 @@ attribute ``prompt_ps``      length of the prompt in picoseconds
 
 import json
 from dataclasses import dataclass
-from os.path import isfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
-from ndpsim.files import has_checksums
+from ndpsim.files import has_checksums, unreadable
 from ndpsim.hdf5_fields import column_of, integer_of, text_of
 from ndpsim.hdf5_files import appearing_hdf5
 from ndpsim.machine.meter import Meter
@@ -112,8 +111,8 @@ def write_run(path: Path, run: Run) -> None:
 
 def read_run(path: Path) -> RunFile:
     """Read a result file. Raises InputError if it is missing, cut short, damaged, or no result file."""
-    if not isfile(path):
-        raise InputError(f"{path}: expected a result file of ndpsim run (HDF5), found no such file")
+    if found := unreadable(path):
+        raise InputError(f"{path}: expected a result file of ndpsim run (HDF5), found {found}")
     try:
         if not has_checksums(path):
             raise InputError("expected a result file of ndpsim run (HDF5 with checksums), found no such content")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
-from ndpsim.files import has_checksums
+from ndpsim.files import has_checksums, unreadable
 from ndpsim.hdf5_fields import dataset_of, integer_of, text_of, vector_of
 from ndpsim.sparsity.correlation import MAX_SAMPLED_TOKENS, layer_correlation
 from ndpsim.sparsity.statistics import GroupStatistics, TraceStatistics, group_statistics
@@ -55,8 +55,8 @@ class ActivationTrace:
         Raises:
             InputError: the file is missing, cut short, or not a trace.
         """
-        if not path.is_file():
-            raise InputError(f"{path}: expected an activation trace (HDF5), found no such file")
+        if found := unreadable(path):
+            raise InputError(f"{path}: expected an activation trace (HDF5), found {found}")
         try:
             if not has_checksums(path):
                 raise ValueError

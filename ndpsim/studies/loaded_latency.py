@@ -101,13 +101,13 @@ def run_random(
     """Run one load; `requests` for each data bus."""
     trace = random_requests(standard, load, writes, requests * busses(standard), seed)
     result = simulate(array_trace(trace.address, trace.write, trace.arrival), standard, config)
-    latency = result.read_latency.summary(float(standard.tck_ps) * 1e-3)
+    latency, clock_ns = result.read_latency, float(standard.tck_ps) * 1e-3
     point = Point(
         load=load,
         offered_gb_per_s=load * result.peak_gb_per_s,
         delivered_gb_per_s=result.bandwidth_gb_per_s,
-        mean_ns=latency["mean"],
-        p99_ns=latency["p99"],
+        mean_ns=latency.mean * clock_ns,
+        p99_ns=latency.percentile(99) * clock_ns,
         saturated=bool(trace.arrival[-1] < (1 - BEHIND) * result.cycles),
     )
     return point, result

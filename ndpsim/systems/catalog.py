@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from os.path import isfile
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from ndpsim.errors import InputError, ProgramError
+from ndpsim.files import unreadable
 from ndpsim.systems.system import System
 
 SYSTEMS: Final = {
@@ -64,8 +64,8 @@ def plugin_place(name: str) -> tuple[Path, str]:
     path = Path(text)
     if path.suffix != ".py":
         raise InputError(f"system '{name}': expected one of {', '.join(SYSTEMS)}, or a file (.py or .py:Class)")
-    if not isfile(path):
-        raise InputError(f"{path}: expected a Python file with a system, found no such file")
+    if found := unreadable(path):
+        raise InputError(f"{path}: expected a Python file with a system, found {found}")
     return path, class_name
 
 

@@ -42,7 +42,8 @@ def test_a_trace_gives_the_times_that_follow_from_the_timings(capsys, tmp_path):
 def test_the_table_has_every_figure(capsys, trace):
     code, out, err = run(capsys, "dram", trace, *DDR4)
     assert (code, err) == (0, "")
-    rows = "standard|address map|requests|time|bandwidth|data bus|read latency|row buffer|refresh|commands|energy|wall"
+    rows = "trace|standard|address map|requests|time|bandwidth|data bus|read latency|write latency|row buffer|refresh"
+    rows += "|commands|energy|wall"
     for row in rows.split("|"):
         assert any(line.strip().startswith(row) for line in out.splitlines()), row
     assert "2 reads" in out and "1 writes" in out and "DDR4-3200AA, 1 channel, 1 rank in each" in out
@@ -105,8 +106,56 @@ def test_all_kinds_of_trace_files_give_the_same_run(capsys, tmp_path):
     for name in ("t.trace", "t.trace.gz", "t.h5"):
         write_trace(tmp_path / name, *columns)
         record = timed(capsys, tmp_path / name, *DDR4)
-        records.append({key: value for key, value in record.items() if key not in ("trace", "wall_s")})
+        records.append({key: value for key, value in record.items() if key not in ("trace", "format", "wall_s")})
     assert records[0] == records[1] == records[2] and records[0]["requests"] == 1000
+
+
+def test_addresses_beyond_the_memory_are_told_in_the_result_and_as_a_warning(capsys, tmp_path):
+    path = tmp_path / "t.trace"
+    path.write_text("W 0x0\nR 0x200000000\nR 0x240000040\n")
+    code, out, err = run(capsys, "dram", path, *DDR4, "--json")
+    record = json.loads(out)
+    assert (code, record["memory_bytes"], record["requests_beyond_memory"]) == (0, 8 << 30, 2)
+    assert record["first_beyond_memory"] == 8 << 30
+    told = "2 of 3 requests have addresses beyond the 8 GiB of memory, the first 0x200000000; they wrap"
+    assert err.startswith(f"ndpsim: warning: {told}") and err.count("\n") == 1
+    code, out, err = run(capsys, "dram", path, *DDR4)
+    assert told in " ".join(out.split()) and told in err
+    record = timed(capsys, path, *DDR4, "--ranks", 2)
+    assert (record["memory_bytes"], record["requests_beyond_memory"]) == (16 << 30, 0)
+
+
+def test_a_synthetic_trace_that_is_larger_than_the_memory_says_so(capsys):
+    code, out, _ = run(capsys, "dram", "random:1000", "--standard", "HBM3-6400", "--channels", 1, "--json")
+    record = json.loads(out)
+    assert code == 0 and record["memory_bytes"] == 1 << 30
+    assert 800 < record["requests_beyond_memory"] < 950  # seven eighths of 8 GiB
+
+
+def test_the_result_names_the_form_of_the_trace_and_format_overrides_it(capsys, tmp_path):
+    path = tmp_path / "t.trc"
+    path.write_text("0 WRITE 0\n64 READ 4\n128 READ 8\n")
+    told = timed(capsys, path, *DDR4)
+    assert told["format"] == "dramsim3: address READ|WRITE cycle"
+    (tmp_path / "same.trc").write_text("0x0 WRITE 0\n0x64 READ 4\n0x128 READ 8\n")
+    assert told["cycles"] == timed(capsys, tmp_path / "same.trc", *DDR4)["cycles"]
+    ours = timed(capsys, path, *DDR4, "--format", "ndpsim")
+    assert ours["format"] == "ndpsim: cycle R|W address [@back]" and ours["cycles"] > 128
+    assert "[@back]" in run(capsys, "dram", path, *DDR4, "--format", "ndpsim")[1].replace("\n", "")
+    words = "--format: expected none with a synthetic trace, found 'dramsim3'"
+    assert words in refused(capsys, "dram", "random:10", *DDR4, "--format", "dramsim3")
+
+
+def test_write_latency_is_told_and_what_is_not_known_is_null(capsys, tmp_path):
+    path = tmp_path / "w.trace"
+    path.write_text("W 0\n")
+    record = timed(capsys, path, *DDR4)
+    latency = 2 + 22 + 16 + 4  # entry in cycle 0, write mode and ACT in cycle 1, then nRCD, nCWL and nBL
+    assert record["write_latency_clocks"] == dict.fromkeys(("mean", "p50", "p90", "p99", "max"), latency - 1)
+    assert record["read_latency_ns"] == dict.fromkeys(("mean", "p50", "p90", "p99", "max"))
+    assert record["energy_j"]["io"] is None
+    out = " ".join(run(capsys, "dram", path, *DDR4)[1].split())
+    assert "read latency no reads" in out and "write latency mean 43" in out and "io not known" in out
 
 
 def test_ndp_units_and_the_host_are_timed_together_and_alone(capsys):
@@ -223,7 +272,7 @@ def test_a_mistake_is_answered_by_one_sentence_and_leaves_no_file(capsys, tmp_pa
         (b"# nothing\n", "expected at least one request, found none"),
         (b"# requests: 0\n", "expected at least one request, found none"),
         (b"R 64\nR -64\n", "line 2: address: expected a number from 0"),
-        (b"R 64\nR 64", "line 2: expected a newline at its end, found a file that was cut short"),
+        (b"# requests: 2\nR 64\nR 64", "line 3: expected a newline at its end, found a file that was cut short"),
         (b"# requests: 3\nR 64\n", "expected 3 requests, as line 1 says, found 1"),
         (b"# a\n\nR\n", "line 3: expected"),
         (b"\x89HDF\r\n\x1a\n", "line 1: expected [cycle] R|W address [@back]"),

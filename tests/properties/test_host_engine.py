@@ -47,13 +47,14 @@ def agree(a_case, block=1 << 18):
         kinds["hit"], kinds["miss"], kinds["conflict"], kinds["forwarded"],
     )  # fmt: skip
     assert result.cycles == max((outcome.done for outcome in expected.outcomes), default=0)
-    latencies = [o.latency for o, write in zip(expected.outcomes, a_case.writes, strict=True) if not write]
-    assert result.read_latency.count == len(latencies)
-    assert result.read_latency.total == sum(latencies)
-    assert result.read_latency.longest == max(latencies, default=0)
-    if latencies:
-        median = np.sort(latencies)[(len(latencies) - 1) // 2]
-        assert median <= result.read_latency.percentile(50) <= median * (1 if median < 1024 else 1 + 1 / 512)
+    for writes, found in enumerate((result.read_latency, result.write_latency)):
+        latencies = [o.latency for o, write in zip(expected.outcomes, a_case.writes, strict=True) if write == writes]
+        assert (found.count, found.total, found.longest) == (
+            len(latencies), sum(latencies), max(latencies, default=0),
+        )  # fmt: skip
+        if latencies:
+            median = np.sort(latencies)[(len(latencies) - 1) // 2]
+            assert median <= found.percentile(50) <= median * (1 if median < 1024 else 1 + 1 / 512)
 
 
 @settings(max_examples=100, deadline=None)
@@ -85,6 +86,7 @@ def test_a_run_with_a_log_and_one_without_are_the_same(name, standard_name, gap)
     silent, logged = results
     assert silent.summary() == logged.summary()
     assert np.array_equal(silent.read_latency.histogram, logged.read_latency.histogram)
+    assert np.array_equal(silent.write_latency.histogram, logged.write_latency.histogram)
 
 
 @pytest.mark.slow

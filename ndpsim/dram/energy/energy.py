@@ -28,7 +28,7 @@ class DramEnergy:
     """Joules by component, float or float64 of the activity's shape; `basis` says what figures they rest on.
 
     Without public figures all joules are NaN and `basis` says so. activate: with its precharge; read, write: inside the
-    devices; io: drivers and termination of the data bus, where a source is known.
+    devices; io: drivers and termination of the data bus, None where no source is known.
     """
 
     activate: Joules
@@ -37,17 +37,21 @@ class DramEnergy:
     refresh: Joules
     precharged_standby: Joules
     active_standby: Joules
-    io: Joules
+    io: Joules | None
     basis: str
 
     @property
     def total(self) -> Joules:
-        """All components together."""
-        return sum((getattr(self, name) for name in _COMPONENTS), 0.0)
+        """All components together, as far as they are known."""
+        parts = (getattr(self, name) for name in _COMPONENTS)
+        return sum((part for part in parts if part is not None), 0.0)
 
     def summary(self) -> dict[str, Any]:
-        """Return the joules of all ranks by component, their total, and the basis."""
-        parts = {name: float(np.sum(getattr(self, name))) for name in _COMPONENTS}
+        """Return the joules of all ranks by component (None: not known), the total of those known, and the basis."""
+        parts: dict[str, float | None] = {}
+        for name in _COMPONENTS:
+            joules = getattr(self, name)
+            parts[name] = None if joules is None else float(np.sum(joules))
         return {**parts, "total": float(np.sum(self.total)), "basis": self.basis}
 
 
@@ -82,6 +86,7 @@ def dram_energy(standard: Standard, activity: RankActivity, scale: str = "maximu
     if standard.currents.bank_refreshes is None and np.any(activity.bank_refreshes):
         raise InputError(f"{standard.name}: bank refreshes: expected none, as its currents give no bank_refreshes")
     event = event_energy(standard, scale)
+    io = activity.reads * (event.read_io_pj * 1e-12) + activity.writes * (event.write_io_pj * 1e-12)
     clock_mw = float(standard.tck_ps) * 1e-15  # joules of one milliwatt in one clock
     return DramEnergy(
         activate=activity.activates * (event.activate_pj * 1e-12),
@@ -91,7 +96,7 @@ def dram_energy(standard: Standard, activity: RankActivity, scale: str = "maximu
         + activity.bank_refreshes * (event.bank_refresh_pj * 1e-12),
         precharged_standby=(activity.clocks - activity.open_clocks) * (event.precharged_mw * clock_mw),
         active_standby=activity.open_clocks * (event.active_mw * clock_mw),
-        io=activity.reads * (event.read_io_pj * 1e-12) + activity.writes * (event.write_io_pj * 1e-12),
+        io=io if _knows_io(standard.currents) or not np.any(activity.reads + activity.writes) else None,
         basis=_basis(standard, standard.currents, SCALES[scale]),
     )
 
@@ -170,9 +175,13 @@ def _of_rail(currents: DeviceCurrents, rail: Rail, scale: CurrentScale, transfer
     return _RailEnergy(*(rail.volts * one for one in (activate, read, write, refresh, precharged, active)))
 
 
+def _knows_io(currents: DeviceCurrents | DeviceEnergies) -> bool:
+    """Tell whether the energy of the data bus is known: from a source of its own, or as what its supply draws."""
+    return currents.interface is not None or (isinstance(currents, DeviceCurrents) and "VDDQ" in currents.rails)
+
+
 def _basis(standard: Standard, currents: DeviceCurrents | DeviceEnergies, scale: CurrentScale) -> str:
     kind = "estimated energies per event" if isinstance(currents, DeviceEnergies) else scale.label
     speed = "" if currents.data_rate_mtps == standard.data_rate_mtps else f", figures of {currents.data_rate_mtps} MT/s"
-    on_bus = isinstance(currents, DeviceCurrents) and "VDDQ" in currents.rails
-    bus = "" if currents.interface or on_bus else "; I/O and termination not included"
+    bus = "" if _knows_io(currents) else "; I/O and termination not included"
     return f"{kind}{speed} ({currents.source}){bus}"

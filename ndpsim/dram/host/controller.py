@@ -18,7 +18,7 @@ from ndpsim.dram.host.decode import append, decoder_of, place
 from ndpsim.dram.host.engine import LOG_FULL, MORE, NOTHING_MORE, OTHERS_GO_ON, run_channel, run_together
 from ndpsim.dram.host.log import HostLog
 from ndpsim.dram.host.pseudo_channels import run_pseudo_channels, run_pseudo_channels_together
-from ndpsim.dram.host.result import HostResult
+from ndpsim.dram.host.result import Beyond, HostResult
 from ndpsim.dram.host.shared.bursts import NdpBursts
 from ndpsim.dram.host.shared.state import MAX_NDP_WINDOW, NDP_POLICIES
 from ndpsim.dram.host.state import (
@@ -175,7 +175,9 @@ class HostController:
         self.config = config or HostConfig()
         self._rules = _rules(standard, self.config.refresh)
         self._policy = _policy(self.config, standard, self._rules, timed, dependent)
-        self._decoder = decoder_of(host_map(self.config.address_map, standard))
+        address_map = host_map(self.config.address_map, standard)
+        self._decoder = decoder_of(address_map)
+        self._beyond = Beyond(address_map.size)
         self.channels = standard.organization.channels
         self._pseudo_channels = standard.organization.pseudo_channels
         self._queues = self.channels * self._pseudo_channels  # each with its own sequence of requests
@@ -198,6 +200,7 @@ class HostController:
 
     def feed(self, requests: Requests) -> None:
         """Take the next requests of the trace, and run as far as they determine what happens."""
+        self._beyond = self._beyond.after(requests.address)
         taken = self._state[:, TAKEN].copy()
         left = self._bounds[1:] - self._bounds[:-1] - taken
         reuse = None if left.any() else self._buffer
@@ -216,7 +219,7 @@ class HostController:
         self._run(NOTHING_MORE)
         self._rest()
         ndp = self._shared.result() if self._shared else None
-        return HostResult.of(self.standard, self.config, self._state, self._policy.sets, ndp)
+        return HostResult.of(self.standard, self.config, self._state, self._policy.sets, self._beyond, ndp)
 
     def _share(self, ndp: Sequence[NdpBursts | None] | None) -> "SharedRanks | None":
         """Return what runs the channels if NDP units use their ranks as well; its kernels are loaded only then."""

@@ -273,10 +273,9 @@ def count_done(m: Ints, queue: int, start: int, done: int, effort: int) -> None:
     else:
         m[MISSES] += 1
     m[LAST_DONE] = max(m[LAST_DONE], done)
-    if queue == 0:
-        m[LATENCY_SUM] += done - start
-        m[LONGEST] = max(m[LONGEST], done - start)
-        m[LATENCY + latency_bucket(done - start)] += 1
+    m[LATENCY_SUM + queue] += done - start
+    m[LONGEST + queue] = max(m[LONGEST + queue], done - start)
+    m[LATENCY + queue * BUCKETS + latency_bucket(done - start)] += 1
 
 
 @merged

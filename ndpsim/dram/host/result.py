@@ -1,7 +1,7 @@
 """What a run of the host controller was: cycles, counts, latencies, energy."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +38,27 @@ if TYPE_CHECKING:
 PERCENTILES = (50, 90, 99)
 
 
+class Beyond(NamedTuple):
+    """How many requests had addresses beyond the memory's end, which wrap to its start, and the first such address."""
+
+    memory_bytes: int
+    requests: int = 0
+    first: int | None = None
+
+    def after(self, address: Ints) -> "Beyond":
+        """Return the same after more requests, at int64[n] addresses."""
+        if int(address.max(initial=0)) < self.memory_bytes:
+            return self
+        beyond = np.flatnonzero(address >= self.memory_bytes)
+        first = int(address[beyond[0]]) if self.first is None else self.first
+        return self._replace(requests=self.requests + len(beyond), first=first)
+
+
 @dataclass(frozen=True)
 class Latencies:
-    """Latencies of reads in clocks: their number, sum and maximum, and a histogram int64[buckets] over all channels.
+    """Latencies of reads, or of writes, in clocks: their number, sum and maximum, and a histogram int64[buckets].
 
-    The histogram is exact below 1024 clocks and within 0.2 % above.
+    They are those of all channels. The histogram is exact below 1024 clocks and within 0.2 % above.
     """
 
     count: int
@@ -52,19 +68,32 @@ class Latencies:
 
     @property
     def mean(self) -> float:
-        """Return the mean, 0 without reads."""
+        """Return the mean, 0 without requests."""
         return self.total / self.count if self.count else 0.0
 
     def percentile(self, percent: float) -> int:
-        """Return the least latency that so many percent of the reads do not exceed, 0 without reads."""
+        """Return the least latency that so many percent of the requests do not exceed, 0 without requests."""
         if not self.count:
             return 0
         rank = max(int(np.ceil(self.count * percent / 100)), 1)
         bucket = int(np.searchsorted(np.cumsum(self.histogram), rank))
         return min(bucket_end(bucket), self.longest)
 
-    def summary(self, scale: float = 1.0) -> dict[str, float]:
-        """Return mean, percentiles and maximum, times `scale`."""
+    @classmethod
+    def of(cls, state: NDArray[np.int64], queue: int) -> "Latencies":
+        """Read those of reads (queue 0) or of writes (1) out of the memory of channels."""
+        histogram = LATENCY + queue * BUCKETS
+        return cls(
+            int(state[:, DONE_READS + queue].sum()),
+            int(state[:, LATENCY_SUM + queue].sum()),
+            int(state[:, LONGEST + queue].max()),
+            state[:, histogram : histogram + BUCKETS].sum(0),
+        )
+
+    def summary(self, scale: float = 1.0) -> dict[str, float | None]:
+        """Return mean, percentiles and maximum, times `scale`; each None without requests."""
+        if not self.count:
+            return dict.fromkeys(("mean", *(f"p{percent}" for percent in PERCENTILES), "max"))
         values: dict[str, float] = {"mean": self.mean}
         values |= {f"p{percent}": self.percentile(percent) for percent in PERCENTILES}
         values["max"] = self.longest
@@ -83,7 +112,7 @@ class HostResult:
 
     Everything is the host's, but for `commands`, `open_clocks` and what follows from them (refresh, energy), in which
     `ndp`, what NDP units did in the ranks meanwhile, has its part. cycles: the end of the host's last data; end: of
-    all data.
+    all data. beyond: requests whose addresses the memory does not have.
     """
 
     standard: Standard
@@ -96,6 +125,8 @@ class HostResult:
     row_misses: int
     row_conflicts: int
     read_latency: Latencies
+    write_latency: Latencies
+    beyond: Beyond
     commands: dict[str, NDArray[np.int64]]
     open_clocks: NDArray[np.int64]
     end: int
@@ -103,12 +134,18 @@ class HostResult:
 
     @classmethod
     def of(
-        cls, standard: Standard, config: Any, state: NDArray[np.int64], sets: int, ndp: "NdpResult | None" = None
+        cls,
+        standard: Standard,
+        config: Any,
+        state: NDArray[np.int64],
+        sets: int,
+        beyond: Beyond,
+        ndp: "NdpResult | None" = None,
     ) -> "HostResult":
         """Read the result out of the memory of channels that have ended; `sets`: sets of banks refreshed in turn."""
         organization = standard.organization
         total = {place: int(state[:, place].sum()) for place in (
-            DONE_READS, DONE_WRITES, FORWARDED, HITS, MISSES, CONFLICTS, LATENCY_SUM
+            DONE_READS, DONE_WRITES, FORWARDED, HITS, MISSES, CONFLICTS
         )}  # fmt: skip
 
         def of_ranks(field: int) -> NDArray[np.int64]:
@@ -133,12 +170,9 @@ class HostResult:
             row_hits=total[HITS] - total[FORWARDED],
             row_misses=total[MISSES],
             row_conflicts=total[CONFLICTS],
-            read_latency=Latencies(
-                total[DONE_READS],
-                total[LATENCY_SUM],
-                int(state[:, LONGEST].max()),
-                state[:, LATENCY : LATENCY + BUCKETS].sum(0),
-            ),
+            read_latency=Latencies.of(state, 0),
+            write_latency=Latencies.of(state, 1),
+            beyond=beyond,
             commands=commands,
             open_clocks=of_ranks(OPEN_CLOCKS) + still_open,
             end=end,
@@ -223,6 +257,9 @@ class HostResult:
             "channels": organization.channels,
             "pseudo_channels": organization.pseudo_channels,
             "ranks": organization.ranks,
+            "memory_bytes": self.beyond.memory_bytes,
+            "requests_beyond_memory": self.beyond.requests,
+            "first_beyond_memory": self.beyond.first,
             "requests": self.requests,
             "reads": self.reads,
             "writes": self.writes,
@@ -232,13 +269,15 @@ class HostResult:
             "bandwidth_gb_per_s": self.bandwidth_gb_per_s,
             "peak_gb_per_s": self.peak_gb_per_s,
             "bus_use": self.bus_use,
-            "row_hit_rate": self.row_hits / served if served else 0.0,
+            "row_hit_rate": self.row_hits / served if served else None,
             "row_hits": self.row_hits,
             "row_misses": self.row_misses,
             "row_conflicts": self.row_conflicts,
             "read_latency_clocks": self.read_latency.summary(),
             "read_latency_ns": self.read_latency.summary(clock_ns),
-            "refresh_share": self.refresh_share,
+            "write_latency_clocks": self.write_latency.summary(),
+            "write_latency_ns": self.write_latency.summary(clock_ns),
+            "refresh_share": self.refresh_share if self.end else None,
             "commands": {name: int(counts.sum()) for name, counts in self.commands.items()},
             "energy_j": energy if known else None,
             "energy_note": basis,

@@ -10,6 +10,7 @@ from ndpsim.dram.host.queue import dequeue, enqueue, relist
 from ndpsim.dram.host.state import (
     BANK,
     BANK_SIZE,
+    BUCKETS,
     CLOCKS,
     COLUMN_BUS,
     DEPENDENT,
@@ -182,6 +183,7 @@ def _run_on(m: Ints, block: Ints, final: bool, until: int, head: int, tail: int,
     first, last = head, m[LAST_COLUMN]
     cycle = max(max(now, m[COLUMN_BUS]), max(last + clocks, m[RANK_READY + later]))
     total = longest = 0
+    histogram = LATENCY + mode * BUCKETS
     while waiting > 0:
         b = block[head, R_BANK]
         group = GROUP_LAST + m[b + GROUP_FIRST]
@@ -191,11 +193,10 @@ def _run_on(m: Ints, block: Ints, final: bool, until: int, head: int, tail: int,
         if ended:
             break
         start = block[head, R_ARRIVAL] if timed else m[ENTERED_AT + (head & MAX_QUEUE - 1)]
-        if mode == 0:
-            took = cycle + latency - start
-            total += took
-            longest = max(longest, took)
-            m[LATENCY + latency_bucket(took)] += 1
+        took = cycle + latency - start
+        total += took
+        longest = max(longest, took)
+        m[histogram + latency_bucket(took)] += 1
         m[group] = cycle
         m[b + USED] = cycle
         last = cycle
@@ -205,8 +206,8 @@ def _run_on(m: Ints, block: Ints, final: bool, until: int, head: int, tail: int,
         waiting -= 1
     m[DONE_READS + mode] += head - first
     m[HITS] += head - first
-    m[LATENCY_SUM] += total
-    m[LONGEST] = max(m[LONGEST], longest)
+    m[LATENCY_SUM + mode] += total
+    m[LONGEST + mode] = max(m[LONGEST + mode], longest)
     m[ISSUED + later] += head - first
     if head > first:
         m[LAST_DONE] = max(m[LAST_DONE], last + latency)

@@ -49,8 +49,7 @@ BANK_BITS, AGE_BITS = 10, 24  # of a bank's number, and of the clocks between tw
 # ... and the state. Reads and writes lie side by side: READS + 1 is WRITES.
 (NOW, EVENT, MODE, READS, WRITES, OLDEST, OLDEST_W, YOUNGEST, YOUNGEST_W, SPARE, SPARE_W, ROW_BUS, COLUMN_BUS,
  REFRESH_CHECK, OWING, UNDER_WAY, LOGGED, TAKEN, STREAK, LAST_COLUMN, ORIGIN, ENTERED, DONE_READS, DONE_WRITES,
- FORWARDED, HITS, MISSES, CONFLICTS, LATENCY_SUM, LONGEST, LAST_DONE, PATIENCE,
- WRITE_LATENCY_SUM, LONGEST_WRITE,
+ FORWARDED, HITS, MISSES, CONFLICTS, LATENCY_SUM, LATENCY_SUM_W, LONGEST, LONGEST_W, LAST_DONE, PATIENCE,
  # ... and what one of several pseudo-channels does next, see `pseudo_channels.py`
  PLAN_QUEUE, PLAN_COLUMN, PLAN_COLUMN_SLOT, PLAN_ROW, PLAN_ROW_SLOT, PLAN_ROW_BANK, PLAN_ACTION, PLAN_RANK, PLAN_ENTRY,
  PLAN_FORWARDED, *_) = range(32, 96)  # fmt: skip
@@ -85,7 +84,7 @@ FREE = _table(2 * MAX_QUEUE)
 BURSTS = _table(2 * FILTER)  # how many queued requests have a burst of that hash
 RECENT = _table(MAX_WINDOWS * MAX_BANKS * MAX_WINDOW)  # + (window * MAX_BANKS + place) * MAX_WINDOW + turn
 TURN = _table(MAX_WINDOWS * MAX_BANKS)
-LATENCY = _table(BUCKETS)
+LATENCY = _table(2 * BUCKETS)  # + BUCKETS for writes
 GROUP_LAST = _table(MAX_BANKS)  # + first bank of a group: its last column command in a train
 ENTERED_AT = _table(MAX_QUEUE)  # ring: when the last requests of a train entered
 SIZE = _at

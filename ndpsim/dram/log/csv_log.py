@@ -1,6 +1,13 @@
-"""The CSV form of a command log, parsed block by block with array operations: five million lines take seconds."""
+"""The CSV form of a command log, parsed block by block with array operations: five million lines take seconds.
 
+Fields may stand in quotation marks or between blanks, empty lines are passed over, lines may end in CR LF and the last
+one in nothing, as any reader of CSV takes them.
+"""
+
+import csv
 import gzip
+import io
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,15 +24,16 @@ ALIASES = {"REFab": "REF", "REFA": "REF", "PREab": "PREA", "PREpb": "PRE"}
 _BLOCK = 1 << 23
 _MAX_LINE = 1 << 10
 _MAX_DIGITS = 18
+_BLANKS = re.compile(rb"[ \t]*([,\n])[ \t]*")
 
 
 class _Block(NamedTuple):
-    """Some whole lines of the file, and where each of their fields begins and ends."""
+    """Some whole lines of the file, where each of their fields begins and ends, and the number of each line."""
 
     data: npt.NDArray[np.uint8]
     begin: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
-    first_line: int
+    numbers: range | npt.NDArray[np.int64]
 
 
 def read_csv(path: Path, commands: Sequence[str], fields: Mapping[str, np.dtype[Any]]) -> Iterator[dict[str, Any]]:
@@ -49,7 +57,8 @@ def read_csv(path: Path, commands: Sequence[str], fields: Mapping[str, np.dtype[
 
 
 def _header(line: bytes, path: Path) -> tuple[str, ...]:
-    names = tuple(line.removeprefix(b"\xef\xbb\xbf").decode("ascii", "replace").strip().split(","))
+    text = line.removeprefix(b"\xef\xbb\xbf").decode("ascii", "replace").strip()
+    names = tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
     if len(set(names)) < len(names) or not set(COLUMNS) <= set(names) <= {*COLUMNS, *MAY_BE_ADDED}:
         raise InputError(
             f"{path}: line 1: expected a header with {','.join(COLUMNS)} and, where the log has them, "
@@ -73,17 +82,50 @@ def _whole_lines(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, int]]:
         yield rest + b"\n", line
 
 
+def _plain(text: bytes, path: Path, first_line: int) -> tuple[bytes, range | npt.NDArray[np.int64]]:
+    """Return lines without quotation marks, blanks around fields, CR and empty lines, and the number of each line."""
+    text = text.replace(b"\r\n", b"\n")
+    count = text.count(b"\n")
+    if b'"' in text:
+        text = _unquoted(text, path, first_line)
+    if b" " in text or b"\t" in text:
+        text = _BLANKS.sub(rb"\1", text.lstrip(b" \t"))
+    if b"\n\n" not in text and not text.startswith(b"\n"):
+        return text, range(first_line, first_line + count)
+    lines = text.split(b"\n")[:-1]
+    kept = [number for number, line in enumerate(lines, first_line) if line]
+    return b"".join(line + b"\n" for line in lines if line), np.array(kept, np.int64)
+
+
+def _unquoted(text: bytes, path: Path, first_line: int) -> bytes:
+    """Return lines whose fields stand in no quotation marks; no field of ours holds what would need them."""
+    plain = []
+    reader = csv.reader(io.StringIO(text.decode("latin-1"), newline=""), skipinitialspace=True, strict=True)
+    try:
+        for fields in reader:
+            odd = next((field for field in fields if "," in field or "\n" in field or '"' in field), None)
+            if odd is not None:
+                where = first_line + reader.line_num - 1
+                raise InputError(f"{path}: line {where}: expected integers and a command, found {odd[:40]!r}")
+            plain.append(",".join(fields))
+    except csv.Error as error:
+        where = first_line + max(reader.line_num - 1, 0)
+        raise InputError(f"{path}: line {where}: expected a record, found one with: {error}") from None
+    return ("\n".join(plain) + "\n").encode("latin-1")
+
+
 def _split(text: bytes, columns: int, first_line: int, path: Path) -> _Block:
-    data = np.frombuffer(text.replace(b"\r\n", b"\n"), np.uint8)
+    text, numbers = _plain(text, path, first_line)
+    data = np.frombuffer(text, np.uint8)
     end = np.flatnonzero((data == ord(",")) | (data == ord("\n")))
     newline = data[end] == ord("\n")
     lines = int(newline.sum())
     if len(end) != lines * columns or not newline[columns - 1 :: columns].all():
         found = np.diff(np.flatnonzero(newline), prepend=-1)
         bad = int(np.flatnonzero(found != columns)[0])
-        raise InputError(f"{path}: line {first_line + bad}: expected {columns} fields, found {found[bad]}")
-    begin = np.concatenate([np.zeros(1, np.int64), end[:-1] + 1])
-    return _Block(data, begin.reshape(lines, columns), end.reshape(lines, columns), first_line)
+        raise InputError(f"{path}: line {numbers[bad]}: expected {columns} fields, found {found[bad]}")
+    begin = np.concatenate([np.zeros(1, np.int64), end + 1])[:-1]
+    return _Block(data, begin.reshape(lines, columns), end.reshape(lines, columns), numbers)
 
 
 def _commands(block: _Block, column: int, commands: Sequence[str], path: Path) -> npt.NDArray[Any]:
@@ -127,4 +169,4 @@ def _integers(block: _Block, column: int, name: str, dtype: np.dtype[Any], path:
 
 def _refuse(block: _Block, column: int, record: int, name: str, expected: str, path: Path) -> None:
     text = bytes(block.data[block.begin[record, column] : block.end[record, column]][:40]).decode("utf-8", "replace")
-    raise InputError(f"{path}: line {block.first_line + record}: {name}: expected {expected}, found {text!r}")
+    raise InputError(f"{path}: line {block.numbers[record]}: {name}: expected {expected}, found {text!r}")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ndpsim.dram.log.csv_log import read_csv
 from ndpsim.errors import InputError
+from ndpsim.files import unreadable
 from ndpsim.hdf5_files import appearing_hdf5
 
 COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REF", "REFsb", "REFpb", "RDN", "WRN", "RDab", "WRab")
@@ -192,8 +193,8 @@ def _csv_pieces(path: Path, commands: int) -> Iterator[CommandLog]:
 
 
 def _hdf5_pieces(path: Path, commands: int) -> Iterator[CommandLog]:
-    if not path.is_file():
-        raise InputError(f"{path}: expected a command log in HDF5 or CSV, found: No such file")
+    if found := unreadable(path):
+        raise InputError(f"{path}: expected a command log in HDF5 or CSV, found: {found}")
     try:
         with h5py.File(path, "r") as file:
             text = _attributes(file, path)

@@ -25,7 +25,7 @@ def open_hdf5(path: Path) -> Trace:
     """Return the trace in an HDF5 file; its values are checked as its blocks are read."""
     with _reading(path) as datasets:
         length, present = len(datasets["address"]), set(datasets)
-    return Trace(length, "arrival" in present, "after" in present, lambda size: _blocks(path, size))
+    return Trace(length, "arrival" in present, "after" in present, lambda size: _blocks(path, size), "HDF5")
 
 
 def write_hdf5(path: Path, requests: Requests, timed: bool) -> None:

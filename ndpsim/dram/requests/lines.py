@@ -13,16 +13,22 @@ MAX_FIELDS = 4
 _TAB, _NEWLINE, _RETURN, _BLANK, _HASH, _AT = (ord(c) for c in "\t\n\r #@")
 _ZERO, _NINE, _A, _F, _X = (ord(c) for c in "09AFX")
 _UPPER = 0xDF
-_READS = tuple(int.from_bytes(word, "big") for word in (b"R", b"READ", b"LD"))
-_WRITES = tuple(int.from_bytes(word, "big") for word in (b"W", b"WRITE", b"ST"))
-_LONGEST_WORD = 5
+SHORT_READS, SHORT_WRITES = (b"R", b"LD"), (b"W", b"ST")
+LONG_READS, LONG_WRITES = (b"READ", b"P_MEM_RD", b"P_FETCH", b"IFETCH"), (b"WRITE", b"P_MEM_WR", b"BOFF")
+_SHORT, _SHORT_WRITES, _LONG, _LONG_WRITES = (
+    tuple(int.from_bytes(word, "big") for word in words)
+    for words in (SHORT_READS, SHORT_WRITES, LONG_READS, LONG_WRITES)
+)
+_LONGEST_WORD = 8
+ANY_WORD, SHORT_WORD, LONG_WORD = range(3)
 _NOT_READ = -1
 
 
 class Shape(NamedTuple):
     """Which field of a line is what; -1 for what it does not have.
 
-    hexadecimal: 1 if addresses are written with 0x, always. dependent: 1 if a last field @k may follow.
+    hexadecimal: 1 if addresses are hexadecimal with 0x or without, 0 if only with. dependent: 1 if a last field @k may
+    follow. words: which of the words for reads and writes stand in it.
     """
 
     fields: int
@@ -31,6 +37,7 @@ class Shape(NamedTuple):
     address: int
     hexadecimal: int
     dependent: int
+    words: int = ANY_WORD
 
 
 class Progress(NamedTuple):
@@ -67,12 +74,12 @@ def parse_lines(
             after = _decimal(text, begin[fields - 1] + 1, end[fields - 1], MAX_AFTER)
         elif fields != shape.fields:
             return Progress(line, lines - 1, filled, latest, SHAPE)
-        write = _operation(text, begin[shape.operation], end[shape.operation])
+        write = _operation(text, begin[shape.operation], end[shape.operation], shape.words)
         start, stop = begin[shape.address], end[shape.address]
         if stop - start > 2 and text[start] == _ZERO and text[start + 1] & _UPPER == _X:
             address = _hexadecimal(text, start + 2, stop)
         else:
-            address = _NOT_READ if shape.hexadecimal else _decimal(text, start, stop, MAX_ADDRESS)
+            address = _hexadecimal(text, start, stop) if shape.hexadecimal else _decimal(text, start, stop, MAX_ADDRESS)
         arrival = latest if shape.cycle < 0 else _decimal(text, begin[shape.cycle], end[shape.cycle], MAX_CYCLE)
         fault = FINE
         if write == _NOT_READ:
@@ -124,14 +131,24 @@ def _split(text: NDArray[np.uint8], at: int, begin: NDArray[np.int64], end: NDAr
 
 
 @njit
-def _operation(text: NDArray[np.uint8], start: int, stop: int) -> int:
+def _operation(text: NDArray[np.uint8], start: int, stop: int, words: int) -> int:
     """Return 1 for a write, 0 for a read, and _NOT_READ for any other word."""
+    if stop - start > _LONGEST_WORD:
+        return _NOT_READ
     word = 0
-    for place in range(start, min(stop, start + _LONGEST_WORD + 1)):
+    for place in range(start, stop):
         word = word << 8 | int(text[place]) & _UPPER
-    if word in _WRITES:
-        return 1
-    return 0 if word in _READS else _NOT_READ
+    if words != LONG_WORD:
+        if word in _SHORT:
+            return 0
+        if word in _SHORT_WRITES:
+            return 1
+    if words != SHORT_WORD:
+        if word in _LONG:
+            return 0
+        if word in _LONG_WRITES:
+            return 1
+    return _NOT_READ
 
 
 @njit
@@ -149,6 +166,8 @@ def _decimal(text: NDArray[np.uint8], start: int, stop: int, high: int) -> int:
 @njit
 def _hexadecimal(text: NDArray[np.uint8], start: int, stop: int) -> int:
     """Return a number up to MAX_ADDRESS, or _NOT_READ."""
+    if stop == start:
+        return _NOT_READ
     value = 0
     for place in range(start, stop):
         byte = int(text[place])

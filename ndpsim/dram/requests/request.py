@@ -45,12 +45,14 @@ class Trace:
 
     length: how many there are; None if only reading tells. timed: they have arrival cycles (if not, all are 0).
     dependent: some may wait for others. read: yields blocks of as many requests as it is told, the last one shorter.
+    form: what kind of file or list it comes from.
     """
 
     length: int | None
     timed: bool
     dependent: bool
     read: Callable[[int], Iterator[Requests]]
+    form: str = "in memory"
 
     def blocks(self, size: int = BLOCK) -> Iterator[Requests]:
         """Yield all requests, `size` at a time; raises InputError where a file turns out to be damaged."""

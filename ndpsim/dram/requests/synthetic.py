@@ -53,7 +53,7 @@ def synthetic(name: str, n: int, standard: Standard, address_map: HostMap | None
             write = index % 3 == 2 if name == "mixed" else none
             yield Requests.of(address, write, none, index > 0 if name == "chase" else none)
 
-    return Trace(n, timed=False, dependent=name == "chase", read=read)
+    return Trace(n, timed=False, dependent=name == "chase", read=read, form="synthetic")
 
 
 def _row_hits(index: npt.NDArray[np.int64], address_map: HostMap) -> npt.NDArray[np.int64]:

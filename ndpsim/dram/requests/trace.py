@@ -13,6 +13,7 @@ from ndpsim.dram.requests.hdf5 import open_hdf5, write_hdf5
 from ndpsim.dram.requests.request import Requests, Trace, require_valid
 from ndpsim.dram.requests.text import open_text, write_text
 from ndpsim.errors import InputError
+from ndpsim.files import unreadable
 
 
 def array_trace(
@@ -35,9 +36,10 @@ def array_trace(
     return Trace(len(requests.address), arrival is not None, bool(requests.after.any()), read)
 
 
-def open_trace(path: str | os.PathLike[str]) -> Trace:
+def open_trace(path: str | os.PathLike[str], form: str | None = None) -> Trace:
     """Return the trace in a file: HDF5 if its name ends in .h5 or .hdf5, else text, compressed if it ends in .gz.
 
+    form: the form of the text (`FORMS`); None: what its first request tells.
     Raises InputError if the file cannot be read or is of another kind; the blocks of the trace raise it where the file
     turns out to be damaged, cut short, or malformed.
     """
@@ -45,13 +47,17 @@ def open_trace(path: str | os.PathLike[str]) -> Trace:
     found = None
     if not path.exists():
         found = os.strerror(errno.ENOENT)
-    elif not path.is_file():
-        found = "a folder" if path.is_dir() else "a device or a pipe"
+    elif found := unreadable(path):
+        pass
     elif path.stat().st_size == 0:
         found = "an empty one"
     if found:
         raise InputError(f"{path}: expected a file with a request trace, found: {found}")
-    return open_hdf5(path) if _is_hdf5(path) else open_text(path)
+    if not _is_hdf5(path):
+        return open_text(path, form)
+    if form is not None:
+        raise InputError(f"{path}: format: expected none for HDF5, found {form!r}")
+    return open_hdf5(path)
 
 
 def write_trace(

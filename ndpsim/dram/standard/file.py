@@ -129,7 +129,7 @@ class StandardFile(Table):
     """A whole standard: a file, or a file and what another that extends it adds."""
 
     standard: _Text
-    transfers_per_clock: PowerOfTwo
+    transfers_per_clock: Annotated[PowerOfTwo, Field(ge=2, le=16)]
     burst_length: PowerOfTwo
     rounding: Rounding
     bus_bits: Annotated[PowerOfTwo, Field(ge=8)]

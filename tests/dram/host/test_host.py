@@ -206,8 +206,9 @@ def test_nothing_happens_without_requests(standard):
         assert log is None
         summary = result.summary()
         assert summary["cycles"] == summary["requests"] == summary["bandwidth_gb_per_s"] == summary["bus_use"] == 0
-        assert summary["read_latency_clocks"] == {"mean": 0, "p50": 0, "p90": 0, "p99": 0, "max": 0}
-        assert summary["row_hit_rate"] == summary["refresh_share"] == 0
+        not_known = dict.fromkeys(("mean", "p50", "p90", "p99", "max"))
+        assert summary["read_latency_clocks"] == summary["write_latency_ns"] == not_known
+        assert summary["row_hit_rate"] is summary["refresh_share"] is None
 
 
 def test_an_address_beyond_the_memory_wraps_to_its_start():
@@ -215,7 +216,19 @@ def test_an_address_beyond_the_memory_wraps_to_its_start():
     trace = drawn(9, 1000, DDR4)
     (requests,) = trace.blocks()
     beyond = array_trace(requests.address + size * np.arange(1000) + 63, requests.write)
-    assert_same(run(DDR4, beyond), run(DDR4, trace))
+    wrapped, within = run(DDR4, beyond, block=300), run(DDR4, trace)
+    assert (wrapped[0].beyond.requests, wrapped[0].beyond.memory_bytes) == (999, size)
+    assert wrapped[0].beyond.first == requests.address[1] + size + 63
+    assert (within[0].beyond.requests, within[0].beyond.first) == (0, None)
+    assert_same((replace(wrapped[0], beyond=within[0].beyond), wrapped[1]), within)
+
+
+@pytest.mark.parametrize("standard", [DDR4, HBM3, load_standard("LPDDR5X-8533")], ids=lambda one: one.name)
+@pytest.mark.parametrize("text", [None, "column bank bank_group row pseudo_channel rank channel | rank ^= row>>1"])
+def test_the_last_burst_of_the_memory_is_within_it_and_the_next_beyond(standard, text):
+    size = host_map(text, standard).size
+    result, _ = run(standard, array_trace([size - 1, size, 0, 2 * size]), HostConfig(address_map=text))
+    assert result.beyond == (size, 2, size)
 
 
 def test_percentiles_are_those_of_the_sorted_latencies():

@@ -163,7 +163,8 @@ def test_a_file_cut_short_or_of_another_kind_or_missing_is_refused(tmp_path):
     for broken in (b"", b"hello", content[: len(content) // 2], content[:-1]):
         path.write_bytes(broken)
         refused(path)
-    refused(tmp_path / "missing.h5", "No such file")
+    refused(tmp_path / "missing.h5", "no such file")
+    refused(tmp_path, "found: a folder")
     refused(tmp_path / "missing.csv", "No such file")
 
 
@@ -257,7 +258,9 @@ def test_a_log_that_is_not_finished_does_not_appear(tmp_path):
     [
         ("3,ACT,1,1,2,7", "expected 7 fields, found 6"),
         ("3,ACT,1,1,2,7,0,0", "expected 7 fields, found 8"),
-        ("", "expected 7 fields, found 1"),
+        ("3", "expected 7 fields, found 1"),
+        ('3,"ACT,1",1,2,7,0', "expected integers and a command, found 'ACT,1'"),
+        ('3,ACT,1,1,2,7,"0"x', "expected a record, found one with"),
         (
             "3,act,1,1,2,7,0",
             "command: expected one of ACT, PRE, PREA, RD, WR, RDA, WRA, REF, REFsb, REFpb, RDN, WRN, RDab, WRab, "
@@ -273,13 +276,40 @@ def test_a_log_that_is_not_finished_does_not_appear(tmp_path):
         ("3,ACT,-,1,2,7,0", "rank: expected"),
         ("3,ACT,-2,1,2,7,0", "rank: expected"),
         ("3,ACT,1,40000,2,7,0", "bank_group: expected an integer from -1 to 32767, found '40000'"),
-        ("3,ACT,1,1,2, 7,0", "row: expected"),
+        ("3,ACT,1,1,2,7 7,0", "row: expected"),
         ("3,ACT,1,1,2,7,\xff", "column: expected"),
         ("3,ACT,1,1,2,7," + "7" * 5000, "column: expected"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path, line, words):
     refused(csv(tmp_path, "1,REF,0,,,,", line, "9,REF,0,,,,"), f"line 3: {words}")
+
+
+QUOTED = ",".join(f'"{name}"' for name in HEADER.split(","))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'{QUOTED}\n"3","ACT","1","1","2","7","-1"\n"30","RD","0","0","0","5","0"\n',
+        f'{QUOTED}\r\n"3",ACT,1,"1",2,7,""\r\n"30","RD",0,0,0,5,0',
+        f'\ufeff{QUOTED}\n3, "ACT", 1,1 ,2,\t7,\n30,RD ,0,0,0,5,0\n\n',
+        f"\ufeff{HEADER}\r\n\r\n3,ACT,1,1,2,7,-1\r\n\r\n30,RD,0,0,0,5,0\r\n\r\n",
+        f"{HEADER.replace(',', ', ')}\n3, ACT, 1, 1, 2, 7,\n  30, RD, 0, 0, 0, 5, 0",
+    ],
+)
+def test_csv_is_read_as_any_reader_would(tmp_path, monkeypatch, content):
+    path = tmp_path / "log.csv"
+    path.write_bytes(content.encode())
+    expected = read_log(csv(tmp_path, "3,ACT,1,1,2,7,-1", "30,RD,0,0,0,5,0"))
+    path.write_bytes(content.encode())
+    for block in (log_csv._BLOCK, 64):
+        monkeypatch.setattr(log_csv, "_BLOCK", block)
+        assert same(read_log(path), expected)
+
+
+def test_empty_lines_count_in_the_number_of_a_bad_one(tmp_path):
+    refused(csv(tmp_path, "1,REF,0,,,,", "", "", "x,REF,0,,,,"), "line 5: cycle: expected")
 
 
 def test_a_wrong_header_and_a_line_without_end_are_refused(tmp_path, monkeypatch):

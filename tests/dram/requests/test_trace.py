@@ -95,6 +95,12 @@ def test_the_text_is_what_the_manual_says(tmp_path):
         (["r 1", "w 2", "read 3", "Write 4", "LD 5", "st 6"], ([1, 2, 3, 4, 5, 6], [0, 1, 0, 1, 0, 1]), False),
         (["0x40 R", "64 W"], ([64, 64], [0, 1]), False),
         (["0x40 READ 7", "0x80 WRITE 8"], ([64, 128], [0, 1], [7, 8]), True),
+        (["0x40 READ 7", "80 WRITE 8"], ([64, 128], [0, 1], [7, 8]), True),
+        (["0 WRITE 0", "64 READ 4", "fC READ 8"], ([0, 0x64, 0xFC], [1, 0, 0], [0, 4, 8]), True),
+        (["10 P_MEM_WR 0", "20 BOFF 1", "30 P_FETCH 2"], ([16, 32, 48], [1, 1, 0], [0, 1, 2]), True),
+        (["0x40 R 7", "80 W 9"], ([64, 128], [0, 1], [7, 9]), True),
+        (["4 LD 0x40", "5 ST 128"], ([64, 128], [0, 1], [4, 5]), True),
+        (["\ufeffR 64", "W 0x80"], ([64, 128], [0, 1]), False),
         (["", "# a comment", "  R\t64   # another", "\t", "R 65#third\r", "#"], ([64, 65], [0, 0]), False),
         (["# requests: 1", "R 64"], ([64], [0]), False),
         (["# no count", "# requests: 7", "R 64"], ([64], [0]), False),
@@ -121,9 +127,16 @@ def test_these_lines_are_understood(tmp_path, lines, expected, timed):
         (["R 64", "R 64 @1 @1 @1 @1 @1"], "line 2: expected R|W address [@back]"),
         (["R 64", "READER 64"], "line 2: expected R|W address [@back]"),
         (["R 64", "0x40 R"], "line 2: expected R|W address [@back]"),
-        (["0x40 READ 7", "0x40 R"], "line 2: expected 0xaddress READ|WRITE cycle"),
-        (["0x40 READ 7", "64 READ 7"], "line 2: address: expected a number from 0 to 9223372036854775807, with 0x"),
-        (["0x40 READ 7", "0x40 READ 7 @1"], "line 2: expected 0xaddress READ|WRITE cycle"),
+        (["0x40 READ 7", "0x40 R"], "line 2: expected address READ|WRITE cycle"),
+        (
+            ["0x40 READ 7", "64g READ 7"],
+            "line 2: address: expected a number from 0 to 9223372036854775807, hex",
+        ),
+        (["0x40 READ 7", "0x40 READ 7 @1"], "line 2: expected address READ|WRITE cycle"),
+        (["64 READ 7", "64 R 8"], "line 2: expected address READ|WRITE cycle"),
+        (["5 R 64", "6 READ 64"], "line 2: expected cycle R|W address [@back]"),
+        (["R 64", "AP_MEM_RD 64"], "line 2: expected R|W address [@back]"),
+        (["3 R 0x40 0x400", "2 W 0x80"], "line 1: expected a cycle or nothing before R|W, found USIMM's number of"),
         (["hello world"], "line 1: expected [cycle] R|W address [@back], found 'hello world'"),
         (["1,2,3"], "line 1: expected [cycle] R|W address [@back]"),
         (["R 64", "R -64"], "line 2: address: expected a number from 0 to 9223372036854775807, decimal or with 0x"),
@@ -187,10 +200,42 @@ def test_every_cut_of_a_file_is_noticed(tmp_path, name):
         refused(path)
 
 
-def test_a_last_line_without_its_end_is_a_cut_even_without_a_count(tmp_path):
-    path = text(tmp_path, "R 64", "R 128")
-    path.write_bytes(path.read_bytes()[:-1])
-    refused(path, "line 2: expected a newline at its end, found a file that was cut short")
+@pytest.mark.parametrize("lines", [["R 64", "R 0x80"], ["0x40 R", "0x80 R"], ["40 READ 0", "80 READ 0"]])
+@pytest.mark.parametrize("end", ["", "\r\n", " ", "\n\n", "  # the end"])
+def test_a_last_line_needs_no_newline_unless_the_file_says_how_long_it_is(tmp_path, lines, end):
+    path = tmp_path / "t.trace"
+    path.write_bytes(("\r\n".join(lines) + end).encode())
+    assert columns(open_trace(path))[0] == [64, 128]
+    path.write_text("# requests: 2\nR 64\nR 128")
+    refused(path, "line 3: expected a newline at its end, found a file that was cut short")
+
+
+FORMS = {
+    "R 64": "ndpsim: R|W address [@back]",
+    "7 R 64": "ndpsim: cycle R|W address [@back]",
+    "0x40 R": "ramulator: address R|W",
+    "64 W": "ramulator: address R|W",
+    "0x40 READ 7": "dramsim3: address READ|WRITE cycle",
+    "40 WRITE 7": "dramsim3: address READ|WRITE cycle",
+    "0x40 W 7": "dramsim3: address READ|WRITE cycle",
+}
+
+
+@pytest.mark.parametrize("line", FORMS)
+def test_the_trace_names_its_form(tmp_path, line):
+    assert open_trace(text(tmp_path, line)).form == FORMS[line]
+
+
+def test_a_given_form_goes_before_what_the_first_line_tells(tmp_path):
+    path = text(tmp_path, "64 READ 8", "64 W 128")
+    assert columns(open_trace(path, "ndpsim"))[:3] == ([8, 128], [0, 1], [64, 64])
+    path = text(tmp_path, "64 R 8", "40 WRITE 128")
+    assert columns(open_trace(path, "dramsim3"))[:3] == ([0x64, 0x40], [0, 1], [8, 128])
+    with pytest.raises(InputError, match=r"line 1: expected address R\|W, as line 1 has it"):
+        columns(open_trace(path, "ramulator"))
+    write_trace(tmp_path / "t.h5", [64])
+    with pytest.raises(InputError, match="format: expected none for HDF5, found 'dramsim3'"):
+        open_trace(tmp_path / "t.h5", "dramsim3")
 
 
 def test_compressed_text_of_other_tools_is_read(tmp_path):
