@@ -1,6 +1,7 @@
 """Sensitivities: one change at a time, beside the machine that ships."""
 
 import pytest
+from pydantic import ValidationError
 
 from ndpsim.errors import InputError
 from ndpsim.runs.setup import Setup
@@ -79,3 +80,18 @@ def test_every_point_that_ships_can_be_run():
     found = effects(shipped.model_copy(update=update))
     assert [one for one in found if one.ratio is None] == []
     assert len({one.tokens_per_s for one in found}) > 15
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "right"),
+    [
+        ("batches", [], [1]), ("batches", [0], [1]), ("batches", [256], [255]), ("tokens", 0, 1), ("prompt", 0, 1),
+        ("output", 0, 1), ("models", [], ["relu-lm"]), ("sweeps", [], SWEEPS),
+        ("sweeps", [{**SWEEPS[0], "points": {}}], SWEEPS), ("sweeps", [{**SWEEPS[0], "batches": []}], SWEEPS),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_its_range_is_refused_and_the_one_beside_it_is_taken(path, wrong, right):
+    content = SMALL.model_dump()
+    Sensitivity.model_validate({**content, path: right})
+    with pytest.raises(ValidationError, match=path):
+        Sensitivity.model_validate({**content, path: wrong})
