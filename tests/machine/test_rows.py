@@ -113,3 +113,13 @@ def test_sequences_beyond_the_32nd_have_bits_in_a_word_of_their_own():
     assert [part.tolist() for part in rows.parts()] == [[3], [5]]
     assert [part.tolist() for part in low.parts()] == [[1 | 1 << 31], [0]]
     assert [part.tolist() for part in high.parts()] == [[1 << 7], [1]]
+
+
+def test_there_is_a_word_of_bits_for_each_32_sequences_and_no_more():
+    dimm, row = np.zeros(64, np.uint8), np.arange(64, dtype=np.uint32)
+    for sequences, words in ((1, 1), (2, 1), (32, 1), (33, 2), (64, 2), (65, 3)):
+        _, masks = deal(np.full((sequences, 1), 5, np.uint64), dimm, row, 1)
+        assert len(masks) == words
+        if sequences > 1:
+            bits = sum(int(mask.parts()[0][0]).bit_count() for mask in masks)
+            assert bits == sequences
