@@ -19,7 +19,7 @@ from ndpsim.machine.rows import Rows, deal
 from ndpsim.sparsity.frequency import frequencies
 from ndpsim.sparsity.layout import NeuronLayout
 from ndpsim.systems.hermes.hot_neurons import HotNeurons
-from ndpsim.systems.hermes.offline import fitted, placement_problem
+from ndpsim.systems.hermes.offline import Probe, fitted, placement_problem
 from ndpsim.systems.hermes.placement import PLACE
 from ndpsim.systems.hermes.predictor_policy import PredictorPolicy
 from ndpsim.systems.hermes.remap import WindowRemap
@@ -30,8 +30,14 @@ from ndpsim.tables import Given, Switch
 
 
 class HermesPolicy(PredictorPolicy):
-    """The parameters of Hermes; see `workloads/systems/hermes.toml`."""
+    """The parameters of Hermes; see `workloads/systems/hermes.toml`.
 
+    probe_rows, probe_draws: of each DIMM on average, and how often, in the programs from which the time of a neuron in
+    the DIMMs is taken.
+    """
+
+    probe_rows: Annotated[Given[Annotated[int, Field(strict=True, ge=1, le=1 << 16)]], Unit("row")]
+    probe_draws: Annotated[Given[Annotated[int, Field(strict=True, ge=1, le=64)]], Unit("draw")]
     remap: Switch
     window: Annotated[Given[Annotated[int, Field(strict=True, gt=0, le=1024)]], Unit("token")]
     literal_guard: Switch
@@ -52,8 +58,9 @@ class Hermes(SharedLayers):
         require_neurons(trace, job.shape)
         layout, dimms = NeuronLayout(trace.header.neurons), devices.dimms.dimms
         often = [frequencies(trace, group, job.prompt) for group in range(trace.header.groups)]
-        problem = placement_problem(devices, self.dimms, often)
-        placement, rule = PLACE[policy.placement.value](problem), policy.rule()
+        probe = Probe(policy.probe_rows.value, policy.probe_draws.value, policy.gpu_probe.value)
+        problem = placement_problem(devices, self.dimms, often, probe)
+        placement, rule = PLACE[policy.placement.value](problem, policy.bundle.value), policy.rule()
         self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, often, placement.resident, rule)
         rows = [self.dimms.rows[KINDS[group % 2]] for group in range(len(often))]
         owners = [fitted(placement.dimm[g], problem.frequencies[g], dimms, held) for g, held in enumerate(rows)]

@@ -65,7 +65,7 @@ class HermesHost(StreamedPrompts):
         self.neuron_bytes = [channel, 2 * (2 + shape.gated) * shape.hidden] * shape.layers
         layout = NeuronLayout(trace.header.neurons)
         often = [frequencies(trace, group, job.prompt) for group in range(trace.header.groups)]
-        placement = PLACE[policy.placement.value](self._problem(often))
+        placement = PLACE[policy.placement.value](self._problem(often), policy.bundle.value)
         self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, often, placement.resident, policy.rule())
 
     def _problem(self, often: list[Frequencies]) -> PlacementProblem:
@@ -75,7 +75,7 @@ class HermesHost(StreamedPrompts):
         return PlacementProblem(
             [group.union.astype(np.float64) for group in often],
             self.neuron_bytes,
-            gpu_seconds(self.shape, self.job.batch, self.devices.gpu) * layers,
+            gpu_seconds(self.shape, self.job.batch, self.devices.gpu, self.policy.gpu_probe.value) * layers,
             [size / rate for size in self.neuron_bytes],
             config.pcie.us.value * 1e-6,
             gpu_room(self.devices, self.shape),

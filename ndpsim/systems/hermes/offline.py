@@ -1,7 +1,7 @@
 """Where the neurons begin: the problem that Hermes' offline placement solves, with times from the models themselves."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,16 @@ from ndpsim.systems.hermes.placement import Placement, PlacementProblem, by_valu
 from ndpsim.systems.parts.room import card_enough, found_on_card
 from ndpsim.systems.system import Devices
 
-_PROBE: Final = 128  # rows of each DIMM, on average, in the programs from which the time of a neuron is taken
-_DRAWS: Final = 4
-_GPU_PROBE: Final = 1024
+
+class Probe(NamedTuple):
+    """What the times of a neuron are taken from.
+
+    rows: of each DIMM, on average, in a program; draws: how many programs; gpu: neurons of a kind in a kernel.
+    """
+
+    rows: int
+    draws: int
+    gpu: int
 
 
 def gpu_room(devices: Devices, shape: ModelShape) -> int:
@@ -34,18 +41,18 @@ def gpu_room(devices: Devices, shape: ModelShape) -> int:
     return devices.weight_bytes - dense
 
 
-def placement_problem(devices: Devices, ndp: NdpModel, often: Sequence[Frequencies]) -> PlacementProblem:
+def placement_problem(devices: Devices, ndp: NdpModel, often: Sequence[Frequencies], probe: Probe) -> PlacementProblem:
     """Return the problem of equations 1 to 7; groups are in the order of KINDS.
 
     A batch reads a neuron once and multiplies for each sequence that needs it: its frequency is the time that a DIMM
     spends on it a token, in times of one activation in one sequence. A batch of several programs (`compiler.batches`)
     is taken as one of the first of them.
     """
-    gpu_s, groups = gpu_seconds(ndp.shape, ndp.sequences, devices.gpu), range(len(often))
+    gpu_s, groups = gpu_seconds(ndp.shape, ndp.sequences, devices.gpu, probe.gpu), range(len(often))
     batch = min(ndp.sequences, codes.ENTRY_BITS)
-    one, more = _dimm_seconds(ndp, batch, 1), [0.0, 0.0]
+    one, more = _dimm_seconds(ndp, batch, 1, probe), [0.0, 0.0]
     if batch > 1:
-        every = _dimm_seconds(ndp, batch, batch)
+        every = _dimm_seconds(ndp, batch, batch, probe)
         more = [max(b - a, 0.0) / (batch - 1) for a, b in zip(one, every, strict=True)]
     worth = [
         group.union + (group.each.sum(axis=0) - group.union) * (more[g % 2] / one[g % 2])
@@ -74,33 +81,33 @@ def whole_layers(devices: Devices, ndp: NdpModel, neurons: Sequence[int]) -> Pla
     return Placement(tuple(resident), tuple(dimm), 0.0)
 
 
-def gpu_seconds(shape: ModelShape, sequences: int, gpu: GpuModel) -> list[float]:
+def gpu_seconds(shape: ModelShape, sequences: int, gpu: GpuModel, neurons: int) -> list[float]:
     """Return the seconds of one more active neuron of each kind on the GPU."""
     few, more = (
         layer_times(gpu, shape, sequences, count, count)
-        for count in np.full((2, shape.layers), _GPU_PROBE) * np.array([[1], [2]])
+        for count in np.full((2, shape.layers), neurons) * np.array([[1], [2]])
     )
-    return [float(b[0] - a[0]) * 1e-6 / _GPU_PROBE for a, b in ((few.qkv, more.qkv), (few.block, more.block))]
+    return [float(b[0] - a[0]) * 1e-6 / neurons for a, b in ((few.qkv, more.qkv), (few.block, more.block))]
 
 
-def _dimm_seconds(ndp: NdpModel, batch: int, needing: int) -> list[float]:
+def _dimm_seconds(ndp: NdpModel, batch: int, needing: int, probe: Probe) -> list[float]:
     """Return the seconds that an active neuron of each kind, which some sequences of a batch need, takes the DIMMs.
 
     Programs on rows drawn by chance, timed by the engine: the DIMM, and in it the rank, that has drawn most keeps the
     others waiting, as it does in a run.
     """
-    probe = NdpModel(ndp.machine, ndp.shape.with_overrides(layers=1), batch, 1)
+    one = NdpModel(ndp.machine, ndp.shape.with_overrides(layers=1), batch, 1)
     random, dimms, found = np.random.default_rng(0), ndp.machine.dimms, []
     for kind in KINDS:
-        held, took = probe.rows[kind], 0
-        few = min(_PROBE, max(held // 2, 1))
-        for _ in range(_DRAWS):
+        held, took = one.rows[kind], 0
+        few = min(probe.rows, max(held // 2, 1))
+        for _ in range(probe.draws):
             shares = [np.flatnonzero(random.random(held) < few / held).astype(np.uint32) for _ in range(dimms)]
             masks = [np.full(len(rows), (1 << needing) - 1, np.uint32) for rows in shares]
             masked = [masks] if needing < batch else None
-            span = probe.sparse(kind, 0, shares, probe.timer.now_ps, gpu=False, masks=masked)
+            span = one.sparse(kind, 0, shares, one.timer.now_ps, gpu=False, masks=masked)
             took += span.end - span.start
-        found.append(took * 1e-12 / (_DRAWS * few))
+        found.append(took * 1e-12 / (probe.draws * few))
     return found
 
 

@@ -7,13 +7,13 @@ made least. Ours, where the paper is silent or not enough:
 - every neuron is on exactly one side, and the capacity of a DIMM counts all neurons that live there, for those in GPU
   memory are copies;
 - a group is the neurons of one kind in one layer (attention, ffn), as the two sides wait for each other after each;
-- neurons are placed in bundles, 64 by default, of neighbours in the order of frequency;
+- neurons are placed in bundles of neighbours in the order of frequency;
 - the DIMMs of a group are alike, so the integer programme decides about the GPU alone and takes the DIMMs to be even:
   the least time that any distribution could have. The neurons are then dealt to the DIMMs one by one, the most frequent
   first, each to the DIMM with the least work. What this costs is in the gap between the objective and the bound.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from ndpsim.errors import InputError
 from ndpsim.jit import njit
 
-BUNDLE = 64
 Flags = tuple[NDArray[np.bool_], ...]
 Owners = tuple[NDArray[np.uint8], ...]
 _Bundles = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
@@ -103,7 +102,7 @@ class Placement:
         return 1 - self.bound_s / self.objective_s if self.objective_s else 0.0
 
 
-def place_greedily(problem: PlacementProblem, bundle: int = BUNDLE) -> Placement:
+def place_greedily(problem: PlacementProblem, bundle: int) -> Placement:
     """Fill the GPU with the bundles that save the most time a byte, as long as one saves any.
 
     In each group the last of them is then chosen anew, by time alone, and colder ones after it: where the GPU becomes
@@ -146,7 +145,7 @@ def place_greedily(problem: PlacementProblem, bundle: int = BUNDLE) -> Placement
 
 
 def place_optimally(
-    problem: PlacementProblem, bundle: int = BUNDLE, *, time_limit_s: float = 120.0, gap: float = 1e-4
+    problem: PlacementProblem, bundle: int, *, time_limit_s: float = 120.0, gap: float = 1e-4
 ) -> Placement:
     """Solve the integer programme with HiGHS until the best placement known is within ``gap`` of the least time.
 
@@ -312,5 +311,9 @@ def _deal(order: Any, weights: Any, resident: Any, size: Any, room: Any, owner: 
     return True
 
 
-PLACE: Final = {"greedy": place_greedily, "optimal": place_optimally, "random": place_randomly}
+PLACE: Final[Mapping[str, Callable[[PlacementProblem, int], Placement]]] = {
+    "greedy": place_greedily,
+    "optimal": place_optimally,
+    "random": lambda problem, _: place_randomly(problem),
+}
 """The ways to place neurons, by the name that a policy gives them."""

@@ -132,7 +132,7 @@ def test_capacities_of_the_dimms_hold_for_all_neurons_and_uneven_dimms():
     check(problem, place_greedily(problem, 10))
     check(problem, place_randomly(problem))
     with pytest.raises(InputError, match="dimm_bytes: expected room for 300000 bytes in whole neurons, found 299000"):
-        place_greedily(skewed(groups=2, neurons=100, dimm_bytes=[200_000, 50_000, 49_000]))
+        place_greedily(skewed(groups=2, neurons=100, dimm_bytes=[200_000, 50_000, 49_000]), 64)
 
 
 def test_a_solver_without_time_leaves_the_greedy_placement_and_says_so():
