@@ -12,6 +12,8 @@ from ndpsim.gpu.model import GpuModel
 
 _LABELS: Final = frozenset({"name", "source", "summary", "family"})
 """Texts that say what something is called or where it comes from."""
+_IN_EFFICIENCIES: Final = frozenset({"architecture", "clock_headroom", "inline_ecc"})
+"""Fields of a card that say no more than which efficiencies a card without measurements may have."""
 
 
 def essence(value: Any) -> Any:
@@ -21,7 +23,11 @@ def essence(value: Any) -> Any:
         config = value.config.model_copy(update={"address_maps": {}, "dram": "", "ranks": 0})
         return [essence(config), _parts(value.standard), value.address_map.text, value.dimms]
     if isinstance(value, GpuModel):
-        return [essence(value.card.model_copy(update={"fit": None})), essence(dict(value.efficiencies))]
+        card = value.card.model_dump(exclude={"fit", "traits", *_IN_EFFICIENCIES})
+        common = value.card.common.model_dump(exclude={"pj_per_flop", "attention"})
+        if not value.card.nvlink_gb_per_s:
+            del common["nvlink"]
+        return [essence(card), essence(common), essence(dict(value.efficiencies))]
     if isinstance(value, BaseModel):
         return _kept((name, getattr(value, name)) for name in type(value).model_fields)
     if is_dataclass(value):

@@ -31,12 +31,24 @@ def paths_of(
     files.software(chosen, model, preset, 1)
     files.end()
     entries = [entry for root in files.contents for entry in _entries(files, root)]
-    return [entry for entry in entries if not is_ignored(entry.path, chosen.ignores)]
+    ignores = (*chosen.ignores, *_without_effect(files.contents["gpu"][1]))
+    return [entry for entry in entries if not is_ignored(entry.path, ignores)]
+
+
+def _without_effect(card: Mapping[str, Any]) -> list[str]:
+    """Return the beginnings of paths of a card on which nothing depends: what its fit or its links make needless."""
+    found = [] if card["nvlink_gb_per_s"] else ["gpu.traits.nvlink"]
+    measured = card.get("fit", {}).get("efficiencies", {})
+    if all(family.name in measured for family in FAMILIES if family.parameters):
+        found += ["gpu.clock_headroom", "gpu.inline_ecc", "gpu.traits.pj_per_flop", "gpu.traits.attention"]
+    return found
 
 
 def _entries(files: SetupFiles, root: str) -> Iterator[PathEntry]:
     form, content, _ = files.contents[root]
     for path, (keys, _) in form.paths.items():
+        if keys[0] == "fit" and "fit" not in content:
+            continue
         kind, annotation = _kind(form.table, keys)
         entry: Any = content
         sources = [str(content.get("source", files.places[root]))]

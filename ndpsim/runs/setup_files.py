@@ -64,6 +64,8 @@ class SetupFiles:
             return {}
         if config.gpu.count.value > 1 and not several_cards:
             self.faults.append(f"gpu.count: expected 1, as the system uses one card, found {config.gpu.count.value}")
+        if {"gpu.reserve_gb", "gpu.weights_gb"} <= self.before.keys():
+            self.faults.append("gpu.reserve_gb: expected it or gpu.weights_gb, which says what the rest is, found both")
         self._judge("", lambda content: config_from(content, "machine"))
         return {"machine": found[1], **self._dimms(config), **self._card(config.gpu.card.value)}
 

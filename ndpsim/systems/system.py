@@ -33,8 +33,16 @@ DIMM_UNITS: Final = (
     "dram.transfers_per_clock",
 )  # fmt: skip
 """Paths of `--set` that a system ignores to which the DIMMs are memory of the host, of which only the size counts."""
-EIGHT_BITS: Final = ("gpu.int8_tops", "dimm.unit.macs_per_cycle_8bit", "dimm.energy.mac_i8", "dimm.energy.mac_bf16")
+OTHER_FORMATS: Final = (
+    "gpu.int8_tops",
+    "gpu.fp32_tflops",
+    "dimm.unit.macs_per_cycle_8bit",
+    "dimm.energy.mac_i8",
+    "dimm.energy.mac_bf16",
+)
 """Paths that no system depends on that computes in FP16."""
+ONE_CARD: Final = ("gpu.nvlink_gb_per_s", "gpu.pcie_gb_per_s", "gpu.traits.nvlink")
+"""Paths that no system depends on whose card talks to no other: its link to the host is `pcie` of the machine."""
 
 
 def is_ignored(path: str, ignores: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ndpsim.cli.main import cli
+from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
 from ndpsim.runs.paths import paths_of
 from ndpsim.runs.setup import Setup
@@ -59,3 +60,33 @@ def test_the_list_is_one_json_object_by_system(capsys):
 def test_what_only_paths_have_is_refused_without_them(arguments):
     with pytest.raises(InputError, match=r": expected it with --paths, found it without"):
         cli.main(["list", *arguments], standalone_mode=False)
+
+
+EXPECTED_ONLY = ("gpu.clock_headroom", "gpu.inline_ecc", "gpu.traits.pj_per_flop")
+
+
+def test_what_only_predicts_efficiencies_is_listed_and_set_for_cards_without_measurements(tmp_path):
+    measured, other = by_path("gpu-only"), by_path("gpu-only", machine=machine(tmp_path, "rtx3090"))
+    for path, value in zip(EXPECTED_ONLY, (1.2, True, 1.5), strict=True):
+        assert path not in measured and path in other
+        with pytest.raises(InputError, match=f"{path}: expected a value that changes the run"):
+            Setup.of("gpu-only", "relu-lm", prompt=4, output=2, changes={path: value})
+    assert Setup.of("gpu-only", "relu-lm", prompt=4, output=2, changes={"gpu.card": "rtx3090", "gpu.inline_ecc": True})
+
+
+def test_links_between_cards_are_of_systems_with_several():
+    assert not [path for path in by_path("hermes") if "nvlink" in path or path == "gpu.pcie_gb_per_s"]
+    assert "gpu.pcie_gb_per_s" in by_path("tensor-parallel")
+
+
+def test_reserve_and_size_for_weights_exclude_each_other():
+    with pytest.raises(InputError, match=r"gpu\.reserve_gb: expected it or gpu\.weights_gb"):
+        Setup.of("hermes-base", "relu-lm", prompt=4, output=2, changes={"gpu.reserve_gb": 3, "gpu.weights_gb": 2})
+
+
+def machine(folder, card):
+    """A machine with another card."""
+    text = (workloads_dir() / "hardware" / "machines" / "hermes.toml").read_text(encoding="utf-8")
+    path = folder / "machine.toml"
+    path.write_text(text.replace('"rtx4090"', f'"{card}"'), encoding="utf-8")
+    return str(path)

@@ -6,10 +6,20 @@ from ndpsim.errors import InputError
 from ndpsim.llm.shape import ModelShape
 from ndpsim.systems.parts.dense_layers import DenseLayers
 from ndpsim.systems.parts.host_weights import cache_bytes
-from ndpsim.systems.system import Devices, Job
+from ndpsim.systems.system import ONE_CARD, Devices, Job
 from ndpsim.tables import Share, Table
 
-CARDS_ONLY: Final = ("dimm", "dram", "pcie", "cpu", "preset", "gpu.reserve_gb", "gpu.weights_gb", "gpu.int8_tops")
+CARDS_ONLY: Final = (
+    "dimm",
+    "dram",
+    "pcie",
+    "cpu",
+    "preset",
+    "gpu.reserve_gb",
+    "gpu.weights_gb",
+    "gpu.int8_tops",
+    "gpu.fp32_tflops",
+)
 """Paths that a system ignores which is on graphics cards as a whole."""
 
 
@@ -23,7 +33,7 @@ class GpuOnly(DenseLayers):
     """A model on one card, its kernels in CUDA graphs."""
 
     name: ClassVar[str] = "gpu-only"
-    ignores: ClassVar[tuple[str, ...]] = (*CARDS_ONLY, "gpu.nvlink_gb_per_s")
+    ignores: ClassVar[tuple[str, ...]] = (*CARDS_ONLY, *ONE_CARD)
     Policy = ResidentPolicy
     policy: ResidentPolicy
 

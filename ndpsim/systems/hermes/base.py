@@ -9,14 +9,14 @@ import numpy as np
 from ndpsim.llm.step import Step
 from ndpsim.systems.hermes.offline import whole_layers
 from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
-from ndpsim.systems.system import EIGHT_BITS, Devices, Job, NoPolicy
+from ndpsim.systems.system import ONE_CARD, OTHER_FORMATS, Devices, Job, NoPolicy
 
 
 class HermesBase(SharedLayers):
     """One GPU and NDP-DIMMs that compute a model densely."""
 
     name = "hermes-base"
-    ignores = ("cpu", "preset", "gpu.nvlink_gb_per_s", *EIGHT_BITS)
+    ignores = ("cpu", "preset", *ONE_CARD, *OTHER_FORMATS)
 
     def __init__(self, job: Job, devices: Devices, policy: NoPolicy) -> None:
         """Place the model. Raises InputError if something does not fit."""

@@ -25,7 +25,7 @@ from ndpsim.systems.hermes.predictor_policy import PredictorPolicy
 from ndpsim.systems.hermes.remap import WindowRemap
 from ndpsim.systems.parts.neuron_trace import require_neurons
 from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
-from ndpsim.systems.system import EIGHT_BITS, Devices, Job
+from ndpsim.systems.system import ONE_CARD, OTHER_FORMATS, Devices, Job
 from ndpsim.tables import Given, Switch
 
 
@@ -47,7 +47,7 @@ class Hermes(SharedLayers):
     """One GPU and NDP-DIMMs that run a model on a trace."""
 
     name = "hermes"
-    ignores = ("cpu", "gpu.nvlink_gb_per_s", *EIGHT_BITS)
+    ignores = ("cpu", *ONE_CARD, *OTHER_FORMATS)
     Policy = HermesPolicy
     policy: HermesPolicy
 

@@ -33,7 +33,7 @@ from ndpsim.systems.parts.host_weights import Sizes
 from ndpsim.systems.parts.neuron_trace import require_neurons
 from ndpsim.systems.parts.room import dimms_enough
 from ndpsim.systems.parts.streamed_prompt import StreamedPrompts
-from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, PS_PER_US, Devices, Job
+from ndpsim.systems.system import DIMM_UNITS, ONE_CARD, OTHER_FORMATS, PS_PER_US, Devices, Job
 
 
 class HermesHostPolicy(PredictorPolicy):
@@ -44,7 +44,7 @@ class HermesHost(StreamedPrompts):
     """One GPU and the host's processor that run a model on a trace."""
 
     name = "hermes-host"
-    ignores = ("gpu.nvlink_gb_per_s", *DIMM_UNITS, *EIGHT_BITS)
+    ignores = (*ONE_CARD, *DIMM_UNITS, *OTHER_FORMATS)
     Policy = HermesHostPolicy
     policy: HermesHostPolicy
 

@@ -10,7 +10,7 @@ from typing import Any
 from ndpsim.machine.dense_step import StepTimes
 from ndpsim.systems.parts.dense_layers import DenseLayers
 from ndpsim.systems.parts.host_weights import Sizes, copy_picoseconds
-from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, Devices, Job
+from ndpsim.systems.system import DIMM_UNITS, ONE_CARD, OTHER_FORMATS, Devices, Job
 from ndpsim.tables import Rate, Table
 
 
@@ -24,7 +24,7 @@ class Accelerate(DenseLayers):
     """One card that runs a model layer by layer, from host memory where it must."""
 
     name = "accelerate"
-    ignores = ("cpu", "preset", "gpu.nvlink_gb_per_s", *DIMM_UNITS, *EIGHT_BITS)
+    ignores = ("cpu", "preset", *ONE_CARD, *DIMM_UNITS, *OTHER_FORMATS)
     Policy = AcceleratePolicy
     policy: AcceleratePolicy
     eager = True

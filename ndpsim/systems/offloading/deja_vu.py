@@ -27,7 +27,7 @@ from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.systems.parts.dense_layers import DenseLayers, Part
 from ndpsim.systems.parts.host_weights import Sizes, copy_picoseconds
 from ndpsim.systems.parts.neuron_trace import require_neurons
-from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, PS_PER_US, Devices, Job
+from ndpsim.systems.system import DIMM_UNITS, ONE_CARD, OTHER_FORMATS, PS_PER_US, Devices, Job
 from ndpsim.tables import Count, Rate, Table
 
 _ATTENTION: Final = ("qkv", "attention", "projection")
@@ -49,7 +49,7 @@ class DejaVu(DenseLayers):
     """One card that computes the active neurons of each block, and fetches those that it does not hold."""
 
     name = "deja-vu"
-    ignores = ("cpu", "gpu.nvlink_gb_per_s", *DIMM_UNITS, *EIGHT_BITS)
+    ignores = ("cpu", *ONE_CARD, *DIMM_UNITS, *OTHER_FORMATS)
     Policy = DejaVuPolicy
     policy: DejaVuPolicy
 

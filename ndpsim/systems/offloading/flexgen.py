@@ -21,7 +21,7 @@ from ndpsim.systems.offloading.flexgen_search import Pass, Problem, search
 from ndpsim.systems.parts.dense_layers import DenseLayers, Part
 from ndpsim.systems.parts.host_weights import Sizes
 from ndpsim.systems.parts.room import card_enough, dimms_enough
-from ndpsim.systems.system import DIMM_UNITS, EIGHT_BITS, Devices, Job
+from ndpsim.systems.system import DIMM_UNITS, ONE_CARD, OTHER_FORMATS, Devices, Job
 from ndpsim.tables import Rate, Table
 
 
@@ -35,7 +35,7 @@ class FlexGen(DenseLayers):
     """One card with the weights, caches and activations of a dense model spread over it and the host."""
 
     name = "flexgen"
-    ignores = ("preset", "gpu.nvlink_gb_per_s", *DIMM_UNITS, *EIGHT_BITS)
+    ignores = ("preset", *ONE_CARD, *DIMM_UNITS, *OTHER_FORMATS)
     Policy = FlexGenPolicy
     policy: FlexGenPolicy
     eager = True
