@@ -111,3 +111,14 @@ def test_twelve_questions_have_one_file_each():
 def test_the_readme_names_every_page():
     readme = read("README.md")
     assert all(f"(docs/{page})" in readme for page in PAGES)
+
+
+def test_the_words_of_results_are_explained():
+    """What systems count, by the name that the table prints, and what a newcomer asked about."""
+    counted = set()
+    for file in (PACKAGE / "systems").rglob("*.py"):
+        counted.update(re.findall(r"""meter\.count\(\s*"([^"]+)\"""", file.read_text(encoding="utf-8")))
+    explained = PAGES["GLOSSARY.md"]
+    assert "hot neurons that wait" in counted
+    asked = {"swap", "remap", "busiest over mean", "train", "time to first token", "time per output token", "burst"}
+    assert [word for word in counted | asked if word not in explained] == []
