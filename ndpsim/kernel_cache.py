@@ -14,7 +14,7 @@ import pickle
 import sys
 import time
 import uuid
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -22,12 +22,13 @@ from weakref import WeakSet
 
 import numba.core.caching
 import numba.core.config
-from numba.core import event
+from numba.core import event, sigutils
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from ndpsim import compiling, wall
 from ndpsim.cache_folders import cache_folder, writable
+from ndpsim.inner_kernels import begin, end, inner, is_inner, set_environments
 from ndpsim.kernel_digest import UnknownDependencyError, kernel_digest, types_digest
 
 _config: Any = numba.core.config
@@ -53,7 +54,25 @@ class KernelCache(_Interface):
     def __init__(self, dispatcher: Any) -> None:
         self._dispatcher = dispatcher
         self._enabled = True
+        self._compile, self._add_overload = dispatcher.compile, dispatcher.add_overload
+        dispatcher.compile, dispatcher.add_overload = self.compile, self.add_overload
         _caches.add(self)
+
+    def compile(self, sig: Any) -> Any:
+        """Compile the kernel as the dispatcher would, in full if Python is to call it."""
+        if not _listener.is_inner:
+            arguments = tuple(sigutils.normalize_signature(sig)[0])
+            found = self._dispatcher.overloads.get(arguments)
+            if found is not None and is_inner(found):
+                del self._dispatcher.overloads[arguments]
+        return self._compile(sig)
+
+    def add_overload(self, result: Any) -> None:
+        """Let the dispatcher have a result; let Python call it only if it is not that of an inner kernel."""
+        if is_inner(result):
+            self._dispatcher.overloads[tuple(result.signature.args)] = result
+        else:
+            self._add_overload(result)
 
     @property
     def cache_path(self) -> str:
@@ -64,12 +83,13 @@ class KernelCache(_Interface):
         """Return what was compiled for these types of arguments, or None."""
         with wall.STARTING:
             target_context.refresh()
-            path = self._path(sig, target_context.codegen())
+            path = self._path(sig, target_context.codegen(), _listener.is_inner)
             content = _read(path) if path else None
             if path is None or content is None:
                 return None
             try:
-                return _result._rebuild(target_context, *pickle.loads(content))
+                with inner(target_context) if _listener.is_inner and _listener.depth == 1 else nullcontext():
+                    return _result._rebuild(target_context, *pickle.loads(content))
             except Exception:  # whole, yet not understood, whatever the reason: as if it were not there
                 _damaged(path)
                 return None
@@ -77,10 +97,12 @@ class KernelCache(_Interface):
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for these types of arguments."""
         with wall.STARTING:
+            if not is_inner(data):
+                set_environments(data)
             self._save(sig, data)
 
     def _save(self, sig: Any, data: Any) -> None:
-        path = self._path(sig, data.codegen)
+        path = self._path(sig, data.codegen, is_inner(data))
         if path is None or data.library.has_dynamic_globals or not all(part.can_cache for part in data.lifted):
             return
         with suppress(OSError):
@@ -111,11 +133,11 @@ class KernelCache(_Interface):
         name = "".join(c for c in f"{function.__module__}.{function.__qualname__}" if c.isalnum() or c in "._")
         return f"{name[-120:]}-{kernel_digest(self._dispatcher, codegen.magic_tuple())}"
 
-    def _path(self, sig: Any, codegen: Any) -> Path | None:
+    def _path(self, sig: Any, codegen: Any, as_inner: bool) -> Path | None:
         if not self._enabled:
             return None
         try:
-            return _folder() / f"{self.name(codegen)}-{types_digest(sig)}{_SUFFIX}"
+            return _folder() / f"{self.name(codegen)}-{types_digest(sig)}{'i' * as_inner}{_SUFFIX}"
         except UnknownDependencyError:
             return None
 
@@ -127,17 +149,22 @@ class _Listener(event.Listener):
     """Counts kernels while Numba compiles them, the caller around what it calls, and tells whoever watches."""
 
     def __init__(self) -> None:
-        self._depth = self._at_most = self._known = 0
+        self.depth = self._at_most = self._known = 0
+        self.is_inner = False
         self._done: set[str] = set()
 
     def on_start(self, event: Any) -> None:
         """A kernel begins to be compiled."""
-        if self._depth == 0:
+        context = event.data["dispatcher"].targetctx
+        if self.depth == 0:
+            self.is_inner = isinstance(event.data["dispatcher"]._cache, KernelCache)  # what is compiled inside this one
             wall.STARTING.__enter__()
             if self._known != len(_caches):  # more modules have been imported
                 self._known = len(_caches)
-                self._at_most = len(self._done) + _not_compiled(event.data["dispatcher"].targetctx.codegen())
-        self._depth += 1
+                self._at_most = len(self._done) + _not_compiled(context.codegen())
+        elif self.depth == 1 and self.is_inner:
+            begin(context)
+        self.depth += 1
         self._tell()
 
     def on_end(self, event: Any) -> None:
@@ -145,14 +172,17 @@ class _Listener(event.Listener):
         if isinstance(event.data["dispatcher"]._cache, KernelCache):
             function = event.data["dispatcher"].py_func
             self._done.add(f"{function.__module__}.{function.__qualname__}")
-        self._depth -= 1
-        if self._depth == 0:
+        self.depth -= 1
+        if self.depth == 1 and self.is_inner:
+            end(event.data["dispatcher"].targetctx)
+        if self.depth == 0:
+            self.is_inner = False
             wall.STARTING.__exit__()
             self._tell()
 
     def _tell(self) -> None:
         done = len(self._done)
-        compiling.tell(compiling.Compilation(done, max(self._at_most, done), self._depth > 0))
+        compiling.tell(compiling.Compilation(done, max(self._at_most, done), self.depth > 0))
 
 
 def _size(path: Path) -> int:
@@ -172,7 +202,8 @@ def _not_compiled(codegen: Any) -> int:
     return missing
 
 
-event.register("numba:compile", _Listener())
+_listener: Final = _Listener()
+event.register("numba:compile", _listener)
 
 
 @cache
