@@ -15,12 +15,15 @@ from ndpsim.systems.parts.shared_layers import Decoded
 
 
 class Neurons:
-    """Two groups of 64 neurons, a word each. Neurons 1 and 3 of the first group are computed for one sequence, 1 and 2
-    for another; 0 and 1 of each group are in GPU memory, and 4 of the second one is computed."""
+    """Two groups of 64 neurons, a word each, of which 0 and 1 are in GPU memory.
+
+    Computed are 1 and 3 of the first group and 1 and 4 of the second one for one sequence, 0 and 2, and 0 and 4, for
+    another.
+    """
 
     def __init__(self, heard):
         self.heard = heard
-        self.computed = np.array([[0b01010, 0b10010], [0b00110, 0b10000]], np.uint64)
+        self.computed = np.array([[0b01010, 0b10010], [0b00101, 0b10001]], np.uint64)
         self.resident = np.array([0b00011, 0b00011], np.uint64)
         self.layout = SimpleNamespace(counts=self.counts, words_of=lambda group: slice(group, group + 1))
 
@@ -92,8 +95,8 @@ def test_a_step_computes_what_any_sequence_needs_on_the_gpu_and_the_rest_in_dimm
     made = hermes()
     assert made.decode(Step((1, 1), (20, 9), sequences=(1, 0)), 100) == 105
     (plan,) = made.plans
-    # the union of both sequences is 1, 2 and 3, and 1 and 4; of these neuron 1 is in GPU memory, in both groups
-    assert plan.on_gpu.tolist() == [1, 1]
+    # of each sequence one neuron of a group is in GPU memory, and of both together two
+    assert plan.on_gpu.tolist() == [2, 2]
     (layer,) = plan.layers
     assert isinstance(layer.qkv.rows, Joined)
     # 3 for the first sequence, 2 for the second; neurons 0, 2, 4 are rows 0, 1, 2 of DIMM 0, and 1, 3, 5 of DIMM 1
