@@ -68,12 +68,11 @@ class FeedForward:
         placement, rows = self.placement, checked_shares(self.placement, shares)
         counts = rows.lengths()
         plan = self._plan(max(counts), batch, gpu)
-        streams = _streams(plan, self._held, last_of(counts), gpu, masks is not None)
+        streams = _streams(plan, self._held, last_of(counts), gpu, masks is not None).of(rows)
         lists = list_sections(placement.name, rows, masks, batch)
-        last = gpu_part(batch * (plan.sums.width if plan.fused else plan.sums.columns[-1][1])) if gpu else 0
-        return assemble(
-            self._machine_json, streams.of(rows), lists, placement.regions, placement.first_atom, gpu_part=last
-        )
+        tiles = [batch * (plan.sums.width if plan.fused else columns) for _, columns in plan.sums.columns]
+        mark = gpu_part(streams, tiles, max(counts) > 0) if gpu else -1
+        return assemble(self._machine_json, streams, lists, placement.regions, placement.first_atom, mark=mark)
 
     def host_input(
         self, x: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None

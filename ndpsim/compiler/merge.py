@@ -74,12 +74,16 @@ def merge(dimm: int, works: bool, last: int, y: int, incoming: int, count: int, 
     return words_to_array(words)
 
 
-def gpu_part(count: int) -> int:
-    """Return from which instruction before its end on DIMM 0 adds the GPU's partial result, `count` values, to others.
+def gpu_part(streams: Joined, tiles: Sequence[int], works: bool) -> int:
+    """Return the instruction of DIMM 0 at which it first waits for the GPU's partial result, its first `hin` of it.
 
-    That is the first `hin` of `merge`, behind which are an `add`, further pieces, `hout` and `end`.
+    streams: what the DIMMs run; tiles: values of each tile that is merged; works: whether any DIMM has rows. If one
+    has, the result is taken to be waited for in the last tile, which ends with `hin` and `add` of each piece, `hout`
+    and `end`. If none has, the first tile has nothing else to wait for: it begins with a `fill` of each piece.
     """
-    return 2 * -(-count // MERGE_PIECE) + 2
+    if works:
+        return int(streams.starts[1]) - (2 * -(-tiles[-1] // MERGE_PIECE) + 2)
+    return -(-tiles[0] // MERGE_PIECE)
 
 
 def last_of(counts: Sequence[int]) -> int:
@@ -152,11 +156,11 @@ def checked_batch(batch: int) -> int:
 
 
 def assemble(
-    machine: str, streams: Joined, lists: Joined, regions: Regions, first_atom: int, *, gpu_part: int = 0
+    machine: str, streams: Joined, lists: Joined, regions: Regions, first_atom: int, *, mark: int = -1
 ) -> Program:
     """Make a program of the words of all DIMMs, encoded for matrices from atom 0 on, for those at `first_atom`.
 
-    gpu_part: what the function of this name returns, 0 without a GPU; that instruction is marked.
+    mark: an instruction of DIMM 0 of which the time of its start is asked; -1 for none.
     """
     words = Joined(relocated(streams.values, first_atom), streams.starts)
-    return Program(machine, words, lists, regions, int(streams.starts[1]) - gpu_part if gpu_part else -1)
+    return Program(machine, words, lists, regions, mark)

@@ -63,12 +63,10 @@ class Projection:
         placement, rows = self.placement, checked_shares(self.placement, shares)
         counts = rows.lengths()
         plan = self._plan(max(counts), batch, gpu)
-        streams = _streams(plan, self._held, last_of(counts), gpu, masks is not None)
+        streams = _streams(plan, self._held, last_of(counts), gpu, masks is not None).of(rows)
         lists = list_sections(placement.name, rows, masks, batch)
-        last = gpu_part(batch * plan.columns[-1][1]) if gpu else 0
-        return assemble(
-            self._machine_json, streams.of(rows), lists, placement.regions, placement.first_atom, gpu_part=last
-        )
+        mark = gpu_part(streams, [batch * columns for _, columns in plan.columns], max(counts) > 0) if gpu else -1
+        return assemble(self._machine_json, streams, lists, placement.regions, placement.first_atom, mark=mark)
 
     def host_input(
         self, a: NDArray[np.generic], shares: Sequence[Share], gpu: NDArray[np.float32] | None = None
