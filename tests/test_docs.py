@@ -122,3 +122,13 @@ def test_the_words_of_results_are_explained():
     assert "hot neurons that wait" in counted
     asked = {"swap", "remap", "busiest over mean", "train", "time to first token", "time per output token", "burst"}
     assert [word for word in counted | asked if word not in explained] == []
+
+
+def test_a_class_name_stands_once_in_the_package():
+    names = [
+        node.name
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

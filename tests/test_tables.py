@@ -19,7 +19,7 @@ from ndpsim.llm.catalog import shape_content
 from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.config import MachineConfig, machine_content
 from ndpsim.runs.setup_files import policy_content
-from ndpsim.sparsity.presets import Preset, load_preset
+from ndpsim.sparsity.presets import TracePreset, load_preset
 from ndpsim.systems.catalog import load_system
 from ndpsim.tables import Count, Given, Number, Table, Text, read_toml, table_from
 
@@ -143,7 +143,7 @@ FILES = [
     *((name, DimmConfig, dimm_content(name)[1]) for name in dimm_names()),
     ("card", Card, load_card("rtx4090").model_dump()),
     ("model", ModelShape, shape_content("llama2-7b")[1] | {"kv_heads": 32, "head_width": 128}),
-    ("preset", Preset, load_preset("measured").model_dump(exclude_none=True)),
+    ("preset", TracePreset, load_preset("measured").model_dump(exclude_none=True)),
     ("policy", load_system("hermes").Policy, policy_content(load_system("hermes"))[1]),
     ("standard", StandardFile, read_toml(workloads_dir() / "hardware" / "dram" / "lpddr5x.toml", Decimal)),
 ]

@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from ndpsim.cache_folders import cache_folder
-from ndpsim.cli.command import Group
+from ndpsim.cli.command import CommandGroup
 from ndpsim.cli.show import json_option, print_json, quantity
 
 
-@click.group("cache", cls=Group, invoke_without_command=True)
+@click.group("cache", cls=CommandGroup, invoke_without_command=True)
 @json_option
 @click.pass_context
 def cache_command(context: click.Context, as_json: bool) -> None:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ndpsim.cli.command import Group, OutputPath
+from ndpsim.cli.command import CommandGroup, OutputPath
 from ndpsim.cli.show import json_option, percent, print_json, print_table
 from ndpsim.errors import InputError
 
 if TYPE_CHECKING:
-    from ndpsim.gpu.validation import Row
+    from ndpsim.gpu.validation import ValidationRow
 
 _card = click.option("--card", "card_name", required=True, metavar="NAME", help="A card that ships, or a .toml file.")
 
 
-@click.group("gpu", cls=Group)
+@click.group("gpu", cls=CommandGroup)
 def gpu_command() -> None:
     """Time kernels on a graphics card; fit a card to measurements; show how well the model does."""
 
@@ -138,7 +138,7 @@ def validate_command(output: Path | None, as_json: bool) -> None:
         _print_rows(found)
 
 
-def _print_rows(found: "list[Row]") -> None:
+def _print_rows(found: "list[ValidationRow]") -> None:
     from rich.console import Console
     from rich.table import Table
 

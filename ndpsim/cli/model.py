@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ndpsim.cli.command import Group, OutputPath
+from ndpsim.cli.command import CommandGroup, OutputPath
 from ndpsim.cli.show import json_option, print_json, print_table, quantity
 from ndpsim.errors import InputError
 
@@ -20,7 +20,7 @@ _MAX_BATCH = 1 << 16
 _precision = click.Choice(_PRECISIONS)
 
 
-class _ModelGroup(Group):
+class _ModelGroup(CommandGroup):
     """A group in which a word that is no command is the name of a model to show."""
 
     def resolve_command(
@@ -211,11 +211,11 @@ def _print_operators(title: str, operators: "list[Operator]") -> None:
 
 
 def _sizes(one: "Operator") -> str:
-    from ndpsim.llm.graph import Attention, Linear
+    from ndpsim.llm.graph import AttentionSizes, Linear
 
     if isinstance(one.shape, Linear):
         return f"m {one.shape.m}, n {one.shape.n}, k {one.shape.k}"
-    if isinstance(one.shape, Attention):
+    if isinstance(one.shape, AttentionSizes):
         heads = f"{one.shape.heads}/{one.shape.kv_heads} heads of {one.shape.head_width}"
         return f"{heads}, {one.shape.queries[0]} to {one.shape.contexts[0]}"
     return f"{one.shape.rows} x {one.shape.width}"

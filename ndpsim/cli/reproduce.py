@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ndpsim.cli.command import Group, OutputPath
+from ndpsim.cli.command import CommandGroup, OutputPath
 from ndpsim.cli.show import json_option, print_columns, print_json, progress
 from ndpsim.errors import InputError
 
 if TYPE_CHECKING:
     from ndpsim.studies.hermes import Reproduction
-    from ndpsim.studies.hermes_comparison import Point
+    from ndpsim.studies.hermes_comparison import ComparedPoint
 
 MAX_JOBS = 256
 DEFAULT_JOBS = min(2, os.cpu_count() or 1)
 
 
-@click.group("reproduce", cls=Group)
+@click.group("reproduce", cls=CommandGroup)
 def reproduce_command() -> None:
     """Run what a paper has run, and print each of its figures beside the simulated one."""
 
@@ -94,7 +94,7 @@ def _print(found: "Reproduction", output: int) -> None:
         click.echo(about)
 
 
-def _row(point: "Point") -> tuple[str, ...]:
+def _row(point: "ComparedPoint") -> tuple[str, ...]:
     signs = {"equal": "", "above": "over ", "below": "under "}
     numbers = [point.published, point.simulated, *([] if point.printed is None else [point.printed])]
     texts = [f"{number:.2%}" if point.unit == "share" else f"{number:.2f}" for number in numbers]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ndpsim.cli.command import Group, OutputPath
+from ndpsim.cli.command import CommandGroup, OutputPath
 from ndpsim.cli.sensitivity import hermes_sensitivity_command
 from ndpsim.cli.show import json_option, percent, print_columns, print_json, print_table, progress
 from ndpsim.errors import InputError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_ENGINE_US = 1e6
 
 
-@click.group("study", cls=Group)
+@click.group("study", cls=CommandGroup)
 def study_command() -> None:
     """Run a study that ships with ndpsim, defined in workloads/studies/."""
 

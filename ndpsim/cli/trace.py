@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from ndpsim.cli.command import Group, OutputPath
+from ndpsim.cli.command import CommandGroup, OutputPath
 from ndpsim.cli.show import json_option, percent, print_json, print_table, progress
 from ndpsim.errors import InputError
 
 
-@click.group("trace", cls=Group)
+@click.group("trace", cls=CommandGroup)
 def trace_command() -> None:
     """Describe, generate or capture activation traces."""
 

@@ -41,7 +41,7 @@ _F16, _F32 = codes.T_F16, codes.T_F32
 _SIZE = codes.TYPE_BYTES[_F16]
 
 
-class Attention:
+class AttentionCompiler:
     """Compiles attention over a placed KV cache.
 
     Contexts are the tokens that each sequence attends to, int[sequences]: with the new one, which is their last; 0 for

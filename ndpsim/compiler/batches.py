@@ -20,7 +20,7 @@ from ndpsim.isa import codes
 from ndpsim.isa.program import Joined
 
 
-class Group(NamedTuple):
+class SequenceGroup(NamedTuple):
     """Sequences of one program: how many; the rows of each DIMM; and bits of sequences beside each (or all)."""
 
     sequences: int
@@ -30,7 +30,7 @@ class Group(NamedTuple):
 
 def groups_of(
     rows: Shares, masks: Sequence[Shares] | None, sequences: int, most: Callable[[int], int]
-) -> Iterator[Group]:
+) -> Iterator[SequenceGroup]:
     """Cut a batch in groups.
 
     masks: for each 32 sequences, bits beside each row that say which of them need it; without masks, all need all.
@@ -39,7 +39,7 @@ def groups_of(
     """
     if masks is None:
         for _, count in cut(sequences, _at_least_one(min(most(_longest(rows)), MOST_SEQUENCES))):
-            yield Group(count, rows, None)
+            yield SequenceGroup(count, rows, None)
         return
     words = cut(sequences, codes.ENTRY_BITS)
     if len(masks) != len(words):
@@ -48,10 +48,10 @@ def groups_of(
         own, needs = (rows, bits) if len(words) == 1 else _needed(rows, bits, 0, width)
         tile = _at_least_one(most(_longest(own)))
         if width <= tile:
-            yield Group(width, own, needs)
+            yield SequenceGroup(width, own, needs)
             continue
         for first, count in cut(width, tile):
-            yield Group(count, *_needed(own, needs, first, count))
+            yield SequenceGroup(count, *_needed(own, needs, first, count))
 
 
 def _longest(rows: Shares) -> int:

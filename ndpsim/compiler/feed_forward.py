@@ -24,7 +24,7 @@ from ndpsim.compiler.merge import (
     last_of,
     merge,
 )
-from ndpsim.compiler.placement import LayerShape, Placement
+from ndpsim.compiler.placement import LayerPlacement, LayerShape
 from ndpsim.compiler.row_sum import matrices, padded, row_sum, sum_input, sum_result
 from ndpsim.compiler.streams import SETS_KEPT, Streams
 from ndpsim.compiler.tiles import BlockPlan, Room, block_plan, cut, grained, most_sequences, plan_block
@@ -50,7 +50,7 @@ class FeedForward:
     `shares_of` deals active neurons out.
     """
 
-    def __init__(self, machine: Machine, placement: Placement) -> None:
+    def __init__(self, machine: Machine, placement: LayerPlacement) -> None:
         """Take a block. Raises InputError for a single matrix."""
         if placement.shape.activation is None:
             raise InputError(f"{placement.name}: expected a block with an activation, found a single matrix")

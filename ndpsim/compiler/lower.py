@@ -1,7 +1,7 @@
 """Lower tokens of one placed layer, given by the numbers of its active neurons, to the programs of all DIMMs.
 
 Each DIMM computes its active neurons in the order of their numbers: those of a block as `FeedForward` does, the rows of
-a single matrix as `Matrix` does.
+a single matrix as `PlacedMatrix` does.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.compiler.feed_forward import FeedForward
-from ndpsim.compiler.matrix import Matrix
+from ndpsim.compiler.matrix import PlacedMatrix
 from ndpsim.compiler.merge import shares_of
-from ndpsim.compiler.placement import BalanceStrategy, LayerShape, Placement, place
+from ndpsim.compiler.placement import BalanceStrategy, LayerPlacement, LayerShape, place
 from ndpsim.dimm.config import Machine
 from ndpsim.isa.program import Program
 
@@ -25,10 +25,10 @@ class LayerCompiler:
     twice, or if the batch does not fit into the buffer.
     """
 
-    def __init__(self, machine: Machine, placement: Placement) -> None:
+    def __init__(self, machine: Machine, placement: LayerPlacement) -> None:
         self.placement = placement
         block = placement.shape.activation is not None
-        self._operator = FeedForward(machine, placement) if block else Matrix(machine, placement)
+        self._operator = FeedForward(machine, placement) if block else PlacedMatrix(machine, placement)
 
     def compile(self, active: NDArray[np.integer], batch: int = 1) -> Program:
         """Compile one token of each of `batch` sequences."""

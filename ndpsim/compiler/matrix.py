@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.compiler.merge import END, Share, Shares, Words, aligned, assemble, checked_batch, checked_shares
-from ndpsim.compiler.placement import Placement
+from ndpsim.compiler.placement import LayerPlacement
 from ndpsim.compiler.row_sum import matrices, padded
 from ndpsim.compiler.tiles import cut, too_small
 from ndpsim.dimm.config import Machine
@@ -23,14 +23,14 @@ from ndpsim.isa.spec import isa
 _list, _dot, _hin, _hout = (encoder(name) for name in ("list", "dot", "hin", "hout"))
 
 
-class Matrix:
+class PlacedMatrix:
     """Compiles tokens of a single matrix whose rows are placed on DIMMs.
 
     Rows come as one array for each DIMM, uint32[n], numbers of its stored rows; for a batch they are the union over its
     sequences. `shares_of` deals listed rows out.
     """
 
-    def __init__(self, machine: Machine, placement: Placement) -> None:
+    def __init__(self, machine: Machine, placement: LayerPlacement) -> None:
         """Take a single matrix. Raises InputError for a block."""
         if placement.shape.activation is not None:
             raise InputError(f"{placement.name}: expected a single matrix, found a block")

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.compiler.placement import Placement
+from ndpsim.compiler.placement import LayerPlacement
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.encoding import encoder, relocated, words_to_array
@@ -91,7 +91,7 @@ def last_of(counts: Sequence[int]) -> int:
     return max((dimm for dimm, rows in enumerate(counts) if rows), default=0)
 
 
-def shares_of(placement: Placement, active: NDArray[np.integer]) -> list[Share]:
+def shares_of(placement: LayerPlacement, active: NDArray[np.integer]) -> list[Share]:
     """Deal active neurons, int[k] in any order, out to their DIMMs: the rows of each, ascending.
 
     Raises InputError if a neuron does not exist or occurs twice.
@@ -124,7 +124,7 @@ def joined(shares: Shares) -> Joined:
     return Joined.of([part.astype(np.int64) for part in integers])
 
 
-def checked_shares(placement: Placement, shares: Shares) -> Joined:
+def checked_shares(placement: LayerPlacement, shares: Shares) -> Joined:
     """Return the shares joined, uint32; raise InputError if they are not one for each DIMM, or name a row it lacks."""
     dimms, found = len(placement.held), len(shares.starts) - 1 if isinstance(shares, Joined) else len(shares)
     if found != dimms:

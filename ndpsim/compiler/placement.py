@@ -103,7 +103,7 @@ STRATEGIES: dict[str, BalanceStrategy] = {"round_robin": round_robin, "by_freque
 
 
 @dataclass(frozen=True)
-class Placement:
+class LayerPlacement:
     """A layer placed on the DIMMs of a machine.
 
     owner, local: int32[neurons], the DIMM of a neuron and its row there; neurons: per DIMM the neurons that it
@@ -140,7 +140,7 @@ def place(
     frequencies: NDArray[np.float64] | None = None,
     first_atom: int = 0,
     name: str = "layer",
-) -> Placement:
+) -> LayerPlacement:
     """Spread a layer over the DIMMs of a machine, from `first_atom` on.
 
     `balance` names a strategy or is one. Raises InputError if the strategy is unknown or gives no valid DIMM for
@@ -170,7 +170,7 @@ def place(
         each = len(shape.matrices) * shape.row_atoms
         raise too_few_dimms(name, machine, end, lambda dimms: first_atom + -(-shape.neurons // dimms) * each)
     counts = np.array([len(held) for held in neurons], np.int64)
-    return Placement(
+    return LayerPlacement(
         shape, name, owner, local, neurons, counts, tuple(bases), Regions(regions), first_atom=first_atom, end=end
     )
 
@@ -200,7 +200,7 @@ def _checked_owner(chosen: Any, neurons: int, dimms: int) -> NDArray[np.int32]:
     return owner.astype(np.int32)
 
 
-def memory_image(placement: Placement, weights: dict[str, NDArray[np.generic]]) -> list[list[NDArray[np.uint8]]]:
+def memory_image(placement: LayerPlacement, weights: dict[str, NDArray[np.generic]]) -> list[list[NDArray[np.uint8]]]:
     """Lay the weights out: per DIMM the contents of its regions, uint8[atoms * 64].
 
     `weights` has one array [neurons, width] for each of `shape.matrices`: float16 for f16, uint16 bits for bf16,

@@ -24,7 +24,7 @@ from ndpsim.compiler.merge import (
     gpu_part,
     last_of,
 )
-from ndpsim.compiler.placement import LayerShape, Placement
+from ndpsim.compiler.placement import LayerPlacement, LayerShape
 from ndpsim.compiler.row_sum import padded, row_sum, sum_input, sum_result
 from ndpsim.compiler.streams import SETS_KEPT, Streams
 from ndpsim.compiler.tiles import Room, SumPlan, grained, most_sequences, plan_sum, sum_plan
@@ -45,7 +45,7 @@ class Projection:
     `shares_of` deals active channels out.
     """
 
-    def __init__(self, machine: Machine, placement: Placement) -> None:
+    def __init__(self, machine: Machine, placement: LayerPlacement) -> None:
         """Take a single matrix of FP16 or BF16. Raises InputError for another one."""
         if placement.shape.activation is not None or placement.shape.type == "i8":
             raise InputError(f"{placement.name}: expected a single matrix of f16 or bf16 for a projection")

@@ -15,7 +15,7 @@ from ndpsim.jit import njit
 NAN_BITS = np.uint32(0x7FC00000)
 
 
-class Rows(NamedTuple):
+class ReadRows(NamedTuple):
     """The rows that a matrix instruction visits.
 
     memory: the region as elements (uint16 for FP16 and BF16, int8, or uint8 for plain moves); base, stride, cols in
@@ -90,19 +90,19 @@ def _tree(partial: NDArray[np.float32]) -> np.float32:
 
 
 @njit
-def _row(rows: Rows, k: int) -> NDArray[Any]:
+def _row(rows: ReadRows, k: int) -> NDArray[Any]:
     number = int(rows.lists[rows.first + k]) if rows.listed == 1 else rows.first + k
     at = rows.base + number * rows.stride
     return rows.memory[at : at + rows.cols]
 
 
 @njit
-def _takes_part(rows: Rows, k: int, sequence: int) -> bool:
+def _takes_part(rows: ReadRows, k: int, sequence: int) -> bool:
     return rows.masks < 0 or int(rows.lists[rows.masks + k]) >> sequence & 1 == 1
 
 
 @njit
-def dot_16(rows: Rows, table: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+def dot_16(rows: ReadRows, table: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
     """y[b, k] = dot product of row k and x[b], or +0 where the row takes no part in sequence b.
 
     x: [batch, cols], y: [batch, length], table widens an element.
@@ -129,7 +129,7 @@ def dot_16(rows: Rows, table: NDArray[np.float32], x: NDArray[np.float32], y: ND
 
 
 @njit
-def axpy_16(rows: Rows, table: NDArray[np.float32], a: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+def axpy_16(rows: ReadRows, table: NDArray[np.float32], a: NDArray[np.float32], y: NDArray[np.float32]) -> None:
     """y[b] += a[b, k] * row k, for k in order where the row takes part in sequence b.
 
     a: [batch, length], y: [batch, cols], table as in `dot_16`.
@@ -149,7 +149,7 @@ def axpy_16(rows: Rows, table: NDArray[np.float32], a: NDArray[np.float32], y: N
 
 
 @njit
-def dot_8(rows: Rows, x: NDArray[np.int8], y: NDArray[np.int32]) -> None:
+def dot_8(rows: ReadRows, x: NDArray[np.int8], y: NDArray[np.int32]) -> None:
     """y[b, k] = dot product of row k and x[b], modulo 2^32, or 0 where the row takes no part in sequence b."""
     for k in range(rows.length):
         row = _row(rows, k)
@@ -162,7 +162,7 @@ def dot_8(rows: Rows, x: NDArray[np.int8], y: NDArray[np.int32]) -> None:
 
 
 @njit
-def axpy_8(rows: Rows, a: NDArray[np.int8], y: NDArray[np.int32]) -> None:
+def axpy_8(rows: ReadRows, a: NDArray[np.int8], y: NDArray[np.int32]) -> None:
     """y[b] += a[b, k] * row k, modulo 2^32, where the row takes part in sequence b."""
     for k in range(rows.length):
         row = _row(rows, k)
@@ -283,14 +283,14 @@ def softmax_part(x: NDArray[np.float32], state: NDArray[np.float32], e: NDArray[
 
 
 @njit
-def load_rows(rows: Rows, place: NDArray[np.uint8]) -> None:
+def load_rows(rows: ReadRows, place: NDArray[np.uint8]) -> None:
     """Copy rows into place, uint8[length, cols], one after the other."""
     for k in range(rows.length):
         place[k] = _row(rows, k)
 
 
 @njit
-def store_rows(rows: Rows, place: NDArray[np.uint8]) -> None:
+def store_rows(rows: ReadRows, place: NDArray[np.uint8]) -> None:
     """Copy place, uint8[length, cols], into rows, in order of k."""
     for k in range(rows.length):
         _row(rows, k)[:] = place[k]

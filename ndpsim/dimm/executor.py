@@ -113,12 +113,12 @@ def _matrix(op: list[int], state: DimmState, lists: NDArray[np.uint32]) -> None:
         arithmetic.canonical(result.reshape(-1))
 
 
-def _rows(op: list[int], lists: NDArray[np.uint32], memory: NDArray[np.generic], size: int) -> arithmetic.Rows:
+def _rows(op: list[int], lists: NDArray[np.uint32], memory: NDArray[np.generic], size: int) -> arithmetic.ReadRows:
     """Describe the rows of an instruction to a kernel; size: bytes of an element of `memory`."""
     cols = op[COLS] * codes.TYPE_BYTES[op[TYPE]] // size
     stride = op[STRIDE] * codes.ATOM_BYTES // size
     listed = lists, op[LISTED], op[FIRST], op[LENGTH], op[MASKS]
-    return arithmetic.Rows(memory, op[OFFSET] // size, stride, cols, *listed)
+    return arithmetic.ReadRows(memory, op[OFFSET] // size, stride, cols, *listed)
 
 
 def _move_rows(op: list[int], state: DimmState, lists: NDArray[np.uint32]) -> None:

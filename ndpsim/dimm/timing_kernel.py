@@ -15,7 +15,7 @@ from ndpsim.dram.ndp.engine import run_stream
 from ndpsim.dram.ndp.gaps import Timing
 from ndpsim.dram.ndp.mac_array import Array, holds_of
 from ndpsim.dram.ndp.rank_state import RankState
-from ndpsim.dram.ndp.rows import Rows
+from ndpsim.dram.ndp.rows import StreamRows
 from ndpsim.held import Held
 from ndpsim.isa import codes, facts
 from ndpsim.jit import borrowing, inlined, merged
@@ -100,7 +100,7 @@ def _stream(m: Model, state: RankState, dimm: int, op: Ints, fact: Ints, lists: 
     c, t = m.clocks, m.timing
     atoms = _ceil(op[COLS] * codes.TYPE_BYTES[op[TYPE]], codes.ATOM_BYTES)
     works, write = fact[facts.BATCHED] == 1, fact[facts.SRC] == facts.MATRIX
-    rows = Rows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH], op[MASKS] if works else -1)
+    rows = StreamRows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH], op[MASKS] if works else -1)
     kind, sequences = (op[TYPE], op[BATCH]) if works else (TRANSFER, 0 if write else 1)
     array = Array(works and c.pass_bursts > 0, m.holds[kind], sequences)
     start = _ceil(now * t.ticks, t.tck)

@@ -18,7 +18,7 @@ from ndpsim.errors import ProgramError
 
 
 @dataclass
-class Totals:
+class DimmTotals:
     """What a set of DIMMs has done so far.
 
     counters: int64[DIMMs, ranks, 7] (`ndpsim.dram.ndp.rank_state.COUNTERS`); busy_ps: int64[DIMMs], time in
@@ -52,9 +52,9 @@ class NdpDimms:
         self._log = log
         self.totals = self._nothing()
 
-    def _nothing(self) -> Totals:
+    def _nothing(self) -> DimmTotals:
         ranks = self.machine.ranks
-        return Totals(
+        return DimmTotals(
             self.machine, np.zeros((self.machine.dimms, ranks, 7), np.int64), np.zeros(self.machine.dimms, np.int64)
         )
 
@@ -95,7 +95,7 @@ class NdpDimms:
         self._add(self._timer.run(program, resolved, log=self._log), int(program.upload_bytes().sum()))
         return compiler.result([bytes(state.host_out) for state in states], active, len(x))
 
-    def take_totals(self) -> Totals:
+    def take_totals(self) -> DimmTotals:
         """Return what was done since the last call, and start anew."""
         totals, self.totals = self.totals, self._nothing()
         return totals

@@ -17,7 +17,7 @@ from ndpsim.compiler.placement import BalanceStrategy, LayerShape
 from ndpsim.dimm.config import Machine
 from ndpsim.dram.ndp.rank_state import COUNTERS, N_ACT, N_RD, N_WR
 from ndpsim.errors import InputError
-from ndpsim.functional.dimms import NdpDimms, Totals
+from ndpsim.functional.dimms import DimmTotals, NdpDimms
 from ndpsim.isa import codes
 from ndpsim.llm.decoder import Decoder, draw
 from ndpsim.llm.model import FloatArray, LanguageModel
@@ -54,8 +54,8 @@ class Generation:
     divergences: list[Divergence] = field(default_factory=list)
     largest_logit_difference: float = 0.0
     active_share: list[float] = field(default_factory=list)
-    totals: Totals | None = None
-    prompt_totals: Totals | None = None
+    totals: DimmTotals | None = None
+    prompt_totals: DimmTotals | None = None
     wall_s: float = 0.0
 
     @property

@@ -17,9 +17,9 @@ The new keys and values count here since every step of an engine writes them bet
 
 import numpy as np
 
-from ndpsim.gpu.attention_kernel import Device, fill_times
+from ndpsim.gpu.attention_kernel import AttentionDevice, fill_times
 from ndpsim.gpu.card import Card
-from ndpsim.gpu.family import Family, Parameter
+from ndpsim.gpu.family import KernelFamily, Parameter
 from ndpsim.gpu.kernels import DTYPES, Floats, Kernels
 
 PARAMETERS = (
@@ -38,7 +38,7 @@ _SHAPE = ("heads", "kv_heads", "head_dim", "prefills", "queries", "past", "decod
 
 
 def times(kernels: Kernels, card: Card, efficiencies: Floats) -> Floats:
-    """Return microseconds float64 [n] of attention kernels; see `Family`."""
+    """Return microseconds float64 [n] of attention kernels; see `KernelFamily`."""
     shape = np.column_stack([kernels.column(name) for name in _SHAPE])
     element = np.array([kind.activation for kind in DTYPES.values()], np.float64)[kernels.dtype]
     rate = np.array([card.rate(kind.rate) for kind in DTYPES.values()])[kernels.dtype]
@@ -55,10 +55,10 @@ def expected(card: Card) -> Floats:
     return np.array(list(factors.values()))
 
 
-def _device(card: Card, efficiencies: Floats) -> Device:
+def _device(card: Card, efficiencies: Floats) -> AttentionDevice:
     launch, step, tile, helper, combine, memory_share, l2_share, energy, write = efficiencies.tolist()
     common, clock = card.common, card.clock_mhz
-    return Device(
+    return AttentionDevice(
         third=common.flash_attention.value == 3,
         sms=float(card.sms),
         clock=clock,
@@ -77,4 +77,4 @@ def _device(card: Card, efficiencies: Floats) -> Device:
     )
 
 
-ATTENTION = Family("attention", ("attention",), PARAMETERS, times, expected)
+ATTENTION = KernelFamily("attention", ("attention",), PARAMETERS, times, expected)

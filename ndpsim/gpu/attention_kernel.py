@@ -26,7 +26,7 @@ LOCKSTEP, DRIFT = 1.2, 0.27  # exponents of the smooth maximum of memory and com
 LONGEST_FIRST = 0.3  # idle time at the end, in mean lengths of a block, where the longest blocks start first
 
 
-class Device(NamedTuple):
+class AttentionDevice(NamedTuple):
     """A card with its efficiencies: microseconds, bytes, and operations per microsecond.
 
     `third` tells FlashAttention 3 (Hopper) from 2. power: picojoules per microsecond. energy: picojoules per operation.
@@ -50,7 +50,7 @@ class Device(NamedTuple):
     write: float
 
 
-class Work(NamedTuple):
+class AttentionWork(NamedTuple):
     """One attention kernel. element: bytes of a number; rate: operations per microsecond of the card for its format."""
 
     heads: float
@@ -77,8 +77,8 @@ class Tile(NamedTuple):
 
 
 @njit
-def fill_times(shape: Floats, element: Floats, rate: Floats, device: Device, microseconds: Floats) -> None:
-    """Write the time of each kernel: shape [n, 9] has the first fields of `Work`."""
+def fill_times(shape: Floats, element: Floats, rate: Floats, device: AttentionDevice, microseconds: Floats) -> None:
+    """Write the time of each kernel: shape [n, 9] has the first fields of `AttentionWork`."""
     for i in range(len(microseconds)):
         heads, kv_heads, head_dim, prefills, queries, past, decodes, context, rotation = shape[i]
         if prefills * queries == 0:
@@ -89,7 +89,7 @@ def fill_times(shape: Floats, element: Floats, rate: Floats, device: Device, mic
         if queries == 1:  # engines do not tell a prefill of one token from a decode
             context = (prefills * (past + 1) + decodes * context) / new
             decodes, prefills, queries = new, 0.0, 0.0
-        work = Work(
+        work = AttentionWork(
             heads, kv_heads, head_dim, prefills, queries, past, decodes, context, rotation, element[i], rate[i]
         )  # fmt: skip
         time = _prefill_time(work, device) if prefills > 0 else _decode_time(work, device)
@@ -97,7 +97,7 @@ def fill_times(shape: Floats, element: Floats, rate: Floats, device: Device, mic
 
 
 @njit
-def _decode_time(work: Work, device: Device) -> float:
+def _decode_time(work: AttentionWork, device: AttentionDevice) -> float:
     """Return the time of decodes alone: all blocks are alike, and the keys of a sequence may be split over several."""
     group = work.heads / work.kv_heads
     tile = _tile(work, device)
@@ -157,7 +157,7 @@ def split_parts(blocks: float, slots: float, steps: float) -> float:
 
 
 @njit
-def _prefill_time(work: Work, device: Device) -> float:
+def _prefill_time(work: AttentionWork, device: AttentionDevice) -> float:
     """Return the time of prefills, with decodes or without: blocks of different lengths, in the order of the heads."""
     group = work.heads / work.kv_heads
     tile = _tile(work, device)
@@ -213,7 +213,7 @@ def makespan(chunks: float, first: float, last: float, singles: float, single: f
 
 
 @njit
-def _tile(work: Work, device: Device) -> Tile:
+def _tile(work: AttentionWork, device: AttentionDevice) -> Tile:
     """Return the tile of the FlashAttention sources for a head width."""
     wide = work.head_dim
     if device.third:
@@ -230,7 +230,7 @@ def _tile(work: Work, device: Device) -> Tile:
 
 
 @njit
-def _memory_time(work: Work, tiles: float, slots: float, device: Device) -> float:
+def _memory_time(work: AttentionWork, tiles: float, slots: float, device: AttentionDevice) -> float:
     """Return the time of reading keys and values; `tiles`: blocks of a prefill and head; `slots`: blocks at a time.
 
     Without packing, each query head of a group reads the keys of the decodes again: from L2 if those of one head fit,
@@ -254,7 +254,7 @@ def _memory_time(work: Work, tiles: float, slots: float, device: Device) -> floa
 
 
 @njit
-def _write_time(work: Work, new: float, device: Device) -> float:
+def _write_time(work: AttentionWork, new: float, device: AttentionDevice) -> float:
     """Return the time of storing the new keys and values, and of clearing the output."""
     values = work.kv_heads * work.head_dim
     stored = new * work.element * (4 * values + work.heads * work.head_dim)
@@ -263,13 +263,13 @@ def _write_time(work: Work, new: float, device: Device) -> float:
 
 
 @njit
-def _moved_time(moved: float, in_use: float, device: Device) -> float:
+def _moved_time(moved: float, in_use: float, device: AttentionDevice) -> float:
     missing = _missing(in_use, device)
     return moved * (missing / device.memory_rate + (1 - missing) / device.l2_rate)
 
 
 @njit
-def _missing(in_use: float, device: Device) -> float:
+def _missing(in_use: float, device: AttentionDevice) -> float:
     """Return the share of a working set that misses the L2."""
     return 1 - 1 / (1 + (in_use / device.l2_size) ** L2_SHARPNESS)
 

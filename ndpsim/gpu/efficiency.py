@@ -7,7 +7,7 @@ import numpy as np
 
 from ndpsim.errors import InputError
 from ndpsim.gpu.card import Card, Fit, card_names, load_card
-from ndpsim.gpu.family import Family
+from ndpsim.gpu.family import KernelFamily
 from ndpsim.gpu.kernels import Floats
 
 # Weights of what a card without measurements is predicted from: the priors count as one card of another architecture.
@@ -15,12 +15,12 @@ SAME_ARCHITECTURE: Final = 2.0
 PRIOR: Final = 1.0
 
 
-def prior(family: Family, card: Card) -> Floats:
+def prior(family: KernelFamily, card: Card) -> Floats:
     """Return the efficiencies [parameters] that priors and the data sheet alone let one expect, within bounds."""
     return bounded(family, np.array([parameter.prior for parameter in family.parameters]) * family.expected(card))
 
 
-def fitted(family: Family, card: Card) -> Floats | None:
+def fitted(family: KernelFamily, card: Card) -> Floats | None:
     """Return the fitted efficiencies [parameters], or None if nobody has measured this family on the card."""
     if card.fit is None or family.name not in card.fit.efficiencies:
         return None
@@ -28,7 +28,7 @@ def fitted(family: Family, card: Card) -> Floats | None:
     return np.array([values[parameter.name] for parameter in family.parameters])
 
 
-def predicted(family: Family, card: Card, others: Iterable[Card]) -> Floats:
+def predicted(family: KernelFamily, card: Card, others: Iterable[Card]) -> Floats:
     """Return efficiencies [parameters] from those of measured cards.
 
     What a measured card does better or worse than its own data sheet lets one expect is taken over, as the weighted
@@ -44,14 +44,14 @@ def predicted(family: Family, card: Card, others: Iterable[Card]) -> Floats:
     return bounded(family, prior(family, card) * np.exp(residuals / total))
 
 
-def bounded(family: Family, efficiencies: Floats) -> Floats:
+def bounded(family: KernelFamily, efficiencies: Floats) -> Floats:
     """Return efficiencies within the bounds of their parameters."""
     low = np.array([parameter.low for parameter in family.parameters])
     high = np.array([parameter.high for parameter in family.parameters])
     return np.clip(efficiencies, low, high)
 
 
-def efficiencies(family: Family, card: Card) -> Floats:
+def efficiencies(family: KernelFamily, card: Card) -> Floats:
     """Return the efficiencies [parameters] of a card: fitted, or predicted from all measured cards that ship."""
     own = fitted(family, card)
     return predicted(family, card, measured_cards()) if own is None else own
@@ -62,9 +62,9 @@ def measured_cards() -> list[Card]:
     return [card for card in map(load_card, card_names()) if card.fitted]
 
 
-def check_fit(fit: Fit, families: Iterable[Family]) -> None:
+def check_fit(fit: Fit, families: Iterable[KernelFamily]) -> None:
     """Raise InputError, with all faults, if a fit does not name exactly the parameters of its families, and errors."""
-    known: Mapping[str, Family] = {family.name: family for family in families}
+    known: Mapping[str, KernelFamily] = {family.name: family for family in families}
     faults = [
         f"fit.error.{name}: expected an error for each family with efficiencies, found "
         + ("nothing" if name in fit.efficiencies else "another name")

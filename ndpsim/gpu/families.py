@@ -3,9 +3,9 @@
 from typing import Final
 
 from ndpsim.gpu.attention import ATTENTION
-from ndpsim.gpu.family import Family
+from ndpsim.gpu.family import KernelFamily
 from ndpsim.gpu.gemm import GEMM
 from ndpsim.gpu.links import LINKS
 from ndpsim.gpu.rows import ROWS
 
-FAMILIES: Final[tuple[Family, ...]] = (GEMM, ATTENTION, ROWS, LINKS)
+FAMILIES: Final[tuple[KernelFamily, ...]] = (GEMM, ATTENTION, ROWS, LINKS)

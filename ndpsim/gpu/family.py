@@ -22,7 +22,7 @@ class Parameter(NamedTuple):
     reason: str
 
 
-class Family(NamedTuple):
+class KernelFamily(NamedTuple):
     """A family of kernels with one time model.
 
     times(kernels, card, efficiencies [len(parameters)]) -> microseconds [n]: the device time of each kernel, from the

@@ -11,7 +11,7 @@ from ndpsim.errors import InputError
 from ndpsim.gpu.card import Card, Fit
 from ndpsim.gpu.efficiency import bounded, prior
 from ndpsim.gpu.families import FAMILIES
-from ndpsim.gpu.family import Family
+from ndpsim.gpu.family import KernelFamily
 from ndpsim.gpu.kernels import OP_NAMES, Floats, Kernels
 
 LEAST_ROWS: Final = 20  # of a family, below which nothing is fitted
@@ -65,7 +65,7 @@ def held_out(kernels: Kernels) -> NDArray[np.bool_]:
     return (shape_hash(kernels) >> np.uint64(40)) % np.uint64(2) == 1
 
 
-def of_family(kernels: Kernels, family: Family) -> NDArray[np.bool_]:
+def of_family(kernels: Kernels, family: KernelFamily) -> NDArray[np.bool_]:
     """Tell for each kernel whether it belongs to the family."""
     return np.isin(kernels.op, [OP_NAMES.index(op) for op in family.operations])
 
@@ -100,7 +100,7 @@ def fit_card(card: Card, kernels: Kernels, us: Floats, data: str) -> Card:
     return card.model_copy(update={"fit": Fit(data=data, rows=len(us), error=error, efficiencies=found)})
 
 
-def fit_family(family: Family, card: Card, kernels: Kernels, us: Floats) -> Floats:
+def fit_family(family: KernelFamily, card: Card, kernels: Kernels, us: Floats) -> Floats:
     """Return the efficiencies [parameters] that best explain the times, in logarithms, robust, drawn to the priors."""
     from scipy.optimize import least_squares
 

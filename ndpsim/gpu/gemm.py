@@ -23,7 +23,7 @@ of the tile and split for which it is shortest, as a library's heuristics would 
 import numpy as np
 
 from ndpsim.gpu.card import Card
-from ndpsim.gpu.family import Family, Parameter
+from ndpsim.gpu.family import KernelFamily, Parameter
 from ndpsim.gpu.kernels import DTYPES, OP_NAMES, Floats, Kernels
 from ndpsim.jit import njit
 
@@ -65,7 +65,7 @@ PARAMETERS = (
 
 
 def times(kernels: Kernels, card: Card, efficiencies: Floats) -> Floats:
-    """Return microseconds float64 [n] of matrix products; see `Family`."""
+    """Return microseconds float64 [n] of matrix products; see `KernelFamily`."""
     weights = np.array([kind.weight for kind in DTYPES.values()])[kernels.dtype]
     activations = np.array([kind.activation for kind in DTYPES.values()])[kernels.dtype]
     rates = np.array([card.rate(kind.rate) for kind in DTYPES.values()])[kernels.dtype]
@@ -86,7 +86,7 @@ def expected(card: Card) -> Floats:
     return np.array(list(factors.values()))
 
 
-GEMM = Family("gemm", ("gemm", "gemv", "sparse_gemm"), PARAMETERS, times, expected)
+GEMM = KernelFamily("gemm", ("gemm", "gemv", "sparse_gemm"), PARAMETERS, times, expected)
 
 
 @njit

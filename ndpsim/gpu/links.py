@@ -16,7 +16,7 @@ import numpy as np
 
 from ndpsim.gpu.architecture import NvLink
 from ndpsim.gpu.card import Card
-from ndpsim.gpu.family import Family
+from ndpsim.gpu.family import KernelFamily
 from ndpsim.gpu.kernels import OP_NAMES, Floats, Kernels
 
 # Copies. Ours: what bandwidth tests commonly show on PCIe 3.0 to 5.0; measure with tools/measure_gpu.py.
@@ -37,7 +37,7 @@ HOST_SHARE: Final = 0.48  # of the raw rate of one card, for all cards together
 
 
 def times(kernels: Kernels, card: Card, efficiencies: Floats) -> Floats:
-    """Return microseconds float64 [n] of copies and all-reduces; see `Family`. There are no efficiencies."""
+    """Return microseconds float64 [n] of copies and all-reduces; see `KernelFamily`. There are no efficiencies."""
     size, gpus = kernels.column("bytes"), kernels.column("gpus")
     copies = _copies(size, kernels.column("pageable"), card.pcie_gb_per_s * 1e3)
     return np.where(kernels.op == OP_NAMES.index("all_reduce"), _all_reduce(size, gpus, card), copies)
@@ -48,7 +48,7 @@ def expected(_: Card) -> Floats:
     return np.ones(0)
 
 
-LINKS: Final = Family("links", ("h2d", "d2h", "all_reduce"), (), times, expected)
+LINKS: Final = KernelFamily("links", ("h2d", "d2h", "all_reduce"), (), times, expected)
 
 
 def copy_us(size: Any, rate: float, latency_us: float) -> Any:

@@ -33,7 +33,7 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASC
 _NAMES: Final = ("op", "dtype")
 
 
-class _Table(NamedTuple):
+class _KernelTable(NamedTuple):
     """Cells by column, the line of the file that each row came from, and the first fault of each faulty row."""
 
     cells: dict[str, tuple[str, ...]]
@@ -85,7 +85,7 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}: expected text in UTF-8, found other bytes") from None
 
 
-def _table(text: str, name: str, needed: tuple[str, ...]) -> _Table:
+def _table(text: str, name: str, needed: tuple[str, ...]) -> _KernelTable:
     lines, rows = [], []
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -109,10 +109,10 @@ def _table(text: str, name: str, needed: tuple[str, ...]) -> _Table:
     }
     for i in ragged:
         rows[i] = [""] * len(columns)
-    return _Table(dict(zip(columns, zip(*rows, strict=True), strict=True)), lines, ragged)
+    return _KernelTable(dict(zip(columns, zip(*rows, strict=True), strict=True)), lines, ragged)
 
 
-def _numbers(table: _Table, column: str) -> tuple[Floats, NDArray[np.bool_]]:
+def _numbers(table: _KernelTable, column: str) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the numbers of a column and which cells hold one; a cell with anything else is a fault of its row."""
     cells = table.cells[column]
     value = {text: float(text) if _NUMBER.fullmatch(text.strip()) else None for text in set(cells)}
@@ -126,7 +126,7 @@ def _numbers(table: _Table, column: str) -> tuple[Floats, NDArray[np.bool_]]:
     return np.where(given, numbers, 0), given
 
 
-def _kernels(table: _Table, name: str) -> Kernels:
+def _kernels(table: _KernelTable, name: str) -> Kernels:
     ops, dtypes = ([cell.strip() for cell in table.cells[column]] for column in _NAMES)
     kernels = empty_table(len(table.lines))
     pairs = {

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.gpu.card import Card
-from ndpsim.gpu.family import Family, Parameter
+from ndpsim.gpu.family import KernelFamily, Parameter
 from ndpsim.gpu.kernels import DTYPES, OPERATIONS, Floats, Kernels
 from ndpsim.jit import njit
 
 VECTOR, GATHER, SCALAR = 0, 1, 2
 
 
-class Work(NamedTuple):
+class RowWork(NamedTuple):
     """What a kernel does with each element of its output.
 
     reads, writes: elements moved; buffers: elements of all its buffers, less than both where it works in place;
@@ -39,16 +39,16 @@ class Work(NamedTuple):
 
 
 # Clocks: the mean over the RTX 4090 (vLLM) and the A100 (PyTorch; norm, rotary and gate of an older vLLM).
-WORK: Final[Mapping[str, Work]] = {
-    "softmax": Work(1, 1, 2, 0.55, SCALAR),  # a maximum, a sum of exponentials and a division, in three passes
-    "layernorm": Work(1, 1, 2, 0.4),
-    "rmsnorm": Work(1, 1, 2, 0.9),
-    "activation": Work(1, 1, 2, 0.4, split=True),
-    "gated_activation": Work(2, 1, 3, 1.0),
-    "add": Work(2, 1, 3, 0.4, split=True),
-    "rotary": Work(1, 1, 1, 0.6, SCALAR),  # in place; pairs half a head apart, one element at a time in all engines
-    "embedding": Work(1, 1, 1, 1.0, GATHER),
-    "copy": Work(1, 1, 2, 0.4, split=True),
+WORK: Final[Mapping[str, RowWork]] = {
+    "softmax": RowWork(1, 1, 2, 0.55, SCALAR),  # a maximum, a sum of exponentials and a division, in three passes
+    "layernorm": RowWork(1, 1, 2, 0.4),
+    "rmsnorm": RowWork(1, 1, 2, 0.9),
+    "activation": RowWork(1, 1, 2, 0.4, split=True),
+    "gated_activation": RowWork(2, 1, 3, 1.0),
+    "add": RowWork(2, 1, 3, 0.4, split=True),
+    "rotary": RowWork(1, 1, 1, 0.6, SCALAR),  # in place; pairs half a head apart, one element at a time in all engines
+    "embedding": RowWork(1, 1, 1, 1.0, GATHER),
+    "copy": RowWork(1, 1, 2, 0.4, split=True),
 }
 
 # Shapes of the curves, the same for all cards.
@@ -72,8 +72,8 @@ PARAMETERS: Final = (
 
 
 def times(kernels: Kernels, card: Card, efficiencies: Floats) -> Floats:
-    """Return microseconds float64 [n] of row operations; see `Family`."""
-    work = np.array([WORK.get(op, Work(0, 0, 0, 0)) for op in OPERATIONS], np.float64)
+    """Return microseconds float64 [n] of row operations; see `KernelFamily`."""
+    work = np.array([WORK.get(op, RowWork(0, 0, 0, 0)) for op in OPERATIONS], np.float64)
     sizes = np.array([kind.activation for kind in DTYPES.values()])[kernels.dtype]
     machine = np.array([card.sms, card.clock_mhz, card.memory_rate, card.l2_mb * 1e6, card.l2_rate])
     columns = [kernels.column(name) for name in ("m", "n", "residual", "rotation")]
@@ -89,7 +89,7 @@ def expected(card: Card) -> Floats:
     return np.array(list(factors.values()))
 
 
-ROWS: Final = Family("rows", tuple(WORK), PARAMETERS, times, expected)
+ROWS: Final = KernelFamily("rows", tuple(WORK), PARAMETERS, times, expected)
 
 
 @njit

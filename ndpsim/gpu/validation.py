@@ -26,7 +26,7 @@ class Measured(NamedTuple):
     us: Floats
 
 
-class Row(NamedTuple):
+class ValidationRow(NamedTuple):
     """One line of a validation: a kind of kernel of a card, where its efficiencies came from, and the errors."""
 
     card: str
@@ -65,7 +65,7 @@ def kind_of(kernels: Kernels) -> list[str]:
     return kinds
 
 
-def as_fitted(measured: Sequence[Measured]) -> Iterator[Row]:
+def as_fitted(measured: Sequence[Measured]) -> Iterator[ValidationRow]:
     """Yield the errors of what is fitted of the cards as they ship, on the rows that a fit leaves out."""
     for one in measured:
         out = held_out(one.kernels)
@@ -79,7 +79,7 @@ def as_fitted(measured: Sequence[Measured]) -> Iterator[Row]:
         yield from _rows(left_out, card, same, "with the constants of a kind of link")
 
 
-def as_unseen(measured: Sequence[Measured]) -> Iterator[Row]:
+def as_unseen(measured: Sequence[Measured]) -> Iterator[ValidationRow]:
     """Yield the errors of each card with efficiencies predicted from its data sheet and the other cards."""
     known = measured_cards()
     for one in measured:
@@ -89,7 +89,7 @@ def as_unseen(measured: Sequence[Measured]) -> Iterator[Row]:
         yield from _rows(_thinned(one), card, chosen, "predicted from the other cards")
 
 
-def as_one_to_other(measured: Sequence[Measured]) -> Iterator[Row]:
+def as_one_to_other(measured: Sequence[Measured]) -> Iterator[ValidationRow]:
     """Yield the errors of a card predicted from its data sheet and one other card alone."""
     for source, target in ONE_TO_OTHER:
         card = load_card(target)
@@ -104,7 +104,7 @@ def _thinned(one: Measured) -> Measured:
     return one._replace(kernels=rows(one.kernels, order), us=one.us[order])
 
 
-def _rows(one: Measured, card: Card, chosen: dict[str, Floats], basis: str) -> Iterator[Row]:
+def _rows(one: Measured, card: Card, chosen: dict[str, Floats], basis: str) -> Iterator[ValidationRow]:
     for family in FAMILIES:
         mine = of_family(one.kernels, family)
         if family.name not in chosen or not mine.any():
@@ -113,4 +113,4 @@ def _rows(one: Measured, card: Card, chosen: dict[str, Floats], basis: str) -> I
         times = family.times(kernels, card, chosen[family.name])
         kinds = np.array(kind_of(kernels))
         for kind in sorted(set(kinds.tolist())):
-            yield Row(one.card, one.origin, kind, basis, errors(times[kinds == kind], us[kinds == kind]))
+            yield ValidationRow(one.card, one.origin, kind, basis, errors(times[kinds == kind], us[kinds == kind]))

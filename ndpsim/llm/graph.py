@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ndpsim.errors import InputError
-from ndpsim.llm.shape import Activation, Matrix, ModelShape, Precision, row_bytes
+from ndpsim.llm.shape import Activation, ModelShape, Precision, WeightMatrix, row_bytes
 from ndpsim.llm.step import Step
 
 TOKEN_ID_BYTES = 4
@@ -40,14 +40,14 @@ class Linear(NamedTuple):
     k: int
 
 
-class Rows(NamedTuple):
+class RowSizes(NamedTuple):
     """So many rows (one for each token) of so many values, as the operator writes them."""
 
     rows: int
     width: int
 
 
-class Attention(NamedTuple):
+class AttentionSizes(NamedTuple):
     """Heads, and for each sequence its queries (new tokens) and its context (all tokens, the new ones included)."""
 
     heads: int
@@ -64,7 +64,7 @@ class Operator:
     name: str
     kind: Kind
     repeat: int
-    shape: Linear | Rows | Attention
+    shape: Linear | RowSizes | AttentionSizes
     flops: int
     weight_bytes: int
     input_bytes: int
@@ -78,7 +78,7 @@ class Operator:
         return self.input_bytes + self.output_bytes
 
 
-class Totals(NamedTuple):
+class StepTotals(NamedTuple):
     """Sums over operators and their repetitions."""
 
     flops: int
@@ -111,7 +111,7 @@ def graph(
     return [*maker.before(), *maker.layer(), *maker.after()]
 
 
-def totals(operators: Iterable[Operator]) -> Totals:
+def totals(operators: Iterable[Operator]) -> StepTotals:
     """Return the work and the bytes of all operators together."""
     flops = weights = activations = read = written = 0
     for one in operators:
@@ -120,7 +120,7 @@ def totals(operators: Iterable[Operator]) -> Totals:
         activations += one.repeat * one.activation_bytes
         read += one.repeat * one.kv_read_bytes
         written += one.repeat * one.kv_write_bytes
-    return Totals(flops, weights, activations, read, written)
+    return StepTotals(flops, weights, activations, read, written)
 
 
 @dataclass(slots=True)
@@ -136,10 +136,10 @@ class _Maker:
     def before(self) -> Iterator[Operator]:
         rows, hidden = self.step.tokens, self.shape.hidden
         looked_up, row = 2 * rows * hidden, rows * self._row(hidden)
-        yield Operator("embedding", "embedding", 1, Rows(rows, hidden), 0, looked_up, TOKEN_ID_BYTES * rows, row)
+        yield Operator("embedding", "embedding", 1, RowSizes(rows, hidden), 0, looked_up, TOKEN_ID_BYTES * rows, row)
         if self.shape.positions == "learned":
             flops = rows * hidden
-            yield Operator("position_embedding", "embedding", 1, Rows(rows, hidden), flops, looked_up, row, row)
+            yield Operator("position_embedding", "embedding", 1, RowSizes(rows, hidden), flops, looked_up, row, row)
 
     def layer(self) -> Iterator[Operator]:
         shape, hidden = self.shape, self.shape.hidden
@@ -168,7 +168,7 @@ class _Maker:
     def after(self) -> Iterator[Operator]:
         if rows := self.step.logit_tokens:
             yield self._norm("final_norm", rows, repeat=1)
-            yield self._linear(Matrix("lm_head", self.shape.vocab, self.shape.hidden), rows, 1, "fp16")
+            yield self._linear(WeightMatrix("lm_head", self.shape.vocab, self.shape.hidden), rows, 1, "fp16")
 
     def _row(self, width: int) -> int:
         return row_bytes(width, self.activations)
@@ -177,9 +177,9 @@ class _Maker:
         hidden = self.shape.hidden
         flops = (7 if self.shape.norm == "layer" else 4) * rows * hidden
         moved = rows * self._row(hidden)
-        return Operator(name, "norm", repeat, Rows(rows, hidden), flops, 2 * self.shape.norm_weights, moved, moved)
+        return Operator(name, "norm", repeat, RowSizes(rows, hidden), flops, 2 * self.shape.norm_weights, moved, moved)
 
-    def _linear(self, matrix: Matrix, m: int, repeat: int, precision: Precision) -> Operator:
+    def _linear(self, matrix: WeightMatrix, m: int, repeat: int, precision: Precision) -> Operator:
         n, k = matrix.outputs, matrix.inputs
         flops, weights = m * n * (2 * k + matrix.bias), matrix.bytes(precision)
         read, written = m * self._row(k), m * self._row(n)
@@ -189,7 +189,7 @@ class _Maker:
         """Return an operator without weights: its FLOPs for a value that it writes, and widths of the rows it reads."""
         rows = self.step.tokens
         read, written = rows * sum(map(self._row, inputs)), rows * self._row(width)
-        return Operator(name, kind, self.shape.layers, Rows(rows, width), flops * rows * width, 0, read, written)
+        return Operator(name, kind, self.shape.layers, RowSizes(rows, width), flops * rows * width, 0, read, written)
 
     def _attention(self) -> Operator:
         shape, step = self.shape, self.step
@@ -198,7 +198,7 @@ class _Maker:
         if shape.positions == "relative":  # two biases of the queries, and the distances
             products, weights = 3, 2 * (2 + max(step.contexts)) * width
         token = 2 * shape.kv_heads * row_bytes(shape.head_width, self.kv)
-        sizes = Attention(shape.heads, shape.kv_heads, shape.head_width, step.new_tokens, step.contexts)
+        sizes = AttentionSizes(shape.heads, shape.kv_heads, shape.head_width, step.new_tokens, step.contexts)
         return Operator(
             "attention",
             "attention",

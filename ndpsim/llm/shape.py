@@ -33,7 +33,7 @@ Text = Annotated[str, Field(strict=True, min_length=1)]
 _Biases = Annotated[tuple[Literal["qkv", "output", "ffn"], ...], AfterValidator(_once_each)]
 
 
-class Matrix(NamedTuple):
+class WeightMatrix(NamedTuple):
     """The weights of a linear operator, shape (outputs, inputs), and whether it has a bias of shape (outputs,)."""
 
     name: str
@@ -99,15 +99,15 @@ class ModelShape(Table):
         """Weights of one norm: a gain, and a bias in a layer norm."""
         return self.hidden * (2 if self.norm == "layer" else 1)
 
-    def matrices(self) -> list[Matrix]:
+    def matrices(self) -> list[WeightMatrix]:
         """Return the matrices of one layer, fused as they are executed; a step does not use `relative_positions`."""
-        qkv = Matrix("qkv", self.attention_width + 2 * self.kv_width, self.hidden, "qkv" in self.biases)
-        relative = Matrix("relative_positions", self.attention_width, self.hidden)
-        output = Matrix("output", self.hidden, self.attention_width, "output" in self.biases)
+        qkv = WeightMatrix("qkv", self.attention_width + 2 * self.kv_width, self.hidden, "qkv" in self.biases)
+        relative = WeightMatrix("relative_positions", self.attention_width, self.hidden)
+        output = WeightMatrix("output", self.hidden, self.attention_width, "output" in self.biases)
         bias = "ffn" in self.biases
         name, width = ("gate_up", 2 * self.ffn) if self.gated else ("up", self.ffn)
-        up = Matrix(name, width, self.hidden, bias)
-        down = Matrix("down", self.hidden, self.ffn, bias)
+        up = WeightMatrix(name, width, self.hidden, bias)
+        down = WeightMatrix("down", self.hidden, self.ffn, bias)
         return [qkv, *([relative] if self.positions == "relative" else []), output, up, down]
 
     def layer_parameters(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ndpsim.gpu.kernels import COLUMNS, DTYPE_NAMES, OP_NAMES, Floats, Kernels
 from ndpsim.gpu.model import GpuModel
-from ndpsim.llm.graph import Attention, Linear, Operator
+from ndpsim.llm.graph import AttentionSizes, Linear, Operator
 from ndpsim.llm.shape import ModelShape, Precision
 from ndpsim.wall import GPU_MODEL
 
@@ -33,7 +33,7 @@ def kernels_of(shape: ModelShape, operators: Sequence[Operator], weights: Precis
             row[_AT["m"]], row[_AT["n"]], row[_AT["k"]] = one.shape
             if one.name != "lm_head":
                 table.dtype[i] = DTYPE_NAMES.index(WEIGHT_DTYPES[weights])
-        elif isinstance(one.shape, Attention):
+        elif isinstance(one.shape, AttentionSizes):
             name = "attention"
             _attention(row, one.shape)
         else:
@@ -48,7 +48,7 @@ def kernels_of(shape: ModelShape, operators: Sequence[Operator], weights: Precis
     return table
 
 
-def _attention(row: Floats, shape: Attention) -> None:
+def _attention(row: Floats, shape: AttentionSizes) -> None:
     row[_AT["heads"]], row[_AT["kv_heads"]], row[_AT["head_dim"]] = shape.heads, shape.kv_heads, shape.head_width
     queries, contexts = np.array(shape.queries), np.array(shape.contexts)
     decode = queries == 1

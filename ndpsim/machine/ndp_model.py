@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.compiler.attention import Attention
+from ndpsim.compiler.attention import AttentionCompiler
 from ndpsim.compiler.batches import groups_of
 from ndpsim.compiler.feed_forward import FeedForward
 from ndpsim.compiler.kv_cache import CacheShape, place_cache
@@ -36,7 +36,7 @@ SPARE: Final = 8  # a DIMM has one row in so many more than its share
 
 
 @dataclass(frozen=True)
-class Span:
+class ProgramSpan:
     """When a program ran, in picoseconds; partial_ps: when DIMM 0 was ready for the GPU's partial result (or end)."""
 
     start: int
@@ -99,7 +99,7 @@ class NdpModel:
             kv = place_cache(cache, machine, first_atom=ffn.end, name=f"layer{layer}.cache")
             first = kv.end
             self.projections.append(Projection(machine, qkv))
-            self.attentions.append(Attention(machine, kv))
+            self.attentions.append(AttentionCompiler(machine, kv))
             self.blocks.append(FeedForward(machine, ffn))
 
     def neuron_bytes(self, kind: Kind) -> int:
@@ -126,7 +126,7 @@ class NdpModel:
     def sparse(
         self, kind: Kind, layer: int, shares: Shares, start: int, *,
         gpu: bool, masks: Sequence[Shares] | None = None, sequences: int | None = None,
-    ) -> Span:  # fmt: skip
+    ) -> ProgramSpan:  # fmt: skip
         """Time the projection or the feed-forward block of a layer on the rows of each DIMM.
 
         gpu: whether the GPU adds a part; masks: for each 32 sequences, which of them need each row (without masks, all
@@ -140,7 +140,7 @@ class NdpModel:
             with PROGRAMS:
                 program = operator.compile(group.rows, group.sequences, gpu=gpu, masks=group.masks)
             spans.append(self._run(program, start, gpu))
-        return Span(spans[0].start, spans[-1].end, spans[0].partial if gpu else spans[-1].end)
+        return ProgramSpan(spans[0].start, spans[-1].end, spans[0].partial if gpu else spans[-1].end)
 
     def contexts(self, step: Step) -> NDArray[np.int64]:
         """Return the contexts of a step by place, int64[sequences], 0 for places that it leaves out."""
@@ -148,7 +148,7 @@ class NdpModel:
         found[list(step.places)] = step.contexts
         return found
 
-    def attend(self, layer: int, contexts: NDArray[np.int64], start: int) -> Span:
+    def attend(self, layer: int, contexts: NDArray[np.int64], start: int) -> ProgramSpan:
         """Time attention over contexts that include the new token, int64[sequences], 0 for a place that is free."""
         with PROGRAMS:
             program = self.attentions[layer].compile(contexts)
@@ -174,9 +174,9 @@ class NdpModel:
         self.timer.restore({name.removeprefix(begin): one for name, one in state.items() if name.startswith(begin)})
         self._accounts.work[:], self.stream_ps[:] = state["work"], state["stream_ps"]
 
-    def _run(self, program: Program, start: int, gpu: bool) -> Span:
+    def _run(self, program: Program, start: int, gpu: bool) -> ProgramSpan:
         timer = self.timer
         begin = timer.now_ps = max(timer.now_ps, start)
         with TIMING:  # which decodes, checks and counts as well: all that is one kernel
             partial = self._accounts.run(program)
-        return Span(begin, timer.now_ps, partial if gpu else timer.now_ps)
+        return ProgramSpan(begin, timer.now_ps, partial if gpu else timer.now_ps)

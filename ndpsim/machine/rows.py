@@ -13,7 +13,7 @@ from ndpsim.isa.program import Joined
 from ndpsim.jit import njit
 
 
-class Rows:
+class NeuronRows:
     """The DIMM and the row there of each neuron of a group, and which rows are free.
 
     dimm: uint8[neurons]; row: uint32[neurons]; free: uint32[dimms, rows], of each DIMM the first room[dimm] entries are

@@ -21,7 +21,7 @@ from ndpsim.machine.config import MachineConfig, config_from, machine_content
 from ndpsim.runs.changes import Form, unknown
 from ndpsim.runs.effects import essence
 from ndpsim.sparsity.parameters import ALTERNATIVES
-from ndpsim.sparsity.presets import Preset, load_preset, preset_from
+from ndpsim.sparsity.presets import TracePreset, load_preset, preset_from
 from ndpsim.systems.system import System
 from ndpsim.tables import read_toml, shown, table_from
 
@@ -136,7 +136,7 @@ class SetupFiles:
                 found = preset_from(content, where)
                 return found.run_tokens, found.parameters(shape.layers, shape.name)
 
-            self._read("preset", Preset, (f"preset {preset}", content), read)
+            self._read("preset", TracePreset, (f"preset {preset}", content), read)
             self._judge("preset", lambda content: read(content, "preset"))
         return {**parts, "model": found[1], "preset": content}
 

@@ -177,7 +177,7 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class Shares:
+class QualityShares:
     """Quality of predictions by group or of all together; not-a-number where nothing was predicted or active.
 
     ``precision``: of the neurons predicted active, the share that was; the rest is wasted work. ``recall``: of the
@@ -213,9 +213,9 @@ class PredictionQuality:
         seen = self.tokens * np.array(self.layout.neurons, dtype=np.int64)
         return seen - self.true_positives - self.false_positives - self.false_negatives
 
-    def shares(self, groups: Sequence[int] | None = None) -> Shares:
+    def shares(self, groups: Sequence[int] | None = None) -> QualityShares:
         """Quality of each group, float64[groups]; of some groups taken together where they are named."""
         counts = [self.true_positives, self.false_positives, self.false_negatives, self.true_negatives]
         tp, fp, fn, tn = (c if groups is None else c[list(groups)].sum() for c in counts)
         with np.errstate(invalid="ignore"):
-            return Shares(np.divide(tp, tp + fp), np.divide(tp, tp + fn), np.divide(tp + tn, tp + fp + fn + tn))
+            return QualityShares(np.divide(tp, tp + fp), np.divide(tp, tp + fn), np.divide(tp + tn, tp + fp + fn + tn))

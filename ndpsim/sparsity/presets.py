@@ -62,7 +62,7 @@ class ModelValues(Table):
     ffn: KindValues = KindValues()
 
 
-class Preset(Table):
+class TracePreset(Table):
     """One file of `workloads/sparsity/`.
 
     ``models``: own values by model or family; an entry counts for a model whose name it is or begins (up to a `-`), and
@@ -113,7 +113,7 @@ class Preset(Table):
             raise InputError("; ".join(faults), faults)
         return found
 
-    def for_model(self, model: str) -> "Preset":
+    def for_model(self, model: str) -> "TracePreset":
         """Return the preset with what it has for one model, by its name, in the place of what it has for all."""
         tables = {kind: KindValues(**self._values(kind, model)) for kind in KINDS}
         return self.model_copy(update={**tables, "models": {}})
@@ -147,7 +147,7 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in (workloads_dir() / "sparsity").glob("*.toml"))
 
 
-def load_preset(name: str) -> Preset:
+def load_preset(name: str) -> TracePreset:
     """Load a preset by name, or from a `.toml` file. Raises InputError naming the file and all its faults."""
     path = Path(name) if name.endswith(".toml") else workloads_dir() / "sparsity" / f"{name}.toml"
     if not name.endswith(".toml") and name not in preset_names():
@@ -155,9 +155,9 @@ def load_preset(name: str) -> Preset:
     return preset_from(read_toml(path), str(path))
 
 
-def preset_from(content: Mapping[str, Any], where: str) -> Preset:
+def preset_from(content: Mapping[str, Any], where: str) -> TracePreset:
     """Return the preset that the content of a file describes. Raises InputError with all faults after `where`."""
-    return table_from(Preset, content, where)
+    return table_from(TracePreset, content, where)
 
 
 def read_changes(pairs: Sequence[str]) -> dict[str, Any]:

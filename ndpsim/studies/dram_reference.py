@@ -43,7 +43,7 @@ class Figure(Table):
         return self
 
 
-class Run(Table):
+class ReferenceRun(Table):
     """Figures of a tool for a standard, whose timings are replaced by those of the tool; `tck_ps`: the tool's clock."""
 
     tool: str
@@ -62,7 +62,7 @@ class Reference(Table):
     controller: dict[str, Any]
     row_hit_rate: dict[str, dict[str, Band]]
     reasons: dict[str, str]
-    run: list[Run]
+    run: list[ReferenceRun]
     saturation: list[Saturation]
 
     @model_validator(mode="after")
@@ -77,7 +77,7 @@ class Reference(Table):
 class Comparison:
     """Our cycles, mean read latency (clocks) and row-hit rate for one figure of one tool; `why` is a sentence."""
 
-    run: Run
+    run: ReferenceRun
     trace: str
     figure: Figure
     requests: int

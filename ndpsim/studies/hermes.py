@@ -15,8 +15,8 @@ from ndpsim.studies.cases import Case, Lengths, Outcome, run_cases
 from ndpsim.studies.hermes_comparison import (
     OURS,
     Alternative,
+    ComparedPoint,
     Latency,
-    Point,
     ablation_points,
     alternatives,
     errors,
@@ -39,13 +39,13 @@ class Reproduction:
     source: str
     tokens: int
     ablation_tokens: int
-    points: tuple[Point, ...]
+    points: tuple[ComparedPoint, ...]
     readings: tuple[Alternative, ...]
     ablation: tuple[Latency, ...]
 
-    def groups(self) -> dict[str, list[Point]]:
+    def groups(self) -> dict[str, list[ComparedPoint]]:
         """Return the points by group."""
-        found: dict[str, list[Point]] = {}
+        found: dict[str, list[ComparedPoint]] = {}
         for point in self.points:
             found.setdefault(point.group, []).append(point)
         return found

@@ -16,7 +16,7 @@ _STATISTICS: Final[dict[str, Callable[[Sequence[float]], float]]] = {"mean": fme
 
 
 @dataclass(frozen=True)
-class Point:
+class ComparedPoint:
     """A published value and ours.
 
     where: figure or section; kind: a number of a `figure`, or a `statement` of the text; printed: what follows from
@@ -77,13 +77,13 @@ class Latency:
     seconds: float
 
 
-def errors(points: Sequence[Point]) -> dict[str, float]:
+def errors(points: Sequence[ComparedPoint]) -> dict[str, float]:
     """Return the mean and the greatest absolute error of points."""
     found = [abs(point.error) for point in points]
     return {"mean_abs_error": fmean(found), "max_abs_error": max(found)}
 
 
-def rate_points(definition: Published, simulated: Callable[[RateKey], float]) -> Iterator[Point]:
+def rate_points(definition: Published, simulated: Callable[[RateKey], float]) -> Iterator[ComparedPoint]:
     """Compare tokens/s, first those of Hermes and Hermes-base."""
     rates = definition.rates()
     for group in (OURS, BASELINES):
@@ -91,10 +91,10 @@ def rate_points(definition: Published, simulated: Callable[[RateKey], float]) ->
             if (key.system in ("hermes", "hermes-base")) == (group == OURS):
                 name = f"{key.system}, {key.model}, batch {key.batch}"
                 figures = (rate.figure, "figure", "tokens/s", rate.value, simulated(key))
-                yield Point(group, name, *figures, note=rate.note, key=key)
+                yield ComparedPoint(group, name, *figures, note=rate.note, key=key)
 
 
-def speedup_points(definition: Published, simulated: Callable[[RateKey], float]) -> Iterator[Point]:
+def speedup_points(definition: Published, simulated: Callable[[RateKey], float]) -> Iterator[ComparedPoint]:
     """Compare the stated ratios of tokens/s; beside each what follows from the bars, if all are printed."""
     rates = definition.rates()
     for one in definition.speedups:
@@ -108,25 +108,25 @@ def speedup_points(definition: Published, simulated: Callable[[RateKey], float])
         name = f"{one.over[0]} over {one.over[1]}, {one.statistic} of {models}, {batches}"
         ours = statistic([simulated(a) / simulated(b) for a, b in pairs])
         figures = (one.section, "statement", "times", one.value, ours)
-        yield Point(SPEEDUPS, name, *figures, printed=printed, note=one.note)
+        yield ComparedPoint(SPEEDUPS, name, *figures, printed=printed, note=one.note)
 
 
-def ablation_points(definition: Published, latencies: Sequence[Latency]) -> Iterator[Point]:
+def ablation_points(definition: Published, latencies: Sequence[Latency]) -> Iterator[ComparedPoint]:
     """Compare the gain of each step: the mean over models and batches of how many times less time the blocks take."""
     seconds = {(one.model, one.batch, one.variant): one.seconds for one in latencies}
     places = [(model, batch) for model in definition.ablation.models for batch in definition.ablation.batches]
     for step in definition.ablation.steps:
         gain = fmean(seconds[(*place, step.of)] / seconds[(*place, step.to)] for place in places)
         figures = (definition.ablation.figure, "statement", "times", step.gain, gain)
-        yield Point(ABLATION, f"{step.of} to {step.to}", *figures, note=step.note)
+        yield ComparedPoint(ABLATION, f"{step.of} to {step.to}", *figures, note=step.note)
 
 
-def share_points(definition: Published, simulated: Mapping[tuple[str, str, Measure], float]) -> Iterator[Point]:
+def share_points(definition: Published, simulated: Mapping[tuple[str, str, Measure], float]) -> Iterator[ComparedPoint]:
     """Compare shares: means over models of what was found, by system, model and measure."""
     for one in definition.shares:
         found = fmean(simulated[one.system, model, one.measure] for model in one.models)
         figures = (one.section, "statement", "share", one.value, found)
-        yield Point(BREAKDOWN, f"{one.system}: {one.measure}", *figures, bound=one.bound, note=one.note)
+        yield ComparedPoint(BREAKDOWN, f"{one.system}: {one.measure}", *figures, bound=one.bound, note=one.note)
 
 
 def alternatives(

@@ -77,7 +77,7 @@ class SpeedUp(Table):
         return [(RateKey(self.over[0], *place), RateKey(self.over[1], *place)) for place in places]
 
 
-class Step(Table):
+class AblationStep(Table):
     """A stated gain of one variant over another: how many times less time the feed-forward blocks take."""
 
     of: Annotated[str, Field(alias="from")]
@@ -93,10 +93,10 @@ class Ablation(Table):
     models: Models
     batches: Batches
     variants: dict[str, Changes]
-    steps: list[Step]
+    steps: list[AblationStep]
 
 
-class Share(Table):
+class StatedShare(Table):
     """A stated share, of the mean over models at batch 1; `measure` says of what (`hermes_shares`)."""
 
     section: Said
@@ -138,7 +138,7 @@ class Published(Table):
     bars: list[Bars]
     speedups: list[SpeedUp]
     ablation: Ablation
-    shares: list[Share]
+    shares: list[StatedShare]
     readings: list[Reading]
 
     def rates(self) -> dict[RateKey, Rate]:

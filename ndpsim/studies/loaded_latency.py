@@ -33,7 +33,7 @@ class LoadedLatency(Table):
 
 
 @dataclass(frozen=True)
-class Point:
+class LoadPoint:
     """Latency of reads at one load, from arrival to the last data.
 
     A controller that is `saturated` falls behind, and its latencies only say how long the run was.
@@ -54,7 +54,7 @@ class Curve:
     standard: Standard
     mix: str
     peak_gb_per_s: float
-    points: tuple[Point, ...]
+    points: tuple[LoadPoint, ...]
 
     @property
     def saturation_gb_per_s(self) -> float:
@@ -97,12 +97,12 @@ def random_requests(standard: Standard, load: float, writes: float, requests: in
 
 def run_random(
     standard: Standard, config: HostConfig, load: float, writes: float, requests: int, seed: int
-) -> tuple[Point, HostResult]:
+) -> tuple[LoadPoint, HostResult]:
     """Run one load; `requests` for each data bus."""
     trace = random_requests(standard, load, writes, requests * busses(standard), seed)
     result = simulate(array_trace(trace.address, trace.write, trace.arrival), standard, config)
     latency, clock_ns = result.read_latency, float(standard.tck_ps) * 1e-3
-    point = Point(
+    point = LoadPoint(
         load=load,
         offered_gb_per_s=load * result.peak_gb_per_s,
         delivered_gb_per_s=result.bandwidth_gb_per_s,

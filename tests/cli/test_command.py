@@ -12,7 +12,7 @@ import pytest
 from cli_support import refused, run
 from processes import environment
 
-from ndpsim.cli.command import Command, Group, OutputPath
+from ndpsim.cli.command import Command, CommandGroup, OutputPath
 from ndpsim.cli.main import COMMANDS, cli
 from ndpsim.files import appearing
 
@@ -37,7 +37,7 @@ def test_every_command_is_of_the_kind_that_checks():
     assert len(ALL) >= len(COMMANDS)
     assert [name for name, command in ALL.items() if not isinstance(command, Command)] == []
     groups = [cli.get_command(click.Context(cli), name) for name in COMMANDS]
-    assert all(isinstance(one, Command | Group) for one in groups)
+    assert all(isinstance(one, Command | CommandGroup) for one in groups)
 
 
 def test_what_an_option_says_that_it_writes_is_an_output():

@@ -7,11 +7,11 @@ import pytest
 from ndpsim.cli import reproduce, sensitivity, study
 from ndpsim.dram.standard.standard import load_standard
 from ndpsim.studies.dram_reference import Comparison, Figure
-from ndpsim.studies.dram_reference import Run as ToolRun
+from ndpsim.studies.dram_reference import ReferenceRun as ToolRun
 from ndpsim.studies.hermes import Reproduction
-from ndpsim.studies.hermes_comparison import OURS, SPEEDUPS, Alternative, Point
+from ndpsim.studies.hermes_comparison import OURS, SPEEDUPS, Alternative, ComparedPoint
 from ndpsim.studies.loaded_latency import Curve
-from ndpsim.studies.loaded_latency import Point as Load
+from ndpsim.studies.loaded_latency import LoadPoint as Load
 from ndpsim.studies.saturation import Saturation, SaturationComparison
 from ndpsim.studies.sensitivity import Effect, Sensitivity
 
@@ -99,11 +99,11 @@ def test_an_effect_is_tokens_per_second_and_their_ratio(tables, capsys):
 
 def test_a_reproduction_is_told_by_group_with_the_error_of_each_value(tables, capsys):
     points = (
-        Point(OURS, "hermes, m", "Fig. 1", "figure", "tokens/s", 100.0, 80.0, note="a note"),
-        Point(OURS, "hermes, n", "Fig. 1", "figure", "tokens/s", 10.0, 13.0),
-        Point(SPEEDUPS, "over base", "V", "statement", "times", 4.6, 4.125, printed=4.5),
-        Point(SPEEDUPS, "share", "V", "statement", "share", 0.2, 0.305, "below"),
-        Point(SPEEDUPS, "bound", "V", "statement", "share", 0.2, 0.305, "above"),
+        ComparedPoint(OURS, "hermes, m", "Fig. 1", "figure", "tokens/s", 100.0, 80.0, note="a note"),
+        ComparedPoint(OURS, "hermes, n", "Fig. 1", "figure", "tokens/s", 10.0, 13.0),
+        ComparedPoint(SPEEDUPS, "over base", "V", "statement", "times", 4.6, 4.125, printed=4.5),
+        ComparedPoint(SPEEDUPS, "share", "V", "statement", "share", 0.2, 0.305, "below"),
+        ComparedPoint(SPEEDUPS, "bound", "V", "statement", "share", 0.2, 0.305, "above"),
     )
     readings = (Alternative(">=", "a rule", "hermes", "m", 2, 400.0, 300.0, 500.0),)
     reproduce._print(Reproduction("the paper", 4, 3, points, readings, ()), 128)

@@ -7,7 +7,7 @@ import pytest
 from cli_support import run
 
 from ndpsim import wall
-from ndpsim.compiler.attention import Attention
+from ndpsim.compiler.attention import AttentionCompiler
 from ndpsim.compiler.feed_forward import FeedForward
 from ndpsim.compiler.projection import Projection
 from ndpsim.dimm.accounts import Accounts
@@ -61,7 +61,7 @@ def test_each_kind_of_work_is_found_under_its_name(capsys, monkeypatch, spend, t
     start = spend(run_module, "devices_of", 1.0)
     trace = spend(run_module, "generated_trace", 2.0)
     placement = spend(hermes, "fitted", 4.0)
-    programs = [spend(one, "compile", 8.0) for one in (Projection, FeedForward, Attention)]
+    programs = [spend(one, "compile", 8.0) for one in (Projection, FeedForward, AttentionCompiler)]
     timing = spend(Accounts, "run", 16.0)
     families = [SimpleNamespace(name=family.name, times=family.times) for family in FAMILIES]
     gpu = [spend(one, "times", 32.0) for one in families]

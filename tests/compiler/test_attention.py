@@ -9,7 +9,7 @@ from oracles import decode_step as oracle
 from oracles import interpreter
 from oracles.interpreter import Dimm
 
-from ndpsim.compiler.attention import Attention
+from ndpsim.compiler.attention import AttentionCompiler
 from ndpsim.compiler.kv_cache import CacheShape, cache_image, place_cache
 from ndpsim.dimm.timing import time_program
 from ndpsim.dram.ndp.rank_state import N_RD, N_WR
@@ -38,7 +38,7 @@ def tokens(draw):
     unit = machine(dimms, 262144 if room is None else buffer_for(shape, room),
                    str(rng.choice(["interleaved", "row", "striped"])))  # fmt: skip
     return SimpleNamespace(
-        shape=shape, machine=unit, placement=placement, attention=Attention(unit, placement), contexts=contexts,
+        shape=shape, machine=unit, placement=placement, attention=AttentionCompiler(unit, placement), contexts=contexts,
         keys=keys, values=values, new_keys=new_keys, new_values=new_values, queries=queries,
         tile=shape.capacity if room is None or in_one_piece(shape, unit) else room if room < 64 else room // 64 * 64,
     )  # fmt: skip
@@ -162,7 +162,7 @@ def test_pairs_are_spread_evenly_and_never_share_memory(case):
 def test_a_pair_is_lowered_to_these_instructions():
     unit = machine(2)
     placement = place_cache(CacheShape(2, 64, 4, 1, 64), unit, first_atom=100)
-    first, second = streams(Attention(unit, placement).compile(np.array([5, 0])))
+    first, second = streams(AttentionCompiler(unit, placement).compile(np.array([5, 0])))
     assert first == [
         "mat.f16 m0, 100, 64, 64, 4",
         "mat.f16 m1, 102, 64, 64, 4",
@@ -185,14 +185,14 @@ def test_a_pair_is_lowered_to_these_instructions():
 @pytest.mark.parametrize("context", [128, 256, 1024])
 def test_even_a_short_context_is_read_from_all_ranks_alike(context):
     unit = machine(8)
-    attention = Attention(unit, place_cache(CacheShape(1, 4096, 64, 8, 128), unit))
+    attention = AttentionCompiler(unit, place_cache(CacheShape(1, 4096, 64, 8, 128), unit))
     counters = time_program(attention.compile(np.array([context])), unit).counters
     assert counters[:, :, N_RD].tolist() == [[2 * context * 4 // 4] * 4] * 8
 
 
 def test_one_compiler_serves_every_context():
     unit = machine(1)
-    attention = Attention(unit, place_cache(CacheShape(1, 64, 4, 1, 64), unit))
+    attention = AttentionCompiler(unit, place_cache(CacheShape(1, 64, 4, 1, 64), unit))
     before = streams(attention.compile(np.array([64])))
     attention.compile(np.array([3]))
     assert streams(attention.compile(np.array([64]))) == before
@@ -231,7 +231,7 @@ def test_a_cache_that_cannot_be_is_refused(shape, sentence):
 )
 def test_contexts_that_cannot_be_are_refused(contexts, sentence):
     unit = machine(2)
-    attention = Attention(unit, place_cache(CacheShape(2, 64, 4, 1, 64), unit))
+    attention = AttentionCompiler(unit, place_cache(CacheShape(2, 64, 4, 1, 64), unit))
     assert refusal(attention.compile, np.array(contexts)) == sentence
 
 
@@ -239,13 +239,13 @@ def test_a_full_cache_runs_in_one_piece_up_to_the_last_token_that_fits_the_buffe
     # 512 + 2048 + 4096 bytes for key and value, queries and results, 8 * 6 a token for scores
     for capacity, lines in [(5322, 14), (5323, 14 + 2 + 6 + 1)]:
         unit = machine(1)
-        full = Attention(unit, place_cache(CacheShape(1, capacity, 8, 1, 128), unit))
+        full = AttentionCompiler(unit, place_cache(CacheShape(1, capacity, 8, 1, 128), unit))
         assert len(streams(full.compile(np.array([capacity])))[0]) == lines
 
 
 def test_a_pair_whose_scores_do_not_fit_is_lowered_to_tiles_of_whole_passes():
     unit = machine(1, around(CacheShape(1, 300, 4, 1, 64)) + 64 + 24 * 130)
-    attention = Attention(unit, place_cache(CacheShape(1, 300, 4, 1, 64), unit))
+    attention = AttentionCompiler(unit, place_cache(CacheShape(1, 300, 4, 1, 64), unit))
     assert streams(attention.compile(np.array([260]))) == [[
         "mat.f16 m0, 0, 300, 64, 4",
         "mat.f16 m1, 2, 300, 64, 4",
@@ -282,7 +282,7 @@ def test_a_pair_whose_scores_do_not_fit_is_lowered_to_tiles_of_whole_passes():
 def test_contexts_of_one_token_to_many_tiles_run_beside_each_other():
     shape = CacheShape(5, 300, 2, 1, 64)
     unit = machine(1, buffer_for(shape, 64))
-    text = streams(Attention(unit, place_cache(shape, unit)).compile(np.array([64, 65, 0, 192, 193])))[0]
+    text = streams(AttentionCompiler(unit, place_cache(shape, unit)).compile(np.array([64, 65, 0, 192, 193])))[0]
     assert [line.split(", ", 1)[1] for line in text if line.startswith("range l1")] == [
         "0, 64", "0, 64", "64, 1", "0, 64", "64, 64", "128, 64", "0, 64", "64, 64", "128, 64", "192, 1",
     ]  # fmt: skip
@@ -293,7 +293,7 @@ def test_tiles_follow_the_return_queue_of_the_machine():
     shape = CacheShape(1, 1000, 2, 1, 64)
     for queue, tile in [(16, 320), (32, 256), (128, 383)]:
         unit = machine(1, buffer_for(shape, 383), queue=queue)
-        text = streams(Attention(unit, place_cache(shape, unit)).compile(np.array([1000])))[0]
+        text = streams(AttentionCompiler(unit, place_cache(shape, unit)).compile(np.array([1000])))[0]
         assert f"range l1, {tile}, {min(tile, 1000 - tile)}" in text
 
 
@@ -301,11 +301,11 @@ def test_a_buffer_without_room_for_one_token_is_refused_with_what_would_be_enoug
     shape = CacheShape(1, 100, 255, 1, 256)
     placement, need = place_cache(shape, machine(1)), 2 * 257 * 256 + 4 * 255 * 256 + 255 * (16 + 6)
     least = -(-need // 64) * 64
-    assert refusal(Attention, machine(1), placement) == (
+    assert refusal(AttentionCompiler, machine(1), placement) == (
         f"dimm.unit.buffer_bytes: expected at least {least} for 255 query heads of 256 elements that share a KV head, "
         "found 262144"
     )
-    Attention(machine(1, least), placement)
+    AttentionCompiler(machine(1, least), placement)
 
 
 def test_a_cache_too_large_for_the_dimms_is_refused():
@@ -324,7 +324,7 @@ LLAMA3_8B = (1, 1 << 17, 32, 8, 128)
 
 def test_time_grows_linearly_with_the_context_up_to_128_ki_tokens():
     unit = machine(8)
-    attention = Attention(unit, place_cache(CacheShape(*LLAMA3_8B), unit))
+    attention = AttentionCompiler(unit, place_cache(CacheShape(*LLAMA3_8B), unit))
     lengths = [1 << 12, 1 << 13, 1 << 14, 1 << 15, 1 << 16, 1 << 17]  # the first two in one piece
     programs = [attention.compile(np.array([length])) for length in lengths]
     times = [time_program(program, unit).total_ps for program in programs]
@@ -339,7 +339,7 @@ def test_128_ki_tokens_are_attended_to_within_the_bound():
     tokens, shape = 1 << 17, CacheShape(1, 1 << 17, 4, 1, 64)
     unit, rng = machine(1), np.random.default_rng(11)
     placement = place_cache(shape, unit)
-    attention, contexts = Attention(unit, placement), np.array([tokens])
+    attention, contexts = AttentionCompiler(unit, placement), np.array([tokens])
     keys, values = numbers(rng, "f16", 1, 1, tokens, 64), numbers(rng, "f16", 1, 1, tokens, 64)
     queries = numbers(rng, "f16", 1, 4, 64) / np.float16(2)
     new = keys[:, :, -1].copy(), values[:, :, -1].copy()

@@ -6,7 +6,7 @@ from operator_support import streams as assembly
 from oracles import layer as oracle
 
 from ndpsim.compiler.lower import layer_compiler
-from ndpsim.compiler.matrix import Matrix
+from ndpsim.compiler.matrix import PlacedMatrix
 from ndpsim.compiler.placement import LayerShape, memory_image, place
 from ndpsim.dimm.config import load_machine
 from ndpsim.errors import InputError
@@ -130,4 +130,4 @@ def test_the_host_sends_inputs_to_the_dimms_that_work(compiler):
 
 def test_a_block_is_no_single_matrix(machine):
     with pytest.raises(InputError, match="layer: expected a single matrix, found a block"):
-        Matrix(machine, place(LayerShape(6, 40), machine))
+        PlacedMatrix(machine, place(LayerShape(6, 40), machine))

@@ -4,7 +4,7 @@ import numpy as np
 from operator_support import machine
 from oracles.decode_step import attention_and_bound
 
-from ndpsim.compiler.attention import Attention
+from ndpsim.compiler.attention import AttentionCompiler
 from ndpsim.compiler.kv_cache import CacheShape, cache_image, place_cache
 from ndpsim.dimm.executor import DimmState, execute
 from ndpsim.dimm.resolve import resolve
@@ -27,7 +27,7 @@ class InDimms(Decoder):
         width = card.head_width
         self.machine = machine(3, 2 * 3 * width + 4 * width + 16 + 6 * TILE)
         placement = place_cache(shape, self.machine)
-        self.attention, self.timer = Attention(self.machine, placement), Timer(self.machine)
+        self.attention, self.timer = AttentionCompiler(self.machine, placement), Timer(self.machine)
         nothing = np.zeros((1, card.heads, TOKENS, width), np.float16)
         self.images = [cache_image(placement, nothing, nothing) for _ in range(card.layers)]
         self.seen = [[] for _ in range(card.layers)]

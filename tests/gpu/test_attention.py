@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ndpsim.gpu.attention import ATTENTION, PARAMETERS
-from ndpsim.gpu.attention_kernel import Device, fill_times, makespan, split_parts
+from ndpsim.gpu.attention_kernel import AttentionDevice, fill_times, makespan, split_parts
 from ndpsim.gpu.card import card_names, load_card
 from ndpsim.gpu.efficiency import prior
 from ndpsim.gpu.kernels import DTYPES, kernels
@@ -190,7 +190,7 @@ def test_integers_of_half_the_size_read_in_half_the_time():
 
 
 def test_the_kernel_is_the_python_that_it_is_compiled_from():
-    device = Device(False, 128.0, 2520.0, 102400.0, 9e5, 72e6, 2e6, 45e7, 4.0, 0.4, 1.5, 0.8, 2.5, 2.0, 1e-3)
+    device = AttentionDevice(False, 128.0, 2520.0, 102400.0, 9e5, 72e6, 2e6, 45e7, 4.0, 0.4, 1.5, 0.8, 2.5, 2.0, 1e-3)
     rows = [
         [32, 8, 128, 1, 512, 1000, 16, 3000, 0],
         [32, 8, 128, 0, 0, 0, 3, 9000, 1],

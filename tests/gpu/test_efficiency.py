@@ -8,7 +8,7 @@ from ndpsim.gpu import efficiency
 from ndpsim.gpu.card import Fit, load_card
 from ndpsim.gpu.efficiency import bounded, check_fit, efficiencies, fitted, measured_cards, predicted, prior
 from ndpsim.gpu.families import FAMILIES
-from ndpsim.gpu.family import Family, Parameter
+from ndpsim.gpu.family import KernelFamily, Parameter
 
 PARAMETERS = (
     Parameter("share", 0.5, 0.1, 1.0, 0.3, "made up"),
@@ -20,7 +20,7 @@ def expected(card):
     return np.array([0.8 if card.inline_ecc else 1.0, 1000 / card.clock_mhz])
 
 
-FAMILY = Family("made_up", (), PARAMETERS, lambda kernels, card, values: np.zeros(len(kernels)), expected)
+FAMILY = KernelFamily("made_up", (), PARAMETERS, lambda kernels, card, values: np.zeros(len(kernels)), expected)
 
 
 def card(name, architecture="ada", clock_mhz=1000.0, inline_ecc=False, **values):

@@ -12,7 +12,7 @@ from oracles.model_shapes import CONTENT, contents, precisions
 
 from ndpsim.errors import InputError
 from ndpsim.llm.catalog import load_shape, shape_names
-from ndpsim.llm.graph import Attention, Linear, graph, totals
+from ndpsim.llm.graph import AttentionSizes, Linear, graph, totals
 from ndpsim.llm.shape import shape_from
 from ndpsim.llm.step import Step
 
@@ -84,7 +84,7 @@ def test_operators_of_llama2_70b_by_hand():
     assert operators["gate_up"].shape == Linear(4, 2 * 28672, 8192)
     assert operators["down"].weight_bytes == 2 * 8192 * 28672
     attention = operators["attention"]
-    assert attention.shape == Attention(64, 8, 128, (1, 1, 1, 1), (1001, 1001, 1001, 1001))
+    assert attention.shape == AttentionSizes(64, 8, 128, (1, 1, 1, 1), (1001, 1001, 1001, 1001))
     assert attention.flops == 4 * 4 * 1001 * 8192
     assert attention.kv_read_bytes == 4 * 1000 * 2 * 8 * (128 + 2)
     assert attention.kv_write_bytes == 4 * 2 * 8 * (128 + 2)

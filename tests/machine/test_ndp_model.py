@@ -7,7 +7,7 @@ from ndpsim.dimm.config import load_machine
 from ndpsim.errors import InputError
 from ndpsim.llm.catalog import load_shape
 from ndpsim.llm.step import Step
-from ndpsim.machine.ndp_model import NdpModel, Span
+from ndpsim.machine.ndp_model import NdpModel, ProgramSpan
 from ndpsim.machine.rows import deal
 
 SHAPE = load_shape("relu-lm").with_overrides(layers=2)
@@ -19,7 +19,7 @@ def machine():
 
 
 def test_what_comes_behind_the_gpus_partial_result_waits_for_it():
-    span = Span(start=100, end=500, partial=450)
+    span = ProgramSpan(start=100, end=500, partial=450)
     assert [span.after(ready) for ready in (0, 450, 470)] == [500, 500, 520]
 
 

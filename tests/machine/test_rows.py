@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndpsim.errors import InputError
-from ndpsim.machine.rows import Rows, deal
+from ndpsim.machine.rows import NeuronRows, deal
 
 
 @settings(max_examples=200, deadline=None)
@@ -32,7 +32,7 @@ def test_needed_neurons_are_dealt_to_their_dimms_in_order(dimms, sequences, neur
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 2)), max_size=30), max_size=4))
 def test_neurons_that_move_never_share_a_row(rounds):
-    rows = Rows((np.arange(20) % 3).astype(np.uint8), 3, 9)
+    rows = NeuronRows((np.arange(20) % 3).astype(np.uint8), 3, 9)
     plain, free = (np.arange(20) % 3).tolist(), [9 - 7, 9 - 7, 9 - 6]
     for moves in rounds:
         moved = rows.move(np.array([n for n, _ in moves], np.int64), np.array([d for _, d in moves], np.uint8))
@@ -48,7 +48,7 @@ def test_neurons_that_move_never_share_a_row(rounds):
 
 
 def test_rows_go_on_from_their_state():
-    first, second = (Rows((np.arange(20) % 3).astype(np.uint8), 3, 9) for _ in range(2))
+    first, second = (NeuronRows((np.arange(20) % 3).astype(np.uint8), 3, 9) for _ in range(2))
     first.move(np.array([3, 4, 5]), np.array([2, 2, 2], np.uint8))
     second.restore(first.state())
     for rows in (first, second):
@@ -58,12 +58,12 @@ def test_rows_go_on_from_their_state():
 
 def test_too_many_neurons_for_the_rows_of_a_dimm_are_refused():
     with pytest.raises(InputError, match="expected at most 9 neurons of a group on a DIMM, found 10"):
-        Rows(np.zeros(10, np.uint8), 2, 9)
+        NeuronRows(np.zeros(10, np.uint8), 2, 9)
 
 
 def test_neurons_take_the_first_rows_of_their_dimm_and_the_lowest_free_row_is_taken_next():
     """Neurons 0, 2 and 3 on DIMM 0, 1 and 4 on DIMM 1; each has 5 rows."""
-    rows = Rows(np.array([0, 1, 0, 0, 1], np.uint8), 2, 5)
+    rows = NeuronRows(np.array([0, 1, 0, 0, 1], np.uint8), 2, 5)
     assert rows.row.tolist() == [0, 0, 1, 2, 1]
     assert rows.room.tolist() == [2, 3]
     assert rows.free.tolist() == [[4, 3, 0, 0, 0], [4, 3, 2, 0, 0]]
@@ -77,7 +77,7 @@ def test_neurons_take_the_first_rows_of_their_dimm_and_the_lowest_free_row_is_ta
 
 
 def test_a_state_is_a_copy():
-    rows = Rows(np.array([0, 1, 0], np.uint8), 2, 5)
+    rows = NeuronRows(np.array([0, 1, 0], np.uint8), 2, 5)
     state = rows.state()
     rows.move(np.array([0]), np.array([1], np.uint8))
     assert {name: one.tolist() for name, one in state.items()} == {
@@ -99,7 +99,7 @@ def test_neurons_beyond_the_first_word_are_dealt_by_hand():
 
 
 def test_a_dimm_may_have_exactly_as_many_neurons_as_rows():
-    rows = Rows(np.zeros(9, np.uint8), 2, 9)
+    rows = NeuronRows(np.zeros(9, np.uint8), 2, 9)
     assert rows.room.tolist() == [0, 9] and rows.row.tolist() == list(range(9))
     assert not rows.move(np.array([0]), np.array([0], np.uint8)).any()
 

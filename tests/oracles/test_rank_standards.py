@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ndpsim.dram.standard.constraints import Row
+from ndpsim.dram.standard.constraints import RuleRow
 from ndpsim.dram.standard.standard import load_standard, with_overrides
 from oracles.rank_controller import RankController
 from oracles.rank_trains import Location, Train, parse_map, trains_of
@@ -220,10 +220,10 @@ def test_an_empty_stream_leaves_refreshes_to_the_next_one_and_is_done_at_a_whole
 @pytest.mark.parametrize(
     "row",
     [
-        Row("tX", "bank_group", "PRE", "ACT", "nRP"),
-        Row("tX", "rank", "ACT", "ACT", "nFAW", window=2),
-        Row("tX", "rank", "RD", "RD", "nFAW", window=2),
-        Row("tX", "rank", "REF", "RD", "nRFC + nRC"),
+        RuleRow("tX", "bank_group", "PRE", "ACT", "nRP"),
+        RuleRow("tX", "rank", "ACT", "ACT", "nFAW", window=2),
+        RuleRow("tX", "rank", "RD", "RD", "nFAW", window=2),
+        RuleRow("tX", "rank", "REF", "RD", "nRFC + nRC"),
     ],
 )
 def test_a_standard_with_a_rule_that_is_not_kept_is_refused_by_its_name(row):
@@ -234,7 +234,7 @@ def test_a_standard_with_a_rule_that_is_not_kept_is_refused_by_its_name(row):
 
 def test_rules_between_ranks_and_for_other_commands_are_of_no_concern():
     standard = load_standard("HBM3-6400")
-    rows = (Row("tX", "other_rank", "PRE", "ACT", "nRP"), Row("tY", "rank", "RDA", "PRE", "nRP"))
+    rows = (RuleRow("tX", "other_rank", "PRE", "ACT", "nRP"), RuleRow("tY", "rank", "RDA", "PRE", "nRP"))
     rank(replace(standard, rows=standard.rows + rows))
 
 

@@ -14,7 +14,7 @@ from ndpsim.dram.log.log import COMMANDS
 from ndpsim.dram.ndp.engine import run_stream
 from ndpsim.dram.ndp.mac_array import Array, holds_of
 from ndpsim.dram.ndp.rank_state import LOG_COLUMNS, new_log, new_state
-from ndpsim.dram.ndp.rows import Rows
+from ndpsim.dram.ndp.rows import StreamRows
 from ndpsim.dram.ndp.timing import timing_of
 from ndpsim.dram.standard.standard import with_overrides
 
@@ -122,7 +122,7 @@ def fast_run(run, unlogged=(), capacity=100_000, fast=True):
         masks = [(1 << sequences) - 1 for _, sequences in stream["rows"]]
         lists = np.array([row for row, _ in stream["rows"]] + masks, np.uint32)
         masked = stream["masked"] and not stream["write"]
-        rows = Rows(run["base"], run["stride"], run["row_atoms"], 1, 0, count, count if masked else -1)
+        rows = StreamRows(run["base"], run["stride"], run["row_atoms"], 1, 0, count, count if masked else -1)
         start = ceil(now / standard.tck_ps) + stream["gap"]
         array = array_of(stream, timing)
         now = run_stream(

@@ -13,7 +13,7 @@ from ndpsim.dram.host.controller import HostConfig, HostController
 from ndpsim.dram.log.log import COMMANDS
 from ndpsim.dram.requests.synthetic import synthetic
 from ndpsim.dram.requests.trace import array_trace
-from ndpsim.dram.standard.constraints import Row
+from ndpsim.dram.standard.constraints import RuleRow
 from ndpsim.dram.standard.standard import load_standard
 
 
@@ -119,7 +119,7 @@ def test_engine_and_reference_agree_on_real_memories_with_default_parameters(nam
 
 def test_engine_and_reference_agree_where_a_standard_limits_reads_in_a_window():
     standard = load_standard("DDR4-3200AA")
-    row = Row(rule="tWindow", scope="rank", earlier="RD", later="RD", gap="nRCD + 8", window=4)
+    row = RuleRow(rule="tWindow", scope="rank", earlier="RD", later="RD", gap="nRCD + 8", window=4)
     agree(with_defaults("sequential", replace(standard, rows=(*standard.rows, row))))
 
 

@@ -10,8 +10,8 @@ from ndpsim.dram.standard.standard import load_standard
 from ndpsim.studies import loaded_latency as latency_module
 from ndpsim.studies import saturation as saturation_module
 from ndpsim.studies.dram_reference import Comparison, Figure
-from ndpsim.studies.dram_reference import Run as ToolRun
-from ndpsim.studies.loaded_latency import Curve, LoadedLatency, Point, busses, curves, random_requests, run_random
+from ndpsim.studies.dram_reference import ReferenceRun as ToolRun
+from ndpsim.studies.loaded_latency import Curve, LoadedLatency, LoadPoint, busses, curves, random_requests, run_random
 from ndpsim.studies.saturation import Saturation, SaturationComparison, compare_saturation
 
 DDR4 = load_standard("DDR4-3200AA")
@@ -98,7 +98,7 @@ def test_saturation_is_the_latency_of_the_low_load_and_the_bandwidth_of_the_full
 
     def run(standard, config, load, *rest):
         asked.append((standard.organization.ranks, standard.organization.channels, load, rest))
-        return Point(load, 0, 100 * load, 1000 * load, 0, False), None
+        return LoadPoint(load, 0, 100 * load, 1000 * load, 0, False), None
 
     monkeypatch.setattr(saturation_module, "run_random", run)
     found = compare_saturation(Saturation(**SATURATION))
@@ -132,7 +132,7 @@ def simulated(monkeypatch, cycles_of):
 def test_a_point_has_its_load_in_bandwidth_and_its_latencies_in_nanoseconds(monkeypatch):
     asked = simulated(monkeypatch, lambda last: last)
     point, _ = run_random(DDR4, HostConfig(), 0.5, 0.25, 100, 1)
-    assert point == Point(0.5, pytest.approx(12.8), 11.0, pytest.approx(40.0), pytest.approx(100.0), False)
+    assert point == LoadPoint(0.5, pytest.approx(12.8), 11.0, pytest.approx(40.0), pytest.approx(100.0), False)
     assert len(asked[0]) == 100
     two = load_standard("DDR5-4800B", channels=2)
     run_random(two, HostConfig(), 0.5, 0.25, 100, 1)
@@ -158,7 +158,9 @@ def test_curves_are_of_all_standards_and_mixes_with_the_most_that_was_delivered(
 
     def run(standard, config, load, writes, requests, seed):
         asked.append((standard.name, config, load, writes, requests, seed))
-        return Point(load, load * 10, load * 9 if load < 0.9 else 7.0, 1, 2, False), SimpleNamespace(peak_gb_per_s=25.6)
+        return LoadPoint(load, load * 10, load * 9 if load < 0.9 else 7.0, 1, 2, False), SimpleNamespace(
+            peak_gb_per_s=25.6
+        )
 
     monkeypatch.setattr(latency_module, "run_random", run)
     definition = LoadedLatency(

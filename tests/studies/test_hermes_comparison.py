@@ -7,8 +7,8 @@ from ndpsim.studies.cases import Case, Lengths, Outcome
 from ndpsim.studies.hermes_comparison import (
     BASELINES,
     OURS,
+    ComparedPoint,
     Latency,
-    Point,
     ablation_points,
     alternatives,
     errors,
@@ -30,7 +30,7 @@ SIMULATED = {
 
 
 def point(published, simulated, bound="equal"):
-    return Point(OURS, "x", "Fig. 1", "figure", "tokens/s", published, simulated, bound)
+    return ComparedPoint(OURS, "x", "Fig. 1", "figure", "tokens/s", published, simulated, bound)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class TimingRule(NamedTuple):
     gap: str
 
 
-class Family(NamedTuple):
+class RuleFamily(NamedTuple):
     """The timing rules of a standard.
 
     `other_rank` is the name of the rule for bursts of two ranks on one data bus, and the clocks from the begin of
@@ -131,11 +131,11 @@ _HBM = (
 _IDLE_CLOCKS = ("tRTRS", "nBL + nRTRS")
 
 FAMILIES = {
-    "DDR4": Family(_DDR4, _IDLE_CLOCKS),
-    "DDR5": Family(_DDR5, _IDLE_CLOCKS),
-    "LPDDR5X": Family(_LPDDR5X, _IDLE_CLOCKS),
-    "HBM2E": Family(_HBM, _IDLE_CLOCKS),
-    "HBM3": Family((*_HBM, _PPD), ("tCCD_R", "nCCD_R")),
+    "DDR4": RuleFamily(_DDR4, _IDLE_CLOCKS),
+    "DDR5": RuleFamily(_DDR5, _IDLE_CLOCKS),
+    "LPDDR5X": RuleFamily(_LPDDR5X, _IDLE_CLOCKS),
+    "HBM2E": RuleFamily(_HBM, _IDLE_CLOCKS),
+    "HBM3": RuleFamily((*_HBM, _PPD), ("tCCD_R", "nCCD_R")),
 }
 
 ACTIVATES_IN_WINDOW = 4  # tFAW: at most so many ACTs of a rank in nFAW clocks

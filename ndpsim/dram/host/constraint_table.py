@@ -25,7 +25,7 @@ NUMBERS = {
 LEVELS = ("bank", "bank_group", "rank", "other_rank")
 
 
-class Rules(NamedTuple):
+class HostRules(NamedTuple):
     """A standard as the engine takes it.
 
     banks, groups, ranks: those of a channel (ranks of all pseudo-channels); ranks_per_bus: ranks that share a data bus;
@@ -55,7 +55,7 @@ class Rules(NamedTuple):
     same_kind: NDArray[np.int64]
 
 
-def rules_of(standard: Standard, refresh: str) -> Rules:
+def rules_of(standard: Standard, refresh: str) -> HostRules:
     """Compile the standard; `refresh` is `none` or one of the standard's kinds of refresh.
 
     Raises InputError if the timings contradict each other in a way that the rows cannot express.
@@ -89,7 +89,7 @@ def rules_of(standard: Standard, refresh: str) -> Rules:
     clocks = np.ones(COMMANDS, np.int64)
     for name, number in NUMBERS.items():
         clocks[number] = standard.clocks.get(name, clocks[number])
-    return Rules(
+    return HostRules(
         banks=groups * organization.banks, groups=groups, ranks=ranks, ranks_per_bus=organization.ranks,
         first=own_first, rows=own, others_first=others_first, others=others,
         windows=np.array(sorted(set(windows)), np.int64).reshape(-1, 5), touches=touches, clocks=clocks,

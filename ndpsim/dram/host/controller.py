@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndpsim.dram.address_map import host_map
-from ndpsim.dram.host.constraint_table import Rules, rules_of
+from ndpsim.dram.host.constraint_table import HostRules, rules_of
 from ndpsim.dram.host.decode import append, decoder_of, place
 from ndpsim.dram.host.engine import LOG_FULL, MORE, NOTHING_MORE, OTHERS_GO_ON, run_channel, run_together
 from ndpsim.dram.host.log import HostLog
@@ -85,7 +85,7 @@ class HostConfig:
         return replace(self, high=high, low=low, starvation=starvation)
 
 
-def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, dependent: bool) -> Policy:
+def _policy(config: HostConfig, standard: Standard, rules: HostRules, timed: bool, dependent: bool) -> Policy:
     """Check a configuration against the standard; an InputError lists all its faults."""
     kinds = ("none", *standard.refresh)
     faults = []
@@ -133,7 +133,7 @@ def _policy(config: HostConfig, standard: Standard, rules: Rules, timed: bool, d
     )  # fmt: skip
 
 
-def _rules(standard: Standard, refresh: str) -> Rules:
+def _rules(standard: Standard, refresh: str) -> HostRules:
     """Compile the standard; an InputError says what the engine has no room for."""
     rules = rules_of(standard, refresh)
     longest = max(rules.rows[:, 1].max(), rules.others[:, 1].max(initial=0), rules.windows[:, 3].max(initial=0))

@@ -29,7 +29,7 @@ _TILE = 1024  # requests that are decoded digit by digit while they stay in the 
 _CHANNEL, _BANK, _ROW, _COLUMN = range(4)
 
 
-class Decoder(NamedTuple):
+class RequestDecoder(NamedTuple):
     """A map as `place` takes it: int64[k, 4] of (shift in the burst address, mask, output, shift in the output).
 
     Outputs are pseudo-channel (those of all channels, in order), flat bank in it (rank, bank group, bank), row and
@@ -42,7 +42,7 @@ class Decoder(NamedTuple):
     hashes: Ints
 
 
-def decoder_of(address_map: HostMap) -> Decoder:
+def decoder_of(address_map: HostMap) -> RequestDecoder:
     """Return the decoder of a map."""
     counts = address_map.counts()
     outputs = {"pseudo_channel": (_CHANNEL, 0), "row": (_ROW, 0), "column": (_COLUMN, 0)}
@@ -59,7 +59,7 @@ def decoder_of(address_map: HostMap) -> Decoder:
         for target, source, shift, mask in arrays.hashes.tolist()
     ]
     bits = address_map.burst_bytes.bit_length() - 1
-    return Decoder(
+    return RequestDecoder(
         bits,
         address_map.size >> bits,
         np.array([digit for digit in digits if digit[1]], np.int64).reshape(-1, 4),
@@ -68,7 +68,7 @@ def decoder_of(address_map: HostMap) -> Decoder:
 
 
 @njit
-def _decode(decoder: Decoder, address: Ints, burst: Ints, outputs: NDArray[np.int64]) -> None:
+def _decode(decoder: RequestDecoder, address: Ints, burst: Ints, outputs: NDArray[np.int64]) -> None:
     """Decode a tile of addresses into outputs [4, n]."""
     n = address.shape[0]
     for i in range(n):
@@ -87,7 +87,7 @@ def _decode(decoder: Decoder, address: Ints, burst: Ints, outputs: NDArray[np.in
 
 
 @njit
-def _place(decoder: Decoder, requests: Requests, first: int, channels: int, block: Ints, bounds: Ints) -> None:
+def _place(decoder: RequestDecoder, requests: Requests, first: int, channels: int, block: Ints, bounds: Ints) -> None:
     """Decode requests [n] (number `first` and on) into a block sorted by (pseudo-)channel; bounds [channels + 1]."""
     n = requests.address.shape[0]
     outputs = np.zeros((4, _TILE), np.int64)
@@ -122,7 +122,7 @@ def _place(decoder: Decoder, requests: Requests, first: int, channels: int, bloc
 
 
 def place(
-    decoder: Decoder, requests: Requests, first: int, channels: int, reuse: Ints | None = None
+    decoder: RequestDecoder, requests: Requests, first: int, channels: int, reuse: Ints | None = None
 ) -> tuple[Ints, Ints]:
     """Return the requests placed and sorted by channel, int64[n, 8], and where each channel begins [channels + 1].
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.host.constraint_table import LATER, Rules
+from ndpsim.dram.host.constraint_table import LATER, HostRules
 
 Ints = NDArray[np.int64]
 
@@ -127,7 +127,7 @@ class Policy(NamedTuple):
     dependent: int
 
 
-def new_channels(rules: Rules, policy: Policy, channels: int) -> NDArray[np.int64]:
+def new_channels(rules: HostRules, policy: Policy, channels: int) -> NDArray[np.int64]:
     """Return int64[channels * pseudo-channels, SIZE]: idle pseudo-channels with all banks closed."""
     m = np.zeros(SIZE, np.int64)
     m[: len(policy)] = policy

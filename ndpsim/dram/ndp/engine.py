@@ -16,13 +16,13 @@ from ndpsim.dram.ndp.mac_array import Array
 from ndpsim.dram.ndp.queue import Cursor, deal
 from ndpsim.dram.ndp.rank_loop import run_rank, stream_of
 from ndpsim.dram.ndp.rank_state import RankState
-from ndpsim.dram.ndp.rows import Rows
+from ndpsim.dram.ndp.rows import StreamRows
 from ndpsim.jit import inlined
 
 
 @inlined
-def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: int, write: bool, rows: Rows, lists: Any,
-               start: int, array: Array, fast: bool, log: Any) -> int:  # fmt: skip
+def run_stream(t: Timing, amap: MapArrays, state: RankState, dimm: int, ranks: int, write: bool, rows: StreamRows,
+               lists: Any, start: int, array: Array, fast: bool, log: Any) -> int:  # fmt: skip
     """Run an instruction on all ranks of a DIMM, and return when the last one is done, in picoseconds.
 
     start: in clocks, when no stream before is still at work. fast: whether row commands that are hidden, or not needed,

@@ -10,7 +10,7 @@ import numpy as np
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.ndp import rank_state
 from ndpsim.dram.ndp.rank_state import RankState
-from ndpsim.dram.ndp.rows import Rows, first_atom, sequences_of
+from ndpsim.dram.ndp.rows import StreamRows, first_atom, sequences_of
 from ndpsim.jit import merged, pointer_to
 
 LOCAL, WORK = range(rank_state.TRAIN_SIZE)
@@ -72,7 +72,7 @@ def _wait(state: RankState, unit: int, rank: int, local: int, work: int) -> int:
 
 
 @merged
-def deal(amap: MapArrays, state: RankState, first_unit: int, ranks: int, run_bits: int, rows: Rows, lists: Any,
+def deal(amap: MapArrays, state: RankState, first_unit: int, ranks: int, run_bits: int, rows: StreamRows, lists: Any,
          batch: int, begin: Cursor) -> Cursor:  # fmt: skip
     """Deal trains out to the ranks of a DIMM, none of which has any, and return where to go on.
 

@@ -20,7 +20,7 @@ from ndpsim.dram.ndp.gaps import Timing, between
 from ndpsim.dram.ndp.mac_array import Array, Load, alternating, load_of, overlapped
 from ndpsim.dram.ndp.queue import LOCAL, WORK, bursts_of, sequences_in
 from ndpsim.dram.ndp.rank_state import TRAIN_SIZE, Places, RankState, write_command
-from ndpsim.dram.ndp.row_commands import Rules, open_banks, place_of, refresh
+from ndpsim.dram.ndp.row_commands import NdpRules, open_banks, place_of, refresh
 from ndpsim.jit import merged, pointer_to
 
 
@@ -33,7 +33,7 @@ class Stream(NamedTuple):
     map does not have the row, the bank and the bank group in adjacent bits each, which shifts and masks describe.
     """
 
-    rules: Rules
+    rules: NdpRules
     beat: Beat
     queue: int
     write: bool
@@ -78,7 +78,7 @@ def stream_of(t: Timing, amap: MapArrays, write: bool, alternates: bool, start: 
             group_shift, group_mask = low, mask
     passes = t.queue if alternates else 0
     beat = Beat(kind.clocks, kind.latency, kind.near, kind.near if rotates else kind.far, t.tck, passes)
-    rules = Rules(
+    rules = NdpRules(
         pointer_to(t.table), kind.command, t.bank_groups, t.banks, t.ahead, t.interval, t.shared_bus,
         t.act_clocks, t.prea_clocks, t.ref_clocks, t.window, t.window_gap,
     )  # fmt: skip

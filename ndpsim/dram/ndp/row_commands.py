@@ -15,7 +15,7 @@ from ndpsim.dram.ndp.rank_state import Places, write_command
 from ndpsim.jit import borrowing, merged
 
 
-class Rules(NamedTuple):
+class NdpRules(NamedTuple):
     """What row commands keep in a stream of bursts of one kind, RD or WR, which is `column`; see `gaps.Timing`."""
 
     table: Any
@@ -53,7 +53,7 @@ def place_of(amap: MapArrays, groups: int, digit: int, local: int) -> tuple[int,
 
 
 @borrowing
-def refresh(rules: Rules, m: Any, counters: Any, at: Places, begin: int, unit: int, ranks: int, log: Any) -> int:
+def refresh(rules: NdpRules, m: Any, counters: Any, at: Places, begin: int, unit: int, ranks: int, log: Any) -> int:
     """Do the refreshes that are due by `begin`, when the next train would be taken up; return when it is.
 
     m, counters: those of the rank. A refresh precharges all banks, if one is open.
@@ -84,7 +84,7 @@ def refresh(rules: Rules, m: Any, counters: Any, at: Places, begin: int, unit: i
 
 
 @borrowing
-def open_banks(rules: Rules, beat: Beat, m: Any, counters: Any, at: Places, train: int, begin: int, group: int,
+def open_banks(rules: NdpRules, beat: Beat, m: Any, counters: Any, at: Places, train: int, begin: int, group: int,
                bank: int, row: int, touched: int, unit: int, ranks: int, log: Any) -> int:  # fmt: skip
     """Issue the row commands of a train, and return the earliest cycle of its first burst as far as its banks go.
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from ndpsim.jit import merged
 
 
-class Rows(NamedTuple):
+class StreamRows(NamedTuple):
     """The `length` matrix rows of one instruction: from lists[first] on (listed = 1), or first, first + 1, ...
 
     masks: where in `lists` the first row's mask of the sequences that it works for is, or -1: all of them, every row.
@@ -21,7 +21,7 @@ class Rows(NamedTuple):
 
 
 @merged
-def sequences_of(rows: Rows, lists: Any, i: int, batch: int) -> int:
+def sequences_of(rows: StreamRows, lists: Any, i: int, batch: int) -> int:
     """Return for how many sequences row `i` of an instruction works."""
     if rows.masks < 0:
         return batch
@@ -34,7 +34,7 @@ def sequences_of(rows: Rows, lists: Any, i: int, batch: int) -> int:
 
 
 @merged
-def first_atom(rows: Rows, lists: Any, i: int) -> int:
+def first_atom(rows: StreamRows, lists: Any, i: int) -> int:
     """Return the first atom of row `i` of an instruction."""
     row = int(lists[rows.first + i]) if rows.listed == 1 else rows.first + i
     return rows.base + row * rows.stride

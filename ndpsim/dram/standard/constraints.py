@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 Scope = Literal["bank", "bank_group", "rank", "other_rank"]
 
 
-class Row(NamedTuple):
+class RuleRow(NamedTuple):
     """One row of a standard's table: commands separated by blanks, and a gap such as `nCL + nBL + 2 - nCWL`.
 
     The gap is counted as JEDEC does, from the last clock of the earlier command to the last clock of the later one.
@@ -52,7 +52,7 @@ def value_of(text: str, timing: Mapping[str, int]) -> int:
     return sum(sign * (int(word) if word.isdecimal() else timing[word]) for sign, word in terms(text))
 
 
-def expand(rows: Sequence[Row], timing: Mapping[str, int], commands: Mapping[str, int]) -> tuple[Constraint, ...]:
+def expand(rows: Sequence[RuleRow], timing: Mapping[str, int], commands: Mapping[str, int]) -> tuple[Constraint, ...]:
     """Return one constraint for each pair of commands of each row, in their order, without those that bind nothing.
 
     `commands` says how many clocks each command takes on its bus.

@@ -21,11 +21,11 @@ _Count = Annotated[int, Field(strict=True, ge=1, le=1 << 20)]
 _Text = Annotated[str, Field(strict=True, min_length=1)]
 
 
-class _Table(BaseModel):
+class _CurrentsTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Rail(_Table):
+class Rail(_CurrentsTable):
     """The currents of one supply in mA, by the loops of the data sheet (IDD0 is I0 of VDD, IPP0 is I0 of VPP).
 
     None: not in the source, and taken as no more than the standby current of that loop. I5B is the current of
@@ -43,7 +43,7 @@ class Rail(_Table):
     source: _Text
 
 
-class Interface(_Table):
+class Interface(_CurrentsTable):
     """What the drivers and the termination of the data bus take, in pJ for each bit moved."""
 
     read_pj_per_bit: _Quantity
@@ -51,7 +51,7 @@ class Interface(_Table):
     source: _Text
 
 
-class DeviceCurrents(_Table):
+class DeviceCurrents(_CurrentsTable):
     """Currents of a device at one data rate, and the lengths of the loops in which they were measured.
 
     `I3N_banks`: banks that are open in the I3N loop. `bank_refreshes`: how many REFsb or REFpb do the work of one
@@ -83,7 +83,7 @@ class DeviceCurrents(_Table):
         return self
 
 
-class DeviceEnergies(_Table):
+class DeviceEnergies(_CurrentsTable):
     """Energies of a device (or pseudo-channel of a stack) per event, where nobody publishes its currents."""
 
     kind: Literal["energies"]

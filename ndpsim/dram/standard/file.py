@@ -93,7 +93,7 @@ class ConstraintRow(Table):
     window: Count = 1
 
 
-class Device(Table):
+class DramDevice(Table):
     """A DRAM device; `ranks` where its density counts more than one (the stack ids of HBM)."""
 
     density_gbit: Count
@@ -114,7 +114,7 @@ class Speed(Table):
     timing: dict[str, TimingValue] = Field(default={})
 
 
-class Preset(Table):
+class StandardPreset(Table):
     """A combination with a name of its own; its timings replace those of the device and the speed."""
 
     device: _Text
@@ -141,6 +141,6 @@ class StandardFile(Table):
     refresh: dict[RefreshKind, RefreshRow]
     timing: dict[str, TimingValue]
     constraints: list[ConstraintRow]
-    device: dict[str, Device] = Field(min_length=1)
+    device: dict[str, DramDevice] = Field(min_length=1)
     speed: dict[str, Speed] = Field(min_length=1)
-    preset: dict[str, Preset] = Field(default={})
+    preset: dict[str, StandardPreset] = Field(default={})

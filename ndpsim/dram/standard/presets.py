@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ndpsim.data import workloads_dir
 from ndpsim.dram.standard.faults import faults_of_names
-from ndpsim.dram.standard.file import Preset, StandardFile
+from ndpsim.dram.standard.file import StandardFile, StandardPreset
 from ndpsim.errors import InputError
 from ndpsim.tables import read_toml, table_from
 
@@ -20,7 +20,7 @@ class PresetEntry(NamedTuple):
     path: Path
     file: StandardFile
     name: str
-    preset: Preset
+    preset: StandardPreset
     is_short: bool
 
 
@@ -68,7 +68,7 @@ def _extended(base: dict[str, Any], content: dict[str, Any]) -> tuple[dict[str, 
 def _entries(path: Path, file: StandardFile) -> list[PresetEntry]:
     entries = [PresetEntry(path, file, name, preset, True) for name, preset in file.preset.items()]
     for speed, device in product(file.speed, file.device):
-        preset = Preset(device=device, speed=speed, source=file.source)
+        preset = StandardPreset(device=device, speed=speed, source=file.source)
         name = f"{file.standard}-{speed}"
         if device == file.default_device:
             entries.append(PresetEntry(path, file, name, preset, True))

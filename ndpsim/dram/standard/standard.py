@@ -12,7 +12,7 @@ from math import ceil, floor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ndpsim.dram.standard.constraints import Constraint, Row, expand, names_in, value_of
+from ndpsim.dram.standard.constraints import Constraint, RuleRow, expand, names_in, value_of
 from ndpsim.dram.standard.currents import DeviceCurrents, DeviceEnergies, nearest_currents
 from ndpsim.dram.standard.file import MAX_CLOCKS, PowerOfTwo, RefreshKind, RefreshRow, Rounding, TimingValue
 from ndpsim.dram.standard.presets import PresetEntry, presets_from, presets_of, shipped_presets
@@ -65,7 +65,7 @@ class Standard:
     bus_bits: int = 64
     clocks: dict[str, int] = field(default_factory=dict)
     busses: tuple[tuple[str, ...], ...] = ()
-    rows: tuple[Row, ...] = ()
+    rows: tuple[RuleRow, ...] = ()
     sums: dict[str, str] = field(default_factory=dict)
     refresh_rows: Mapping[RefreshKind, RefreshRow] = field(default_factory=dict)
     currents: DeviceCurrents | DeviceEnergies | None = None
@@ -256,7 +256,7 @@ def _build(entry: PresetEntry) -> Standard:
         bus_bits=file.bus_bits,
         clocks={command: clocks for bus in file.bus for command, clocks in bus.commands.items()},
         busses=tuple(tuple(bus.commands) for bus in file.bus),
-        rows=tuple(Row(**row.model_dump()) for row in file.constraints),
+        rows=tuple(RuleRow(**row.model_dump()) for row in file.constraints),
         sums=sums,
         refresh_rows=file.refresh,
         currents=nearest_currents(device.currents, speed.data_rate_mtps),

@@ -8,7 +8,7 @@ import numpy as np
 
 from ndpsim.llm.step import Step
 from ndpsim.systems.hermes.offline import whole_layers
-from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
+from ndpsim.systems.parts.shared_layers import GroupShare, LayerPlan, SharedLayers, TokenPlan
 from ndpsim.systems.system import ONE_CARD, OTHER_FORMATS, Devices, Job, NoPolicy
 
 
@@ -26,7 +26,7 @@ class HermesBase(SharedLayers):
         self.counts = np.array([int(resident.sum()) for resident in placement.resident], np.int64)
         dimms = devices.dimms.dimms
         shares = [
-            Share([np.arange(0 if on_gpu else np.count_nonzero(dimm == d), dtype=np.uint32) for d in range(dimms)])
+            GroupShare([np.arange(0 if on_gpu else np.count_nonzero(dimm == d), dtype=np.uint32) for d in range(dimms)])
             for dimm, on_gpu in zip(placement.dimm, self.counts, strict=True)
         ]
         layers = [LayerPlan(qkv, ffn) for qkv, ffn in zip(shares[0::2], shares[1::2], strict=True)]

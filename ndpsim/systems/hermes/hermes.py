@@ -15,7 +15,7 @@ from pydantic import Field
 from ndpsim.kinds import Unit
 from ndpsim.llm.step import Step
 from ndpsim.machine.ndp_model import KINDS
-from ndpsim.machine.rows import Rows, deal
+from ndpsim.machine.rows import NeuronRows, deal
 from ndpsim.sparsity.frequency import frequencies
 from ndpsim.sparsity.layout import NeuronLayout
 from ndpsim.systems.hermes.hot_neurons import HotNeurons
@@ -24,7 +24,7 @@ from ndpsim.systems.hermes.placement import PLACE
 from ndpsim.systems.hermes.predictor_policy import PredictorPolicy
 from ndpsim.systems.hermes.remap import WindowRemap
 from ndpsim.systems.parts.neuron_trace import require_neurons
-from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
+from ndpsim.systems.parts.shared_layers import GroupShare, LayerPlan, SharedLayers, TokenPlan
 from ndpsim.systems.system import ONE_CARD, OTHER_FORMATS, Devices, Job
 from ndpsim.tables import Given, Switch
 
@@ -64,7 +64,7 @@ class Hermes(SharedLayers):
         self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, often, placement.resident, rule)
         rows = [self.dimms.rows[KINDS[group % 2]] for group in range(len(often))]
         owners = [fitted(placement.dimm[g], problem.frequencies[g], dimms, held) for g, held in enumerate(rows)]
-        self.rows = [Rows(own, dimms, held) for own, held in zip(owners, rows, strict=True)]
+        self.rows = [NeuronRows(own, dimms, held) for own, held in zip(owners, rows, strict=True)]
         guard: Literal["literal", "corrected"] = "literal" if policy.literal_guard.value else "corrected"
         self.remap = WindowRemap(layout, self.neuron_bytes, dimms, guard)
         self.tokens = 0
@@ -105,11 +105,11 @@ class Hermes(SharedLayers):
         over = self._remap(layer) if remaps else np.zeros(1, np.int64)
         return LayerPlan(qkv, self._share(2 * layer + 1, cold), int(over.sum()), int(over.max()))
 
-    def _share(self, group: int, cold: NDArray[np.uint64]) -> Share:
+    def _share(self, group: int, cold: NDArray[np.uint64]) -> GroupShare:
         """Return the cold neurons of a group that are computed."""
         words, rows = self.neurons.layout.words_of(group), self.rows[group]
         chosen, masks = deal(cold[:, words], rows.dimm, rows.row, self.devices.dimms.dimms)
-        return Share(chosen, masks if len(cold) > 1 else None)
+        return GroupShare(chosen, masks if len(cold) > 1 else None)
 
     def _remap(self, layer: int) -> NDArray[np.int64]:
         """Move neurons of a layer between DIMMs, and return the bytes over each path, int64[DIMMs * DIMMs]."""

@@ -14,7 +14,7 @@ from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.machine.ndp_model import KINDS, NdpModel
 from ndpsim.sparsity.frequency import Frequencies
-from ndpsim.systems.hermes.placement import Placement, PlacementProblem, by_value
+from ndpsim.systems.hermes.placement import NeuronPlacement, PlacementProblem, by_value
 from ndpsim.systems.parts.room import card_enough, found_on_card
 from ndpsim.systems.system import Devices
 
@@ -69,7 +69,7 @@ def placement_problem(devices: Devices, ndp: NdpModel, often: Sequence[Frequenci
     )
 
 
-def whole_layers(devices: Devices, ndp: NdpModel, neurons: Sequence[int]) -> Placement:
+def whole_layers(devices: Devices, ndp: NdpModel, neurons: Sequence[int]) -> NeuronPlacement:
     """Put whole groups into GPU memory, layer by layer, and deal the neurons out to the DIMMs in turn."""
     room, resident, dimm = gpu_room(devices, ndp.shape), [], []
     for g, n in enumerate(neurons):
@@ -78,7 +78,7 @@ def whole_layers(devices: Devices, ndp: NdpModel, neurons: Sequence[int]) -> Pla
         room -= size if fits else 0
         resident.append(np.full(n, fits))
         dimm.append((np.arange(n) % ndp.machine.dimms).astype(np.uint8))
-    return Placement(tuple(resident), tuple(dimm), 0.0)
+    return NeuronPlacement(tuple(resident), tuple(dimm), 0.0)
 
 
 def gpu_seconds(shape: ModelShape, sequences: int, gpu: GpuModel, neurons: int) -> list[float]:

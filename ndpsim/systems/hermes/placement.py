@@ -82,7 +82,7 @@ class PlacementProblem:
 
 
 @dataclass(frozen=True)
-class Placement:
+class NeuronPlacement:
     """Where the neurons are.
 
     ``resident``: bool[neurons] a group, in GPU memory. ``dimm``: uint8[neurons] a group, the DIMM of each neuron,
@@ -102,7 +102,7 @@ class Placement:
         return 1 - self.bound_s / self.objective_s if self.objective_s else 0.0
 
 
-def place_greedily(problem: PlacementProblem, bundle: int) -> Placement:
+def place_greedily(problem: PlacementProblem, bundle: int) -> NeuronPlacement:
     """Fill the GPU with the bundles that save the most time a byte, as long as one saves any.
 
     In each group the last of them is then chosen anew, by time alone, and colder ones after it: where the GPU becomes
@@ -146,7 +146,7 @@ def place_greedily(problem: PlacementProblem, bundle: int) -> Placement:
 
 def place_optimally(
     problem: PlacementProblem, bundle: int, *, time_limit_s: float = 120.0, gap: float = 1e-4
-) -> Placement:
+) -> NeuronPlacement:
     """Solve the integer programme with HiGHS until the best placement known is within ``gap`` of the least time.
 
     The greedy placement is known from the start, and the programme without the condition that bundles are whole gives
@@ -209,7 +209,7 @@ def place_optimally(
     return best
 
 
-def place_randomly(problem: PlacementProblem, seed: int = 0) -> Placement:
+def place_randomly(problem: PlacementProblem, seed: int = 0) -> NeuronPlacement:
     """Fill the GPU with neurons drawn without regard to frequency, and deal all neurons to the DIMMs in turn."""
     rng = np.random.default_rng(seed)
     sizes = np.repeat(problem.neuron_bytes, [f.size for f in problem.frequencies])
@@ -261,7 +261,7 @@ def _neurons(bundles: Sequence[_Bundles], chosen: Sequence[NDArray[np.bool_]]) -
     return tuple(resident)
 
 
-def _placed(problem: PlacementProblem, resident: Flags, falling: Sequence[NDArray[np.int64]] | None) -> Placement:
+def _placed(problem: PlacementProblem, resident: Flags, falling: Sequence[NDArray[np.int64]] | None) -> NeuronPlacement:
     """Give every neuron a DIMM: in turn, or, if their orders by falling frequency are given, as these fall, by load.
 
     Those that the DIMMs compute come first.
@@ -282,7 +282,7 @@ def _placed(problem: PlacementProblem, resident: Flags, falling: Sequence[NDArra
             )
         owners.append(owner)
     dimm = tuple(owners)
-    return Placement(resident, dimm, problem.objective(resident, dimm))
+    return NeuronPlacement(resident, dimm, problem.objective(resident, dimm))
 
 
 @njit
@@ -311,7 +311,7 @@ def _deal(order: Any, weights: Any, resident: Any, size: Any, room: Any, owner: 
     return True
 
 
-PLACE: Final[Mapping[str, Callable[[PlacementProblem, int], Placement]]] = {
+PLACE: Final[Mapping[str, Callable[[PlacementProblem, int], NeuronPlacement]]] = {
     "greedy": place_greedily,
     "optimal": place_optimally,
     "random": lambda problem, _: place_randomly(problem),

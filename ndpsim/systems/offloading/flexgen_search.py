@@ -15,7 +15,7 @@ import numpy as np
 from ndpsim.errors import InputError
 
 
-class Shares(NamedTuple):
+class CardShares(NamedTuple):
     """What stays on the card, 0 to 1, and whether the host computes attention over its part of the cache.
 
     The shares are numbers, or arrays that broadcast.
@@ -58,7 +58,7 @@ class Pass:
     written: int
     exchanged: int
 
-    def lanes(self, shares: Shares, rate: float) -> Lanes:
+    def lanes(self, shares: CardShares, rate: float) -> Lanes:
         """Return what it takes with some shares; rate: of the link, bytes a second each way."""
         away, idle = 1 - shares.cache, 1 - shares.hidden
         to = (1 - shares.weights) * self.weights + idle * self.hidden
@@ -90,12 +90,12 @@ class Problem:
     card: int
     host: int
 
-    def seconds(self, shares: Shares) -> Any:
+    def seconds(self, shares: CardShares) -> Any:
         """Return the time of a run, without embedding and head."""
         prompt, token = (one.lanes(shares, self.rate).longest for one in (self.prompt, self.token))
         return self.layers * (prompt + self.passes * token)
 
-    def fits(self, shares: Shares) -> Any:
+    def fits(self, shares: CardShares) -> Any:
         """Tell whether card and host have room; the card holds two layers that pass, and of caches if they do."""
         on_card = shares.weights * self.weights + shares.cache * self.cache + shares.hidden * self.hidden
         passing = (1 - shares.weights) * 2 * self.stage
@@ -105,17 +105,17 @@ class Problem:
         return (on_card + passing <= self.card) & (on_host <= self.host)
 
 
-def search(problem: Problem) -> Shares:
+def search(problem: Problem) -> CardShares:
     """Return the shares with the least time; of equals, those with most on the card. Raises InputError if none fit."""
     whole = np.arange(100, -1, -1) / 100
     best, least = None, np.inf
     for host_attention in (False, True):
-        tried = Shares(whole[:, None, None], whole[None, :, None], whole[None, None, :], host_attention)
+        tried = CardShares(whole[:, None, None], whole[None, :, None], whole[None, None, :], host_attention)
         seconds = np.where(problem.fits(tried), problem.seconds(tried), np.inf)
         if seconds.min() < least:
             least = seconds.min()
             w, c, h = np.unravel_index(seconds.argmin(), seconds.shape)
-            best = Shares(float(whole[w]), float(whole[c]), float(whole[h]), host_attention)
+            best = CardShares(float(whole[w]), float(whole[c]), float(whole[h]), host_attention)
     if best is None:
         raise InputError(
             f"gpu.weights_gb: expected room for two layers beside what the host does not hold, at least "

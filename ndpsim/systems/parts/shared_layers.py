@@ -29,7 +29,7 @@ from ndpsim.tables import Table
 GROUPS: Final = ("qkv", "ffn")
 
 
-class Share(NamedTuple):
+class GroupShare(NamedTuple):
     """What the DIMMs compute of a group: rows uint32[n] of each DIMM, and for each 32 sequences bits beside each row
     for those that need it (without them, all do)."""
 
@@ -41,8 +41,8 @@ class LayerPlan(NamedTuple):
     """What the DIMMs do in a layer. qkv, ffn: what they compute; moved, busiest: bytes of neurons that move between
     DIMMs during the output projection, over all paths and over the path with the most."""
 
-    qkv: Share
-    ffn: Share
+    qkv: GroupShare
+    ffn: GroupShare
     moved: int = 0
     busiest: int = 0
 
@@ -106,7 +106,7 @@ class SharedLayers(StreamedPrompts):
         meter.spend("head", begin + head - now)
         return Decoded(begin + head, free)
 
-    def _sparse(self, group: int, share: Share, batch: int, start: int, ready: int, gpu: bool) -> int:
+    def _sparse(self, group: int, share: GroupShare, batch: int, start: int, ready: int, gpu: bool) -> int:
         """Run the DIMMs' part of a group, and return when it is merged with the GPU's, which is there at `ready`."""
         kind, layer = KINDS[group % 2], group // 2
         span = self.dimms.sparse(kind, layer, share.rows, start, gpu=gpu, masks=share.masks, sequences=batch)

@@ -14,9 +14,9 @@ from ndpsim.dram.ndp.engine import run_stream
 from ndpsim.dram.ndp.gaps import largest_gap
 from ndpsim.dram.ndp.mac_array import Array, holds_of
 from ndpsim.dram.ndp.rank_state import new_log, new_state
-from ndpsim.dram.ndp.rows import Rows
+from ndpsim.dram.ndp.rows import StreamRows
 from ndpsim.dram.ndp.timing import timing_of
-from ndpsim.dram.standard.constraints import Row
+from ndpsim.dram.standard.constraints import RuleRow
 from ndpsim.dram.standard.standard import load_standard, standard_names, with_overrides
 from ndpsim.errors import InputError
 
@@ -39,7 +39,7 @@ def commands(standard, *streams, text=BANK_MAP, ahead=4):
     stride = organization.columns * (organization.bank_groups if text == ROTATING_MAP else 1)
     start = 0
     for kind, bursts, places in streams:
-        rows = Rows(0, stride, bursts, 1, 0, len(places), -1)
+        rows = StreamRows(0, stride, bursts, 1, 0, len(places), -1)
         lists = np.array(places, np.uint32)
         array = Array(False, holds_of(timing, [0, 1000]), 1 if kind == "RD" else 0)
         end = run_stream(timing, amap, state, 0, 1, kind == "WR", rows, lists, start, array, True, log)
@@ -152,7 +152,7 @@ def test_all_shipped_standards_are_taken(name):
 
 
 def test_a_gap_is_the_largest_of_its_rows_without_windows():
-    rows = (*DDR5.rows, Row("slow", "rank", "ACT", "ACT", "nFAW - 1"), Row("quick", "rank", "ACT", "ACT", "3"))
+    rows = (*DDR5.rows, RuleRow("slow", "rank", "ACT", "ACT", "nFAW - 1"), RuleRow("quick", "rank", "ACT", "ACT", "3"))
     assert largest_gap(DDR5, "rank", "ACT", "ACT") == 8
     assert largest_gap(replace(DDR5, rows=rows), "rank", "ACT", "ACT") == 31
     assert largest_gap(DDR5, "bank", "RD", "RD") == 0
@@ -161,15 +161,15 @@ def test_a_gap_is_the_largest_of_its_rows_without_windows():
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        (Row("tX", "bank", "RD", "RD", "3"), r"tX \(RD to RD, bank\): expected no such gap"),
-        (Row("tX", "rank", "RD", "ACT", "3"), r"tX \(RD to ACT, rank\): expected no such gap"),
-        (Row("tX", "bank_group", "PRE", "ACT", "3"), r"tX \(PRE to ACT, bank_group\): expected no such gap"),
-        (Row("tX", "rank", "REF", "RD", "nRFC + nRCD + 2"), r"tX \(REF to RD, rank\): expected no such gap"),
-        (Row("tX", "rank", "RD", "RD", "30", 3),
+        (RuleRow("tX", "bank", "RD", "RD", "3"), r"tX \(RD to RD, bank\): expected no such gap"),
+        (RuleRow("tX", "rank", "RD", "ACT", "3"), r"tX \(RD to ACT, rank\): expected no such gap"),
+        (RuleRow("tX", "bank_group", "PRE", "ACT", "3"), r"tX \(PRE to ACT, bank_group\): expected no such gap"),
+        (RuleRow("tX", "rank", "REF", "RD", "nRFC + nRCD + 2"), r"tX \(REF to RD, rank\): expected no such gap"),
+        (RuleRow("tX", "rank", "RD", "RD", "30", 3),
          r"tX \(RD to RD, rank\): expected a window over the ACTs of a rank only"),
-        (Row("tX", "bank_group", "ACT", "ACT", "30", 3),
+        (RuleRow("tX", "bank_group", "ACT", "ACT", "30", 3),
          r"tX \(ACT to ACT, bank_group\): expected a window over the ACTs of a rank only"),
-        (Row("tX", "rank", "ACT", "ACT", "99", 8), "tFAW and tX: expected one window only"),
+        (RuleRow("tX", "rank", "ACT", "ACT", "99", 8), "tFAW and tX: expected one window only"),
     ],
 )  # fmt: skip
 def test_a_rule_that_the_controller_does_not_keep_is_refused(row, sentence):
@@ -180,10 +180,10 @@ def test_a_rule_that_the_controller_does_not_keep_is_refused(row, sentence):
 @pytest.mark.parametrize(
     "row",
     [
-        Row("tX", "rank", "REF", "RD", "nRFC + nRCD"),  # an ACT comes between
-        Row("tX", "other_rank", "RD", "ACT", "3"),
-        Row("tX", "bank", "RDA", "PRE", "3"),
-        Row("tX", "bank", "RD", "RD", "0"),
+        RuleRow("tX", "rank", "REF", "RD", "nRFC + nRCD"),  # an ACT comes between
+        RuleRow("tX", "other_rank", "RD", "ACT", "3"),
+        RuleRow("tX", "bank", "RDA", "PRE", "3"),
+        RuleRow("tX", "bank", "RD", "RD", "0"),
     ],
 )
 def test_a_rule_that_binds_nothing_here_is_taken(row):

@@ -9,7 +9,7 @@ from ndpsim.isa.program import Joined
 from ndpsim.llm.step import Step
 from ndpsim.machine.meter import Meter
 from ndpsim.machine.pcie import Pcie
-from ndpsim.machine.rows import Rows
+from ndpsim.machine.rows import NeuronRows
 from ndpsim.systems.hermes.hermes import Hermes
 from ndpsim.systems.parts.shared_layers import Decoded
 
@@ -75,7 +75,7 @@ def hermes(*, window=3, remap=True, adjust=True):
     made.policy = SimpleNamespace(window=switch(window), remap=switch(remap), adjust=switch(adjust))
     made.shape, made.neuron_bytes, made.tokens = SimpleNamespace(layers=1), [10, 7], 0
     owners = [np.array([0, 1, 0, 1, 0, 1], np.uint8), np.array([0, 1, 0, 1, 0, 1], np.uint8)]
-    made.rows = [Rows(own, 2, 5) for own in owners]
+    made.rows = [NeuronRows(own, 2, 5) for own in owners]
     made.devices = SimpleNamespace(pcie=Pcie(gb_per_s=0.1, us=1.0), dimms=SimpleNamespace(dimms=2))
     made.plans = []
 
@@ -162,7 +162,7 @@ def test_bytes_of_moves_are_counted_over_all_paths_and_over_the_busiest():
 
 def test_moves_without_room_take_no_bytes():
     made = hermes()
-    made.rows[0] = Rows(np.array([0, 1, 0, 1, 0, 1], np.uint8), 2, 3)  # no free row at all
+    made.rows[0] = NeuronRows(np.array([0, 1, 0, 1, 0, 1], np.uint8), 2, 3)  # no free row at all
     over = made._remap(0)
     assert over.tolist() == [0, 2 * 7, 0, 0] and made.meter.events == {"neurons that changed DIMM": 2}
 

@@ -9,7 +9,7 @@ from oracles import hermes_placement as oracle
 from ndpsim.errors import InputError
 from ndpsim.systems.hermes import placement as placement_module
 from ndpsim.systems.hermes.placement import (
-    Placement,
+    NeuronPlacement,
     PlacementProblem,
     by_value,
     place_greedily,
@@ -37,7 +37,7 @@ def skewed(groups: int = 4, neurons: int = 500, gpu_share: float = 0.2, **change
     return PlacementProblem(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def by_equations(problem: PlacementProblem, found: Placement) -> float:
+def by_equations(problem: PlacementProblem, found: NeuronPlacement) -> float:
     units = [
         np.where(r, oracle.GPU, d.astype(np.int64)).tolist() for r, d in zip(found.resident, found.dimm, strict=True)
     ]
@@ -45,7 +45,7 @@ def by_equations(problem: PlacementProblem, found: Placement) -> float:
     return oracle.seconds(units, frequencies, problem.gpu_s, problem.dimm_s, problem.sync_s, problem.dimms)
 
 
-def check(problem: PlacementProblem, found: Placement) -> None:
+def check(problem: PlacementProblem, found: NeuronPlacement) -> None:
     assert found.objective_s == pytest.approx(by_equations(problem, found))
     assert problem.bytes_of(found.resident) <= problem.gpu_bytes
     stored = np.zeros(problem.dimms)

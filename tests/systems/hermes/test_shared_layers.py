@@ -11,10 +11,10 @@ import pytest
 from ndpsim.llm.step import Step
 from ndpsim.machine.gpu_layers import LayerTimes
 from ndpsim.machine.meter import Meter
-from ndpsim.machine.ndp_model import Span
+from ndpsim.machine.ndp_model import ProgramSpan
 from ndpsim.machine.pcie import Pcie
 from ndpsim.systems.parts import shared_layers as module
-from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
+from ndpsim.systems.parts.shared_layers import GroupShare, LayerPlan, SharedLayers, TokenPlan
 
 US = 1_000_000
 
@@ -39,7 +39,7 @@ class Dimms:
 
     def _span(self, name, layer, start):
         end, partial = self.spans[name, layer]
-        return Span(start, start + int(end * US), start + int(partial * US))
+        return ProgramSpan(start, start + int(end * US), start + int(partial * US))
 
     def sparse(self, kind, layer, rows, start, *, gpu, masks, sequences):
         self.asked.append((kind, layer, rows, gpu, masks, sequences))
@@ -91,7 +91,10 @@ def test_a_token_of_one_sequence(monkeypatch):
     made = frame(monkeypatch, [(2, 10, 7, 1, 20), (2, 0, 7, 1, 0)], dimms, asked)
     plan = TokenPlan(
         np.array([5, 6, 0, 0]),
-        [LayerPlan(Share("a"), Share("b"), moved=1000, busiest=600), LayerPlan(Share("c"), Share("d"))],
+        [
+            LayerPlan(GroupShare("a"), GroupShare("b"), moved=1000, busiest=600),
+            LayerPlan(GroupShare("c"), GroupShare("d")),
+        ],
     )
     done = made.run(Step((1,), (7,)), plan, 100 * US)
     assert done.end == 212_300_000 and done.free == [8 * US, 8 * US]
@@ -136,7 +139,7 @@ def test_a_token_of_three_sequences_with_the_gpu_as_the_slower_side(monkeypatch)
     """
     dimms = {("attention", 0): (12, 10), ("attend", 0): (4, 4), ("ffn", 0): (30, 25)}
     made = frame(monkeypatch, [(2, 10, 7, 1, 20)], dimms)
-    plan = TokenPlan(np.array([5, 6]), [LayerPlan(Share("a", "masks a"), Share("b", "masks b"))])
+    plan = TokenPlan(np.array([5, 6]), [LayerPlan(GroupShare("a", "masks a"), GroupShare("b", "masks b"))])
     done = made.run(Step((1, 1, 1), (7, 4, 9), sequences=(3, 1, 0)), plan, 0)
     assert done.end / US == 109.4 and done.free == [8 * US]
     assert {name: time / US for name, time in made.meter.operation.items()} == {
@@ -161,6 +164,8 @@ def test_a_token_of_three_sequences_with_the_gpu_as_the_slower_side(monkeypatch)
 def test_the_block_begins_when_the_busiest_bridge_and_the_projection_are_done(monkeypatch, moved, busiest, projection):
     dimms = {("attention", 0): (1, 1), ("attend", 0): (0, 0), ("ffn", 0): (0, 0)}
     made = frame(monkeypatch, [(0, 0, 8, 0, 0)], dimms)
-    made.run(Step((1,), (7,)), TokenPlan(np.zeros(2, int), [LayerPlan(Share("a"), Share("b"), moved, busiest)]), 0)
+    made.run(
+        Step((1,), (7,)), TokenPlan(np.zeros(2, int), [LayerPlan(GroupShare("a"), GroupShare("b"), moved, busiest)]), 0
+    )
     assert made.meter.operation["projection"] / US == projection
     assert made.meter.link.get("remap", 0) == moved

@@ -17,7 +17,7 @@ from ndpsim.llm.step import Step
 from ndpsim.machine.cpu import cpu_picoseconds
 from ndpsim.machine.dense_step import StepTimes, dense_step
 from ndpsim.systems.offloading.flexgen import FlexGen
-from ndpsim.systems.offloading.flexgen_search import Pass, Problem, Shares, search
+from ndpsim.systems.offloading.flexgen_search import CardShares, Pass, Problem, search
 
 SHAPE = load_shape("relu-lm")  # four layers
 EMBEDDING = 2 * SHAPE.outer_parameters()
@@ -89,7 +89,7 @@ def by_hand(made, times, first, last):
 @pytest.mark.parametrize("link", [60.0, 0.5])
 def test_weights_arrive_while_the_layer_before_computes(link):
     made = system(FlexGen, SHAPE, policy={"link_gb_per_s": link})
-    made.shares = Shares(0.5, 1.0, 1.0, False)
+    made.shares = CardShares(0.5, 1.0, 1.0, False)
     first, *tokens = ends(made)
     for number, (begin, end) in enumerate(zip([first, *tokens], tokens, strict=False)):
         times = dense_step(made.devices.gpu, SHAPE, Step.decode(1, 16 + number), eager=True)

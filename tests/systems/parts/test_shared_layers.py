@@ -12,9 +12,9 @@ from baseline_support import devices
 from ndpsim.llm.catalog import load_shape
 from ndpsim.llm.step import Step
 from ndpsim.machine.gpu_layers import LayerTimes
-from ndpsim.machine.ndp_model import Span
+from ndpsim.machine.ndp_model import ProgramSpan
 from ndpsim.systems.parts import shared_layers
-from ndpsim.systems.parts.shared_layers import LayerPlan, Share, SharedLayers, TokenPlan
+from ndpsim.systems.parts.shared_layers import GroupShare, LayerPlan, SharedLayers, TokenPlan
 from ndpsim.systems.system import Job, NoPolicy
 
 US = 1_000_000
@@ -40,11 +40,11 @@ class Dimms:
 
     def sparse(self, kind, layer, rows, start, *, gpu, masks, sequences):
         self.calls.append((kind, layer, rows, masks, gpu, sequences))
-        return Span(start, start + self.lasts, start + self.partial)
+        return ProgramSpan(start, start + self.lasts, start + self.partial)
 
     def attend(self, layer, contexts, start):
         self.calls.append(("attend", layer, contexts.tolist()))
-        return Span(start, start + US, start + US)
+        return ProgramSpan(start, start + US, start + US)
 
     def contexts(self, step):
         found = np.zeros(self.places, np.int64)
@@ -70,7 +70,7 @@ def frame(monkeypatch):
 
 
 def plan(moved=0, busiest=0):
-    shares = [Share([f"rows {group}"], f"masks {group}") for group in range(4)]
+    shares = [GroupShare([f"rows {group}"], f"masks {group}") for group in range(4)]
     return TokenPlan(ON_GPU, [LayerPlan(*shares[:2]), LayerPlan(*shares[2:], moved, busiest)])
 
 
