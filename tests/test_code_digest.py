@@ -89,7 +89,7 @@ def test_globals_and_imports_are_read_as_dis_reads_them():
         inner = [globals_of(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
         own = {one.argval for one in read if one.opname == "LOAD_GLOBAL"}
         assert globals_of(code) == own.union(*inner)
-    (module,) = [code for code in codes() if "Preset" in code.co_names and code.co_name == "<module>"]
+    (module,) = [code for code in codes() if "TracePreset" in code.co_names and code.co_name == "<module>"]
     imported = {one.argval for one in dis.get_instructions(module) if one.opname == "IMPORT_NAME"}
     assert {name for name in imported if name.startswith("ndpsim")} <= set(_imports(module, "ndpsim"))
 

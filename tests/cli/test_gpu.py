@@ -65,7 +65,7 @@ def test_the_list_names_every_card_and_whether_it_was_measured(capsys):
     assert "predicted" in lines["t4"] and "320" in lines["t4"]
     code, out, _ = run(capsys, "gpu", "list", "--json")
     assert code == 0 and out.count("\n") == 1
-    assert json.loads(out)["cards"] == {name: load_card(name).model_dump() for name in card_names()}
+    assert json.loads(out)["cards"] == {name: load_card(name).model_dump(exclude={"traits"}) for name in card_names()}
 
 
 @pytest.mark.parametrize("form", ["csv", "gz", "stdin"])

@@ -68,7 +68,7 @@ def test_each_kind_of_work_is_found_under_its_name(capsys, monkeypatch, spend, t
     slow = [family._replace(times=one.times) for family, one in zip(FAMILIES, families, strict=True)]
     monkeypatch.setattr("ndpsim.gpu.model.FAMILIES", tuple(slow))
     policy = spend(HotNeurons, "predict", 64.0)
-    writing = spend(run_file, "appearing", 128.0)
+    writing = spend(run_file, "appearing_hdf5", 128.0)
     found = parts_of(capsys, "-o", tmp_path / "run.h5")
     assert found == {
         "start_and_compile": start(),

@@ -215,11 +215,13 @@ def test_a_neuron_costs_the_gpu_what_the_slope_of_its_kernel_says(monkeypatch):
         return LayerTimes(zero, 10 + 0.002 * channels, zero, zero, 50 + 0.007 * neurons, 0.0)
 
     monkeypatch.setattr(offline, "layer_times", layer_times)
-    assert offline.gpu_seconds(SHAPE, 1, None) == pytest.approx([2e-9, 7e-9])
+    assert offline.gpu_seconds(SHAPE, 1, None, 1024) == pytest.approx([2e-9, 7e-9])
 
 
 def test_a_neuron_costs_the_dimms_about_its_bytes_by_their_rate(traces):
     """All DIMMs together read at most 2 * 102.4 GB/s; rows drawn by chance make one wait for another."""
     system = made(Hermes, traces[1], 1)
-    for size, found in zip(system.neuron_bytes[:2], offline._dimm_seconds(system.dimms, 1, 1), strict=True):
+    for size, found in zip(
+        system.neuron_bytes[:2], offline._dimm_seconds(system.dimms, 1, 1, offline.Probe(128, 4, 1024)), strict=True
+    ):
         assert size / (2 * 102.4e9) < found < 20 * size / (2 * 102.4e9)
