@@ -126,7 +126,10 @@ def _rank_hash(hashing: str, text: str, counts: Mapping[str, int], digits: tuple
         raise InputError(f"address map '{text}': expected a hash of rank with row: only maps of the host have others")
     shift = hashes[0][2]
     if [name for name, width in digits if width].count("row") > 1 or counts["row"] >> shift < counts["rank"]:
-        raise InputError(f"address map '{text}': hash of rank: expected row in one digit, as wide as the rank")
+        raise InputError(
+            f"address map '{text}': hash of rank: expected row in one digit, as wide as the rank, "
+            f"found {hashing.strip()}"
+        )
     return shift
 
 

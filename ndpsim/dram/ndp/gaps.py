@@ -177,8 +177,9 @@ def _table(standard: Standard) -> Ints:
 def _require_kept(standard: Standard) -> None:
     """Refuse a standard with a rule that the controller would break without knowing."""
 
-    def refuse(what: str, expected: str) -> InputError:
-        return InputError(f"{standard.name}: {what}: expected {expected} in a standard for NDP streams")
+    def refuse(what: str, expected: str, found: int | None = None) -> InputError:
+        end = "" if found is None else f", found {found}"
+        return InputError(f"{standard.name}: {what}: expected {expected} in a standard for NDP streams{end}")
 
     windows = set()
     for row in standard.constraints:
@@ -201,10 +202,12 @@ def _require_kept(standard: Standard) -> None:
     if len({bus[name] for name in ("ACT", "PRE", "PREA", "REF")}) > 1 or bus["RD"] != bus["WR"]:
         raise refuse("command busses", "all row commands on one and all column commands on one")
     for kind in ("RD", "WR"):
-        if largest_gap(standard, "rank", kind, kind) < standard.timing["nBL"]:
-            raise refuse(f"{kind} to {kind}, rank", f"a gap of at least nBL, {standard.timing['nBL']}")
+        gap, least = largest_gap(standard, "rank", kind, kind), standard.timing["nBL"]
+        if gap < least:
+            raise refuse(f"{kind} to {kind}, rank", f"a gap of at least nBL, {least}", gap)
     refresh = standard.refresh.get("all_bank")
     if refresh and 0 < refresh.interval <= largest_gap(standard, "rank", "REF", "REF"):
-        raise refuse("refresh", "an interval longer than a refresh")
+        raise refuse("refresh", "an interval longer than a refresh", refresh.interval)
     if standard.tck_ps.denominator > _MAX_TICKS:
-        raise refuse("data rate", f"a clock period in picoseconds with a denominator of at most {_MAX_TICKS}")
+        raise refuse("data rate", f"a clock period in picoseconds with a denominator of at most {_MAX_TICKS}",
+                     standard.tck_ps.denominator)  # fmt: skip
