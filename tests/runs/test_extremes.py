@@ -63,7 +63,8 @@ def test_numbers_of_every_system_are_sound_or_refused(system):
 @pytest.mark.parametrize(("system", "root"), [("gpu-only", "gpu"), ("hermes", "dimm"), ("hermes", "dram"),
                                               ("hermes", "preset"), ("hermes", "model")])  # fmt: skip
 def test_numbers_of_card_dimm_standard_preset_and_model_are_sound_or_refused(system, root):
-    try_all(system, (root,))
+    """Timings of a billion clocks are allowed, and each takes a minute to refresh through: they are left out."""
+    try_all(system, (root,), [one for one in EXTREMES if root != "dram" or one not in (1 << 30, 1e9)])
 
 
 @pytest.mark.parametrize("path", ["pcie.gb_per_s", "cpu.memory_gb_per_s", "cpu.gflops"])
