@@ -8,6 +8,7 @@ Numba's own cache knows the file of a kernel alone, not what it calls. This one 
 interface of its caches, how it stores a result of compilation, and the place of a dispatcher's cache.
 """
 
+import gc
 import hashlib
 import os
 import pickle
@@ -150,7 +151,7 @@ class _Listener(event.Listener):
 
     def __init__(self) -> None:
         self.depth = self._at_most = self._known = 0
-        self.is_inner = False
+        self.is_inner = self._collects = False
         self._done: set[str] = set()
 
     def on_start(self, event: Any) -> None:
@@ -159,6 +160,8 @@ class _Listener(event.Listener):
         if self.depth == 0:
             self.is_inner = isinstance(event.data["dispatcher"]._cache, KernelCache)  # what is compiled inside this one
             wall.STARTING.__enter__()
+            self._collects = gc.isenabled()
+            gc.disable()  # almost nothing of what compilation makes is garbage yet: looking for it takes a fifth of it
             if self._known != len(_caches):  # more modules have been imported
                 self._known = len(_caches)
                 self._at_most = len(self._done) + _not_compiled(context.codegen())
@@ -177,6 +180,8 @@ class _Listener(event.Listener):
             end(event.data["dispatcher"].targetctx)
         if self.depth == 0:
             self.is_inner = False
+            if self._collects:
+                gc.enable()
             wall.STARTING.__exit__()
             self._tell()
 

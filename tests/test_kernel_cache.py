@@ -126,6 +126,23 @@ def test_compiling_and_loading_count_as_the_start_of_the_process(tmp_path):
     assert [run(source, cache, script) for _ in range(2)] == [("True", "")] * 2
 
 
+COLLECTION = """
+import gc
+from ndpsim.compiling import watched
+from kernels import kernel
+with watched(lambda one: print(one.active, gc.isenabled())):
+    kernel(3)
+gc.disable()
+kernel(3.5)
+print(gc.isenabled())
+"""
+
+
+def test_the_garbage_collector_rests_while_kernels_are_compiled_and_is_then_as_it_was(tmp_path):
+    told, _ = run(write(tmp_path / "one"), tmp_path / "cache", COLLECTION)
+    assert told.splitlines() == ["True False", "True False", "False True", "False"]
+
+
 def test_a_whole_file_that_cannot_be_used_is_compiled_anew(tmp_path):
     source, cache = write(tmp_path / "one"), tmp_path / "cache"
     run(source, cache)

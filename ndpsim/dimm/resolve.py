@@ -38,7 +38,7 @@ from ndpsim.isa.encoding import array_to_words
 from ndpsim.isa.facts import instruction_facts
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
-from ndpsim.jit import borrowing, inlined
+from ndpsim.jit import borrowing
 
 Ints = NDArray[np.int64]
 UNLIMITED = 1 << 62  # host stream of unknown length: nothing can starve
@@ -139,7 +139,7 @@ _MATRIX, _ENTRY = 7, 5
 (listed, first, length, masks or -1, and all masks in one; listed -1: unset)."""
 
 
-@inlined
+@borrowing
 def check_ops(
     ops: Ints,
     starts: Ints,
