@@ -97,23 +97,22 @@ class Resolved:
 
 def resolve(program: Program, buffer_bytes: int, host_bytes: list[int] | None = None) -> Resolved:
     """Check a program for DIMMs with `buffer_bytes` of buffer; `host_bytes` holds the length of each host stream in."""
-    ops, order, result = checked(program, buffer_bytes, host_bytes)
-    ran, code, dimm, index = result.tolist()
-    trap = _trap(program, code, dimm, index) if code else None
-    return Resolved(ops, program.words.starts, order[:ran], program.lists.values, trap)
-
-
-def checked(program: Program, buffer_bytes: int, host_bytes: list[int] | None = None) -> tuple[Ints, Ints, Ints]:
-    """Check a program as `resolve` does, and return `ops`, `order` and `result` of `check_ops`."""
     (words, starts), (lists, list_starts) = program.words, program.lists
     ops, order, result = new_ops(len(words)), np.empty(len(words), np.int64), np.zeros(4, np.int64)
     host = np.array(host_bytes, np.int64) if host_bytes else np.full(len(program.regions), UNLIMITED)
-    room = np.empty((16 * (_MATRIX + _ENTRY) + 7) * len(program.regions) + 2 * len(words), np.int64)
+    room = np.empty(room_to_check(len(words), len(program.regions)), np.int64)
     check_program(
         words, *encodings(), starts, lists, list_starts, *program.regions.table, host, instruction_facts(),
         buffer_bytes, ops, order, result, room,
     )  # fmt: skip
-    return ops, order, result
+    ran, code, dimm, index = result.tolist()
+    trap = _trap(program, code, dimm, index) if code else None
+    return Resolved(ops, starts, order[:ran], lists, trap)
+
+
+def room_to_check(instructions: int, dimms: int) -> int:
+    """Return the size of the room that `check_program` needs besides."""
+    return (16 * (_MATRIX + _ENTRY) + 7) * dimms + 2 * instructions
 
 
 def _trap(program: Program, code: int, dimm: int, index: int) -> Trap:
@@ -128,7 +127,7 @@ def check_program(
     lists: NDArray[np.uint32], list_starts: Ints, region_starts: Ints, regions: Ints, host: Ints, instructions: Ints,
     buffer_bytes: int, ops: Ints, order: Ints, result: Ints, room: Ints,
 ) -> None:  # fmt: skip
-    """Decode a program and check it; columns, masks, types: the encodings, and the rest as in `check_ops`."""
+    """Decode a program and check it; columns, masks, types: the encodings; ops: zeros; the rest as in `check_ops`."""
     decode_words(words, columns, masks, types, ops)
     tables = Tables(lists, list_starts, region_starts, regions, host)
     check_ops(ops, starts, tables, instructions, buffer_bytes, order, result, room)
@@ -154,7 +153,7 @@ def check_ops(
 
     ops, starts, order: those of `Resolved`; instructions: what `isa/facts.py` says of them; result: int64[4], the
     number of instructions that run, and if there is a trap its code (else 0), DIMM and index; room: what it needs
-    besides, of the size that `checked` knows.
+    besides, see `room_to_check`.
     """
     lists, list_starts, region_starts, regions, host = tables
     dimms = len(starts) - 1

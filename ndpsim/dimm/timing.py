@@ -182,10 +182,10 @@ class Timer:
         starts, (lists, list_starts) = program.words.starts, program.lists
         spans, times = np.full((len(ops), 2), -1), np.zeros((3, len(starts) - 1), np.int64)
         held = self._held_ranks if ranks is None else ranks
-        room = room_to_run(len(ops), len(starts) - 1)
+        room = np.empty(room_to_run(len(ops), len(starts) - 1), np.int64)
         unknown = run_all(self._held, held, ops, starts, lists, list_starts, self.now_ps, times, spans, room, fast, log)
         if unknown >= 0:
-            raise ProgramError(f"instruction {unknown}: opcode {int(ops[unknown, OP]):#04x} has no time")
+            raise no_time(unknown, ops)
         return spans, times
 
     def require_own(self, program: Program) -> None:
@@ -194,6 +194,11 @@ class Timer:
         if found != self.machine.dimms:
             raise InputError(f"program: expected {self.machine.dimms} DIMMs as in its machine, found {found}")
         require_fit(program, self.machine)
+
+    @property
+    def held(self) -> tuple[Held[Model], Held[RankState]]:
+        """The machine and its ranks, as kernels take them."""
+        return self._held, self._held_ranks
 
     @property
     def counters(self) -> NDArray[np.int64]:
@@ -212,6 +217,11 @@ class Timer:
         self.now_ps = int(state["now_ps"][0])
         for name in state.keys() - {"now_ps"}:
             getattr(self.ranks, name)[:] = state[name]
+
+
+def no_time(instruction: int, ops: Ints) -> ProgramError:
+    """Return the error of an instruction, by its index, of a class that the clock does not know."""
+    return ProgramError(f"instruction {instruction}: opcode {int(ops[instruction, OP]):#04x} has no time")
 
 
 def require_same(program: Program, fast: Timed, general: Timed, counters: tuple[Ints, Ints]) -> None:

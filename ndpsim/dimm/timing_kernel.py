@@ -129,9 +129,9 @@ def _transfer(size: int, subchannels: int, burst: int, latency: int, tck: int, t
     return _ceil((_ceil(_ceil(size, codes.ATOM_BYTES), subchannels) * burst + latency) * tck, ticks)
 
 
-def room_to_run(instructions: int, dimms: int) -> Ints:
-    """Return the room that `run_all` needs besides."""
-    return np.empty(9 * dimms + 2 * instructions, np.int64)
+def room_to_run(instructions: int, dimms: int) -> int:
+    """Return the size of the room that `run_all` needs besides."""
+    return 9 * dimms + 2 * instructions
 
 
 @borrowing
