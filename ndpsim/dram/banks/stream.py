@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from ndpsim.dram.banks.engine import COUNTERS, N_TRAINS, BanksState, new_banks, power_of, run_banks
+from ndpsim.dram.banks import engine
+from ndpsim.dram.banks.engine import COUNTERS, BanksState, new_banks, power_of, run_banks
 from ndpsim.dram.energy.counts import RankActivity
 from ndpsim.dram.energy.energy import DramEnergy, dram_energy
 from ndpsim.dram.log.log import FIELDS, CommandLog
-from ndpsim.dram.ndp.rank_state import FREE, LOG_COLUMNS, Log, new_log
+from ndpsim.dram.ndp import rank_state
+from ndpsim.dram.ndp.rank_state import LOG_COLUMNS, Log, new_log
 from ndpsim.dram.ndp.timing import timing_of
 from ndpsim.dram.standard.standard import Standard
 from ndpsim.errors import InputError
@@ -97,11 +99,11 @@ class LockstepBanks:
         if log:  # once to count the commands, once to write them
             trial = BanksState(*(array.copy() for array in self._state))
             self._advance(trial, trains, write, start, service_ps, records)
-            commands = int((trial.counters - before)[:N_TRAINS].sum())
+            commands = int((trial.counters - before)[: engine.N_TRAINS].sum())
             records = new_log(commands)
         ticks = self._advance(self._state, trains, write, start, service_ps, records)
         t = self._timing
-        self.now = max(-(-ticks // t.tck), int(self._state.scalars[FREE]))
+        self.now = max(-(-ticks // t.tck), int(self._state.scalars[rank_state.FREE]))
         counters = dict(zip(COUNTERS, (self._state.counters - before).tolist(), strict=True))
         commands_log = _command_log(records, self.standard) if records is not None else None
         return BankRun(self.standard, -(-ticks // t.tck) - start, -(-ticks // t.ticks), counters, commands_log)

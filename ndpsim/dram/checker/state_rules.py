@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ndpsim.dram.checker import rules
 from ndpsim.dram.checker.latest import Commands, Grouping, Ints, among, stable_order
-from ndpsim.dram.checker.rules import ACTIVATES_IN_WINDOW, ALL_BANKS, READS, SETS
+from ndpsim.dram.checker.rules import ALL_BANKS, READS, SETS
 from ndpsim.dram.log.log import COMMANDS
 from ndpsim.dram.log.runs import start_of_run
 
@@ -74,7 +75,7 @@ def bank_states(commands: Commands, by_bank: Grouping, by_rank: Grouping, banks:
 def activate_window(commands: Commands, by_rank: Grouping, window: int) -> Breach:
     """Return the ACTs that come within the window of the fourth ACT before them."""
     place = np.flatnonzero(by_rank.command == _ACT)
-    first, fifth = place[:-ACTIVATES_IN_WINDOW], place[ACTIVATES_IN_WINDOW:]
+    first, fifth = place[: -rules.ACTIVATES_IN_WINDOW], place[rules.ACTIVATES_IN_WINDOW :]
     same = by_rank.key[first] == by_rank.key[fifth]
     first, fifth = by_rank.order[first[same]], by_rank.order[fifth[same]]
     gap = commands.last[fifth] - commands.last[first]

@@ -9,19 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.dram.host import commands
 from ndpsim.dram.standard.standard import Standard
 from ndpsim.errors import InputError
 
-# Commands by their number in kernels. As later commands, RDA is as RD and WRA as WR.
-ACT, PRE, PREA, RD, WR, REF, REFSET, RDA, WRA = range(9)
-COMMANDS = 9
-RDN, WRN = 9, 10  # in logs only: in all tables they are RD and WR
 NOTHING = -(1 << 58)  # a gap that binds nothing
-LATER = 7
-NUMBERS = {
-    "ACT": ACT, "PRE": PRE, "PREA": PREA, "RD": RD, "WR": WR, "REF": REF, "REFsb": REFSET, "REFpb": REFSET,
-    "RDA": RDA, "WRA": WRA,
-}  # fmt: skip
 LEVELS = ("bank", "bank_group", "rank", "other_rank")
 
 
@@ -66,28 +58,29 @@ def rules_of(standard: Standard, refresh: str) -> HostRules:
     raised: dict[tuple[int, int, int], int] = {}
     windows = []
     for row in standard.constraints:
-        if row.gap <= 0 or row.earlier not in NUMBERS or row.later not in NUMBERS:
+        if row.gap <= 0 or row.earlier not in commands.NUMBERS or row.later not in commands.NUMBERS:
             continue
-        later = {RDA: RD, WRA: WR}.get(NUMBERS[row.later], NUMBERS[row.later])
+        later = commands.NUMBERS[row.later]
+        later = {commands.RDA: commands.RD, commands.WRA: commands.WR}.get(later, later)
         if row.window > 1:
-            windows.append((NUMBERS[row.earlier], LEVELS.index(row.scope), later, row.gap, row.window))
+            windows.append((commands.NUMBERS[row.earlier], LEVELS.index(row.scope), later, row.gap, row.window))
             continue
-        key = (NUMBERS[row.earlier], LEVELS.index(row.scope), later)
+        key = (commands.NUMBERS[row.earlier], LEVELS.index(row.scope), later)
         raised[key] = max(raised.get(key, 0), row.gap)
     kind = standard.refresh.get(refresh)
     covers = kind.covers_groups if kind and kind.covers_groups else organization.bank_groups
     ranks = organization.pseudo_channels * organization.ranks
     groups = ranks * organization.bank_groups
     own, own_first = _in_order([(earlier * 3 + level, later, gap) for (earlier, level, later), gap in raised.items()
-                                if level < 3], 3 * COMMANDS)  # fmt: skip
+                                if level < 3], 3 * commands.COMMANDS)  # fmt: skip
     others, others_first = _in_order([(earlier, later, gap) for (earlier, level, later), gap in raised.items()
-                                      if level == 3], COMMANDS)  # fmt: skip
-    touches = np.zeros(COMMANDS, np.int64)
+                                      if level == 3], commands.COMMANDS)  # fmt: skip
+    touches = np.zeros(commands.COMMANDS, np.int64)
     for earlier, level, later in [*raised, *((w[0], w[1], w[2]) for w in windows)]:
         if level > 0:
             touches[earlier] |= 1 << later
-    clocks = np.ones(COMMANDS, np.int64)
-    for name, number in NUMBERS.items():
+    clocks = np.ones(commands.COMMANDS, np.int64)
+    for name, number in commands.NUMBERS.items():
         clocks[number] = standard.clocks.get(name, clocks[number])
     return HostRules(
         banks=groups * organization.banks, groups=groups, ranks=ranks, ranks_per_bus=organization.ranks,
@@ -96,7 +89,8 @@ def rules_of(standard: Standard, refresh: str) -> HostRules:
         two_busses=int(len(standard.busses) > 1),
         data=np.array([standard.read_latency, standard.write_latency], np.int64) + timing["nBL"],
         nBL=timing["nBL"], set_groups=organization.bank_groups // covers,
-        same_kind=np.array([[raised.get((c, level, c), NOTHING) for level in range(4)] for c in (RD, WR)]),
+        same_kind=np.array([[raised.get((c, level, c), NOTHING) for level in range(4)]
+                            for c in (commands.RD, commands.WR)]),
     )  # fmt: skip
 
 

@@ -13,34 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndpsim.dram.address_map import host_map
+from ndpsim.dram.host import engine
+from ndpsim.dram.host import state as host
 from ndpsim.dram.host.constraint_table import HostRules, rules_of
 from ndpsim.dram.host.decode import append, decoder_of, place
-from ndpsim.dram.host.engine import LOG_FULL, MORE, NOTHING_MORE, OTHERS_GO_ON, run_channel, run_together
+from ndpsim.dram.host.engine import run_channel, run_together
 from ndpsim.dram.host.log import HostLog
 from ndpsim.dram.host.pseudo_channels import run_pseudo_channels, run_pseudo_channels_together
 from ndpsim.dram.host.result import Beyond, HostResult
+from ndpsim.dram.host.shared import state as sharing
 from ndpsim.dram.host.shared.bursts import NdpBursts
-from ndpsim.dram.host.shared.state import MAX_NDP_WINDOW, NDP_POLICIES
-from ndpsim.dram.host.state import (
-    ENTERED,
-    FOREVER,
-    LOGGED,
-    MAX_BANKS,
-    MAX_GAP,
-    MAX_QUEUE,
-    MAX_RANKS,
-    MAX_ROWS,
-    MAX_STARVATION,
-    MAX_WINDOW,
-    MAX_WINDOWS,
-    NOW,
-    ORIGIN,
-    R_NUMBER,
-    RECORD,
-    TAKEN,
-    Policy,
-    new_channels,
-)
+from ndpsim.dram.host.state import RECORD, Policy, new_channels
 from ndpsim.dram.log.log import Bus, CommandLog, LogWriter
 from ndpsim.dram.requests.request import BLOCK, MAX_AFTER, Requests, Trace
 from ndpsim.dram.standard.standard import Standard
@@ -95,18 +78,18 @@ def _policy(config: HostConfig, standard: Standard, rules: HostRules, timed: boo
         if type(found) is not int or not low <= found <= high:
             faults.append(f"{name}: expected an integer from {low} to {high}, found {found!r}")
 
-    number("read_queue", 1, MAX_QUEUE)
-    number("write_queue", 1, MAX_QUEUE)
+    number("read_queue", 1, host.MAX_QUEUE)
+    number("write_queue", 1, host.MAX_QUEUE)
     if not faults:
         config = config.filled()
         number("high", 1, config.write_queue)
         if not faults:
             number("low", 0, (config.high or 1) - 1)
     if config.starvation is not None:
-        number("starvation", 1, MAX_STARVATION)
-    number("ndp_window", 1, MAX_NDP_WINDOW)
-    if config.ndp_policy not in NDP_POLICIES:
-        faults.append(f"ndp_policy: expected one of {', '.join(NDP_POLICIES)}, found {config.ndp_policy!r}")
+        number("starvation", 1, host.MAX_STARVATION)
+    number("ndp_window", 1, sharing.MAX_NDP_WINDOW)
+    if config.ndp_policy not in sharing.NDP_POLICIES:
+        faults.append(f"ndp_policy: expected one of {', '.join(sharing.NDP_POLICIES)}, found {config.ndp_policy!r}")
     if config.row_policy not in ROW_POLICIES:
         faults.append(f"row_policy: expected one of {', '.join(ROW_POLICIES)}, found {config.row_policy!r}")
     elif config.row_policy == "timeout":
@@ -139,12 +122,12 @@ def _rules(standard: Standard, refresh: str) -> HostRules:
     longest = max(rules.rows[:, 1].max(), rules.others[:, 1].max(initial=0), rules.windows[:, 3].max(initial=0))
     own = "channel" if rules.ranks == rules.ranks_per_bus else "pseudo-channel"
     for name, found, most in (
-        (f"banks of a {own}", rules.banks // rules.ranks * rules.ranks_per_bus, MAX_BANKS),
-        (f"ranks of a {own}", rules.ranks_per_bus, MAX_RANKS),
-        ("constraints", max(len(rules.rows), len(rules.others)), MAX_ROWS),
-        ("constraints with a window", len(rules.windows), MAX_WINDOWS),
-        ("window", int(rules.windows[:, 4].max(initial=1)), MAX_WINDOW),
-        ("longest constraint in clocks", int(longest), MAX_GAP),
+        (f"banks of a {own}", rules.banks // rules.ranks * rules.ranks_per_bus, host.MAX_BANKS),
+        (f"ranks of a {own}", rules.ranks_per_bus, host.MAX_RANKS),
+        ("constraints", max(len(rules.rows), len(rules.others)), host.MAX_ROWS),
+        ("constraints with a window", len(rules.windows), host.MAX_WINDOWS),
+        ("window", int(rules.windows[:, 4].max(initial=1)), host.MAX_WINDOW),
+        ("longest constraint in clocks", int(longest), host.MAX_GAP),
     ):
         if found > most:
             raise InputError(f"{standard.name}: {name}: expected at most {most}, found {found}")
@@ -196,27 +179,27 @@ class HostController:
     @property
     def entered(self) -> int:
         """Requests that have entered so far."""
-        return int(self._state[:, ENTERED].sum())
+        return int(self._state[:, host.ENTERED].sum())
 
     def feed(self, requests: Requests) -> None:
         """Take the next requests of the trace, and run as far as they determine what happens."""
         self._beyond = self._beyond.after(requests.address)
-        taken = self._state[:, TAKEN].copy()
+        taken = self._state[:, host.TAKEN].copy()
         left = self._bounds[1:] - self._bounds[:-1] - taken
         reuse = None if left.any() else self._buffer
         block, bounds = place(self._decoder, requests, self._given, self._queues, reuse)
         if len(block) > len(self._buffer):
             self._buffer = block
         self._block, self._bounds = append(self._block, self._bounds, taken, block, bounds)
-        self._state[:, TAKEN] = 0
+        self._state[:, host.TAKEN] = 0
         self._given += len(requests.address)
         if self._policy.dependent:
             self._remember()
-        self._run(MORE)
+        self._run(engine.MORE)
 
     def finish(self) -> HostResult:
         """Serve all that is left and return what the run was."""
-        self._run(NOTHING_MORE)
+        self._run(engine.NOTHING_MORE)
         self._rest()
         ndp = self._shared.result() if self._shared else None
         return HostResult.of(self.standard, self.config, self._state, self._policy.sets, self._beyond, ndp)
@@ -232,28 +215,28 @@ class HostController:
 
     def _remember(self) -> None:
         """Keep when those requests were done on which coming ones may depend; -1 where that is not known yet."""
-        waiting = self._block[self._bounds[:-1][np.diff(self._bounds) > 0], R_NUMBER]
+        waiting = self._block[self._bounds[:-1][np.diff(self._bounds) > 0], host.R_NUMBER]
         origin = max(int(waiting.min(initial=self._given)) - MAX_AFTER, self._origin)
         done = np.full(self._given - origin, -1, np.int64)
         kept = self._done[origin - self._origin :]
         done[: len(kept)] = kept
         self._done, self._origin = done, origin
-        self._state[:, ORIGIN] = origin
+        self._state[:, host.ORIGIN] = origin
 
     def _run(self, after: int) -> None:
         if self._together:
-            while self._run_together(after) == LOG_FULL:
+            while self._run_together(after) == engine.LOG_FULL:
                 self._drain()
         elif self._threads > 1:
             with ThreadPoolExecutor(self._threads) as pool:
                 waiting = set(range(self.channels))
                 while waiting:
-                    full = list(pool.map(lambda k: self._run_one(k, after, FOREVER) == LOG_FULL, waiting))
+                    full = list(pool.map(lambda k: self._run_one(k, after, host.FOREVER) == engine.LOG_FULL, waiting))
                     waiting = {channel for channel, again in zip(waiting, full, strict=True) if again}
                     self._drain()
         else:
             for channel in range(self.channels):
-                while self._run_one(channel, after, FOREVER) == LOG_FULL:
+                while self._run_one(channel, after, host.FOREVER) == engine.LOG_FULL:
                     self._drain()
         self._drain()
 
@@ -281,18 +264,18 @@ class HostController:
 
     def _rest(self) -> None:
         """Let the channels that ended early go on refreshing until the last one ends."""
-        until = int(self._state[:, NOW].max())
+        until = int(self._state[:, host.NOW].max())
         for channel in range(self.channels):
-            while self._run_one(channel, OTHERS_GO_ON, until) == LOG_FULL:
+            while self._run_one(channel, engine.OTHERS_GO_ON, until) == engine.LOG_FULL:
                 self._drain()
         self._drain(final=True)
 
     def _drain(self, *, final: bool = False) -> None:
         """Hand the logged commands over."""
         if self._log is not None:
-            used = self._state[:: self._pseudo_channels, LOGGED]
-            self._log.take(self._records, used, None if final else self._state[:, NOW])
-            self._state[:, LOGGED] = 0
+            used = self._state[:: self._pseudo_channels, host.LOGGED]
+            self._log.take(self._records, used, None if final else self._state[:, host.NOW])
+            self._state[:, host.LOGGED] = 0
 
 
 def simulate(

@@ -9,19 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.dram.address_map import HOST_FIELDS, HostMap
-from ndpsim.dram.host.state import (
-    BANK_SIZE,
-    R_AFTER,
-    R_ARRIVAL,
-    R_BANK,
-    R_BURST,
-    R_COLUMN,
-    R_NUMBER,
-    R_ROW,
-    R_WRITE,
-    REQUEST_SIZE,
-    Ints,
-)
+from ndpsim.dram.host import state as host
+from ndpsim.dram.host.state import Ints
 from ndpsim.dram.requests.request import Requests
 from ndpsim.jit import njit
 
@@ -111,14 +100,14 @@ def _place(decoder: RequestDecoder, requests: Requests, first: int, channels: in
             channel = outputs[_CHANNEL, i]
             at = free[channel]
             free[channel] = at + 1
-            block[at, R_BANK] = outputs[_BANK, i] * BANK_SIZE
-            block[at, R_ROW] = outputs[_ROW, i]
-            block[at, R_COLUMN] = outputs[_COLUMN, i]
-            block[at, R_BURST] = burst[i]
-            block[at, R_WRITE] = requests.write[start + i]
-            block[at, R_ARRIVAL] = requests.arrival[start + i]
-            block[at, R_AFTER] = requests.after[start + i]
-            block[at, R_NUMBER] = first + start + i
+            block[at, host.R_BANK] = outputs[_BANK, i] * host.BANK_SIZE
+            block[at, host.R_ROW] = outputs[_ROW, i]
+            block[at, host.R_COLUMN] = outputs[_COLUMN, i]
+            block[at, host.R_BURST] = burst[i]
+            block[at, host.R_WRITE] = requests.write[start + i]
+            block[at, host.R_ARRIVAL] = requests.arrival[start + i]
+            block[at, host.R_AFTER] = requests.after[start + i]
+            block[at, host.R_NUMBER] = first + start + i
 
 
 def place(
@@ -130,7 +119,7 @@ def place(
     `reuse`: an array of at least that many rows that may be overwritten; fresh memory costs as much as decoding.
     """
     n = len(requests.address)
-    block = np.empty((n, REQUEST_SIZE), np.int64) if reuse is None or len(reuse) < n else reuse[:n]
+    block = np.empty((n, host.REQUEST_SIZE), np.int64) if reuse is None or len(reuse) < n else reuse[:n]
     bounds = np.zeros(channels + 1, np.int64)
     _place(decoder, requests, first, channels, block, bounds)
     return block, bounds

@@ -7,77 +7,12 @@ so the clock jumps. `advance` runs a channel until it has no more requests; ever
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.host.constraint_table import ACT, PRE, PREA, RD, REF, REFSET
+from ndpsim.dram.host import commands, row_hits
+from ndpsim.dram.host import state as host
 from ndpsim.dram.host.issue import activate, column, count_done, hold, in_turn, precharge, precharge_all, refresh
 from ndpsim.dram.host.queue import choose, enqueue, find_burst, legal_at, switch_mode
-from ndpsim.dram.host.row_hits import TRAIN_AFTER, train
-from ndpsim.dram.host.state import (
-    ACTIVATE,
-    BANK,
-    BANK_SIZE,
-    BEST_BANK,
-    BEST_SIZE,
-    BURST_CLOCKS,
-    COLUMN,
-    COLUMN_BUS,
-    DEPENDENT,
-    DUE,
-    ENTERED,
-    ENTRY,
-    EVENT,
-    FOREVER,
-    FORWARDED,
-    HEAD,
-    HELD,
-    HIT,
-    INDEX,
-    INTERVAL,
-    LOGGED,
-    MAX_BANKS,
-    MODE,
-    N_BANKS,
-    N_RANKS,
-    NEXT,
-    NONE,
-    NOW,
-    OLDEST,
-    OLDEST_W,
-    OPEN_BANKS,
-    ORIGIN,
-    OWING,
-    PATIENCE,
-    POSTPONE,
-    PRECHARGE,
-    QUEUED,
-    R_AFTER,
-    R_ARRIVAL,
-    R_BURST,
-    R_NUMBER,
-    R_WRITE,
-    RANK_READY,
-    RANK_SIZE,
-    READ_CLOCKS,
-    READ_QUEUE,
-    READS,
-    READY,
-    REFRESH_CHECK,
-    REFRESHING,
-    ROW,
-    ROW_BUS,
-    ROW_POLICY,
-    ROW_TIMEOUT,
-    SETS,
-    SLOT_ROW,
-    STREAK,
-    TAKEN,
-    TIMED,
-    TWO_BUSSES,
-    UNDER_WAY,
-    USED,
-    WRITE_CLOCKS,
-    WRITES,
-    Ints,
-)
+from ndpsim.dram.host.row_hits import train
+from ndpsim.dram.host.state import Ints
 from ndpsim.jit import borrowing, merged, pointer_to
 
 # Why `advance` returned
@@ -91,16 +26,16 @@ REFRESH, TO_ACTIVATE, TO_PRECHARGE, TO_CLOSE = range(4)
 @merged
 def entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> int:
     """Return the first cycle in which the next request can enter as things stand, FOREVER if they must change first."""
-    queue = block[i, R_WRITE]
-    if m[READS + queue] >= m[READ_QUEUE + queue] and not forwarded:
-        return FOREVER
-    if queue == 1 and find_burst(m, 0, block[i, R_BURST]) >= 0:
-        return FOREVER
-    cycle = max(cycle, block[i, R_ARRIVAL])
-    if m[DEPENDENT] == 1 and block[i, R_AFTER] > 0:
-        ready = done[block[i, R_NUMBER] - block[i, R_AFTER] - m[ORIGIN]]
+    queue = block[i, host.R_WRITE]
+    if m[host.READS + queue] >= m[host.READ_QUEUE + queue] and not forwarded:
+        return host.FOREVER
+    if queue == 1 and find_burst(m, 0, block[i, host.R_BURST]) >= 0:
+        return host.FOREVER
+    cycle = max(cycle, block[i, host.R_ARRIVAL])
+    if m[host.DEPENDENT] == 1 and block[i, host.R_AFTER] > 0:
+        ready = done[block[i, host.R_NUMBER] - block[i, host.R_AFTER] - m[host.ORIGIN]]
         if ready < 0:
-            return FOREVER
+            return host.FOREVER
         cycle = max(cycle, ready)
     return cycle
 
@@ -108,15 +43,15 @@ def entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle
 @merged
 def enter(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> None:
     """Let the next request enter: queue it, or forward a queued write to it."""
-    start = block[i, R_ARRIVAL] if m[TIMED] == 1 else cycle
-    m[TAKEN] = i + 1
-    m[ENTERED] += 1
+    start = block[i, host.R_ARRIVAL] if m[host.TIMED] == 1 else cycle
+    m[host.TAKEN] = i + 1
+    m[host.ENTERED] += 1
     if forwarded:
-        ends = cycle + m[BURST_CLOCKS]
-        m[FORWARDED] += 1
+        ends = cycle + m[host.BURST_CLOCKS]
+        m[host.FORWARDED] += 1
         count_done(m, 0, start, ends, 0)
-        if m[DEPENDENT] == 1:
-            done[block[i, R_NUMBER] - m[ORIGIN]] = ends
+        if m[host.DEPENDENT] == 1:
+            done[block[i, host.R_NUMBER] - m[host.ORIGIN]] = ends
         return
     enqueue(m, block, i, cycle, start)
 
@@ -124,10 +59,10 @@ def enter(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int)
 @borrowing
 def set_is_wanted(m: Ints, r: int) -> bool:
     """Tell whether a queued request is for the banks that the rank refreshes next."""
-    if m[SETS] == 0:
-        return m[r + QUEUED] > 0
-    for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
-        wanted = m[b + HEAD] >= 0 or m[b + HEAD + 1] >= 0
+    if m[host.SETS] == 0:
+        return m[r + host.QUEUED] > 0
+    for b in range(0, m[host.N_BANKS] * host.BANK_SIZE, host.BANK_SIZE):
+        wanted = m[b + host.HEAD] >= 0 or m[b + host.HEAD + 1] >= 0
         if wanted and in_turn(m, b, r):
             return True
     return False
@@ -137,60 +72,60 @@ def set_is_wanted(m: Ints, r: int) -> bool:
 def begin_refreshes(m: Ints, cycle: int) -> None:
     """Begin the refreshes that must begin in this cycle, and note when to look again."""
     owing = 0
-    again = FOREVER
-    for r in range(0, m[N_RANKS] * RANK_SIZE, RANK_SIZE):
-        if m[r + REFRESHING] == 1:
+    again = host.FOREVER
+    for r in range(0, m[host.N_RANKS] * host.RANK_SIZE, host.RANK_SIZE):
+        if m[r + host.REFRESHING] == 1:
             continue
-        if cycle < m[r + DUE]:
-            again = min(again, m[r + DUE])
+        if cycle < m[r + host.DUE]:
+            again = min(again, m[r + host.DUE])
             continue
-        owed = (cycle - m[r + DUE]) // m[INTERVAL] + 1
-        if owed > m[POSTPONE] or not set_is_wanted(m, r):
+        owed = (cycle - m[r + host.DUE]) // m[host.INTERVAL] + 1
+        if owed > m[host.POSTPONE] or not set_is_wanted(m, r):
             hold(m, r)
         else:
             owing = 1
-            again = min(again, m[r + DUE] + m[POSTPONE] * m[INTERVAL])
-    m[OWING] = owing
-    m[REFRESH_CHECK] = again
+            again = min(again, m[r + host.DUE] + m[host.POSTPONE] * m[host.INTERVAL])
+    m[host.OWING] = owing
+    m[host.REFRESH_CHECK] = again
 
 
 @borrowing
 def refresh_step(m: Ints, r: int, floor: int) -> tuple[int, int]:
     """Return when the next command of a refresh under way can go, and its bank (-1 for the rank's PREA or refresh)."""
-    if m[SETS] == 0:
-        later = PREA if m[r + OPEN_BANKS] > 0 else REF
-        return max(floor, m[r + RANK_READY + later]), NONE
-    cycle = FOREVER
-    chosen = NONE
-    ready = max(floor, m[r + RANK_READY + REFSET])
-    for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
+    if m[host.SETS] == 0:
+        later = commands.PREA if m[r + host.OPEN_BANKS] > 0 else commands.REF
+        return max(floor, m[r + host.RANK_READY + later]), host.NONE
+    cycle = host.FOREVER
+    chosen = host.NONE
+    ready = max(floor, m[r + host.RANK_READY + commands.REFSET])
+    for b in range(0, m[host.N_BANKS] * host.BANK_SIZE, host.BANK_SIZE):
         if in_turn(m, b, r):
-            if m[b + ROW] >= 0:
-                t = max(floor, legal_at(m, b, PRE))
+            if m[b + host.ROW] >= 0:
+                t = max(floor, legal_at(m, b, commands.PRE))
                 if t < cycle:
                     cycle, chosen = t, b
-            ready = max(ready, m[READY + REFSET * MAX_BANKS + m[b + INDEX]])
+            ready = max(ready, m[host.READY + commands.REFSET * host.MAX_BANKS + m[b + host.INDEX]])
     if chosen >= 0:
         return cycle, chosen
-    return ready, NONE
+    return ready, host.NONE
 
 
 @borrowing
 def _idle_row(m: Ints, floor: int) -> tuple[int, int]:
     """Return when the timeout policy next closes a bank, and which."""
-    cycle = FOREVER
-    chosen = NONE
-    for b in range(0, m[N_BANKS] * BANK_SIZE, BANK_SIZE):
-        if m[b + ROW] < 0 or m[b + HELD] == 1:
+    cycle = host.FOREVER
+    chosen = host.NONE
+    for b in range(0, m[host.N_BANKS] * host.BANK_SIZE, host.BANK_SIZE):
+        if m[b + host.ROW] < 0 or m[b + host.HELD] == 1:
             continue
-        t = max(max(floor, m[b + USED] + m[ROW_TIMEOUT]), legal_at(m, b, PRE))
+        t = max(max(floor, m[b + host.USED] + m[host.ROW_TIMEOUT]), legal_at(m, b, commands.PRE))
         if t < cycle:
             wanted = False
             for queue in range(2):
-                at = m[b + HEAD + queue]
+                at = m[b + host.HEAD + queue]
                 while at >= 0 and not wanted:
-                    wanted = m[at + SLOT_ROW] == m[b + ROW]
-                    at = m[at + NEXT]
+                    wanted = m[at + host.SLOT_ROW] == m[b + host.ROW]
+                    at = m[at + host.NEXT]
             if not wanted:
                 cycle, chosen = t, b
     return cycle, chosen
@@ -199,10 +134,10 @@ def _idle_row(m: Ints, floor: int) -> tuple[int, int]:
 @borrowing
 def oldest_request(m: Ints) -> tuple[int, int]:
     """Return the queue and place of the request that entered first, or -1, -1."""
-    read, write = m[OLDEST], m[OLDEST_W]
+    read, write = m[host.OLDEST], m[host.OLDEST_W]
     if read < 0:
-        return (1, write) if write >= 0 else (NONE, NONE)
-    if write >= 0 and m[write + ENTRY] < m[read + ENTRY]:
+        return (1, write) if write >= 0 else (host.NONE, host.NONE)
+    if write >= 0 and m[write + host.ENTRY] < m[read + host.ENTRY]:
         return 1, write
     return 0, read
 
@@ -215,50 +150,51 @@ def next_commands(m: Ints) -> tuple[int, int, int, int, int, int, int, int, int]
     next row command, the request on whose behalf it is, its bank, what it does, and the rank that it refreshes; each
     the first that is legal, and of those the one that goes first (FOREVER: none). If both have one bus, they meet.
     """
-    cycle = m[NOW]
-    row_floor, column_floor = max(cycle, m[ROW_BUS]), max(cycle, m[COLUMN_BUS])
-    patience = m[PATIENCE]
+    cycle = m[host.NOW]
+    row_floor, column_floor = max(cycle, m[host.ROW_BUS]), max(cycle, m[host.COLUMN_BUS])
+    patience = m[host.PATIENCE]
 
-    column_cycle = row_cycle = FOREVER
-    column_slot = row_slot = row_bank = NONE
+    column_cycle = row_cycle = host.FOREVER
+    column_slot = row_slot = row_bank = host.NONE
     action = TO_CLOSE
     if cycle >= patience:
         queue, oldest = oldest_request(m)
-        b = m[oldest + BANK]
-        if m[b + HELD] == 0:
-            if m[b + ROW] == m[oldest + SLOT_ROW]:
-                column_cycle, column_slot = max(column_floor, legal_at(m, b, RD + queue)), oldest
+        b = m[oldest + host.BANK]
+        if m[b + host.HELD] == 0:
+            if m[b + host.ROW] == m[oldest + host.SLOT_ROW]:
+                column_cycle, column_slot = max(column_floor, legal_at(m, b, commands.RD + queue)), oldest
             else:
-                closed = m[b + ROW] < 0
+                closed = m[b + host.ROW] < 0
                 action = TO_ACTIVATE if closed else TO_PRECHARGE
-                row_cycle, row_slot, row_bank = max(row_floor, legal_at(m, b, ACT if closed else PRE)), oldest, b
-        patience = FOREVER
+                row_cycle = max(row_floor, legal_at(m, b, commands.ACT if closed else commands.PRE))
+                row_slot, row_bank = oldest, b
+        patience = host.FOREVER
     else:
-        queue = m[MODE]
-        if m[READS + queue] > 0:
-            column_cycle = choose(m, COLUMN, column_floor)
-            if column_cycle < FOREVER:
-                column_slot = m[m[BEST_BANK + COLUMN * BEST_SIZE] + HIT]
-            row_cycle = choose(m, ACTIVATE, row_floor)
-            row_bank = m[BEST_BANK + ACTIVATE * BEST_SIZE]
+        queue = m[host.MODE]
+        if m[host.READS + queue] > 0:
+            column_cycle = choose(m, host.COLUMN, column_floor)
+            if column_cycle < host.FOREVER:
+                column_slot = m[m[host.BEST_BANK + host.COLUMN * host.BEST_SIZE] + host.HIT]
+            row_cycle = choose(m, host.ACTIVATE, row_floor)
+            row_bank = m[host.BEST_BANK + host.ACTIVATE * host.BEST_SIZE]
             action = TO_ACTIVATE
-            t = choose(m, PRECHARGE, row_floor)
+            t = choose(m, host.PRECHARGE, row_floor)
             if t < row_cycle:
-                row_cycle, row_bank, action = t, m[BEST_BANK + PRECHARGE * BEST_SIZE], TO_PRECHARGE
-            if row_cycle < FOREVER:
-                row_slot = m[row_bank + HEAD + queue]
-        if m[ROW_POLICY] == 2:
+                row_cycle, row_bank, action = t, m[host.BEST_BANK + host.PRECHARGE * host.BEST_SIZE], TO_PRECHARGE
+            if row_cycle < host.FOREVER:
+                row_slot = m[row_bank + host.HEAD + queue]
+        if m[host.ROW_POLICY] == 2:
             t, b = _idle_row(m, row_floor)
             if t < row_cycle:
-                row_cycle, row_bank, row_slot, action = t, b, NONE, TO_CLOSE
-    refreshed = NONE
-    if m[UNDER_WAY] > 0:
-        for r in range(0, m[N_RANKS] * RANK_SIZE, RANK_SIZE):
-            if m[r + REFRESHING] == 1:
+                row_cycle, row_bank, row_slot, action = t, b, host.NONE, TO_CLOSE
+    refreshed = host.NONE
+    if m[host.UNDER_WAY] > 0:
+        for r in range(0, m[host.N_RANKS] * host.RANK_SIZE, host.RANK_SIZE):
+            if m[r + host.REFRESHING] == 1:
                 t, b = refresh_step(m, r, row_floor)
                 if t < row_cycle or (t == row_cycle and action != REFRESH):
-                    row_cycle, row_bank, row_slot, action, refreshed = t, b, NONE, REFRESH, r
-    look = min(m[REFRESH_CHECK], patience)
+                    row_cycle, row_bank, row_slot, action, refreshed = t, b, host.NONE, REFRESH, r
+    look = min(m[host.REFRESH_CHECK], patience)
     return column_cycle, queue, column_slot, row_cycle, row_slot, row_bank, action, refreshed, look
 
 
@@ -268,7 +204,7 @@ def row_command(m: Ints, log: Ints, action: int, b: int, at: int, refreshed: int
     if action == TO_ACTIVATE:
         activate(m, log, b, at, cycle)
     elif action == REFRESH and b < 0:
-        if m[SETS] == 0 and m[refreshed + OPEN_BANKS] > 0:
+        if m[host.SETS] == 0 and m[refreshed + host.OPEN_BANKS] > 0:
             precharge_all(m, log, refreshed, cycle)
         else:
             refresh(m, log, refreshed, cycle)
@@ -279,24 +215,24 @@ def row_command(m: Ints, log: Ints, action: int, b: int, at: int, refreshed: int
 @merged
 def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
     """Go to the next event and issue its commands; False if it is only that something must be looked at again."""
-    cycle = m[NOW]
+    cycle = m[host.NOW]
     column_cycle, queue, column_slot, row_cycle, row_slot, row_bank, action, refreshed, look = next_commands(m)
     event = min(min(column_cycle, row_cycle), entry)
-    m[EVENT] = min(event, look)
-    if m[EVENT] >= until:
-        m[NOW] = until
+    m[host.EVENT] = min(event, look)
+    if m[host.EVENT] >= until:
+        m[host.NOW] = until
         return False
     if look > cycle and look <= event:
-        m[NOW] = look
+        m[host.NOW] = look
         return False
-    m[NOW] = event
-    one_bus = m[TWO_BUSSES] == 0
+    m[host.NOW] = event
+    one_bus = m[host.TWO_BUSSES] == 0
     both = column_cycle == event and row_cycle == event
     if column_cycle == event and not (both and one_bus and action == REFRESH):
         column(m, log, done, queue, column_slot, event)
-        m[STREAK] += 1
+        m[host.STREAK] += 1
     if row_cycle == event and not (both and one_bus and action != REFRESH):
-        m[STREAK] = 0
+        m[host.STREAK] = 0
         row_command(m, log, action, row_bank, row_slot, refreshed, event)
     return True
 
@@ -310,33 +246,33 @@ def advance(m: Ints, block: Ints, after: int, until: int, log: Ints, done: Ints
     """
     requests = block.shape[0]
     while True:
-        cycle = m[NOW]
-        if log.shape[0] > 0 and m[LOGGED] + 4 > log.shape[0]:
+        cycle = m[host.NOW]
+        if log.shape[0] > 0 and m[host.LOGGED] + 4 > log.shape[0]:
             return LOG_FULL
         if cycle >= until:
-            m[EVENT] = max(m[EVENT], cycle)
+            m[host.EVENT] = max(m[host.EVENT], cycle)
             return AT_LIMIT
-        i = m[TAKEN]
-        entry = FOREVER
+        i = m[host.TAKEN]
+        entry = host.FOREVER
         forwarded = False
         if i < requests:
-            forwarded = block[i, R_WRITE] == 0 and find_burst(m, 1, block[i, R_BURST]) >= 0
+            forwarded = block[i, host.R_WRITE] == 0 and find_burst(m, 1, block[i, host.R_BURST]) >= 0
             entry = entry_cycle(m, block, done, i, forwarded, cycle)
         elif after == MORE:
             return NEEDS_REQUESTS
-        elif after == NOTHING_MORE and m[READS] + m[WRITES] == 0:
-            m[EVENT] = FOREVER
+        elif after == NOTHING_MORE and m[host.READS] + m[host.WRITES] == 0:
+            m[host.EVENT] = host.FOREVER
             return DONE
-        if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
+        if cycle >= m[host.REFRESH_CHECK] or m[host.OWING] == 1:
             begin_refreshes(m, cycle)
         switch_mode(m)
-        if m[STREAK] >= TRAIN_AFTER:
+        if m[host.STREAK] >= row_hits.TRAIN_AFTER:
             train(m, block, after == NOTHING_MORE, until, log)
             continue
         if _step(m, log, done, entry, until):
-            if m[NOW] == entry:
+            if m[host.NOW] == entry:
                 enter(m, block, done, i, forwarded, entry)
-            m[NOW] += 1
+            m[host.NOW] += 1
 
 
 @borrowing
@@ -352,11 +288,11 @@ def run_channel(state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, aft
 @borrowing
 def begin_together(state: NDArray[np.int64]) -> int:
     """Return the first cycle up to which all channels can go on alone; nothing is known yet of what they do next."""
-    limit = FOREVER
+    limit = host.FOREVER
     for k in range(state.shape[0]):
         m = state[k]
-        m[EVENT] = m[NOW]
-        limit = min(limit, m[NOW] + min(m[BURST_CLOCKS], min(m[READ_CLOCKS], m[WRITE_CLOCKS])))
+        m[host.EVENT] = m[host.NOW]
+        limit = min(limit, m[host.NOW] + min(m[host.BURST_CLOCKS], min(m[host.READ_CLOCKS], m[host.WRITE_CLOCKS])))
     return limit
 
 
@@ -365,7 +301,7 @@ def served(state: NDArray[np.int64]) -> int:
     """Return the number of requests that got their column command, or were forwarded, in all channels."""
     total = 0
     for k in range(state.shape[0]):
-        total += state[k, ENTERED] - state[k, READS] - state[k, WRITES]
+        total += state[k, host.ENTERED] - state[k, host.READS] - state[k, host.WRITES]
     return total
 
 
@@ -376,12 +312,12 @@ def go_on_together(state: NDArray[np.int64], limit: int, idle: bool) -> int:
     idle: no request was served since the channels were last looked at, so that none can enter earlier than its channel
     knew then, and the clock may jump to the first event of all.
     """
-    following = FOREVER
+    following = host.FOREVER
     if idle:
         for k in range(state.shape[0]):
-            following = min(following, state[k, EVENT])
-    begin = limit if following == FOREVER else max(limit, following)
-    return begin + min(state[0, BURST_CLOCKS], min(state[0, READ_CLOCKS], state[0, WRITE_CLOCKS]))
+            following = min(following, state[k, host.EVENT])
+    begin = limit if following == host.FOREVER else max(limit, following)
+    return begin + min(state[0, host.BURST_CLOCKS], min(state[0, host.READ_CLOCKS], state[0, host.WRITE_CLOCKS]))
 
 
 @borrowing

@@ -5,15 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.host.constraint_table import ACT, PRE, PREA, RD, RDA, RDN, REF, REFSET, WR, WRA, WRN
+from ndpsim.dram.host import commands
 from ndpsim.dram.host.state import RECORD, Ints
 from ndpsim.dram.log.log import COMMANDS, Bus, CommandLog
 from ndpsim.dram.standard.standard import Standard
 
 _NAMES = {
-    ACT: "ACT", PRE: "PRE", PREA: "PREA", RD: "RD", WR: "WR", REF: "REF", RDA: "RDA", WRA: "WRA", RDN: "RDN",
-    WRN: "WRN",
-}  # fmt: skip
+    getattr(commands, name): name for name in ["ACT", "PRE", "PREA", "RD", "WR", "REF", "RDA", "WRA", "RDN", "WRN"]
+}
 
 
 class HostLog:
@@ -31,7 +30,7 @@ class HostLog:
         self._refreshes_all_groups = False
         if refresh not in ("none", "all_bank"):
             kind = standard.refresh[refresh]
-            self._codes[REFSET] = COMMANDS.index(kind.command)
+            self._codes[commands.REFSET] = COMMANDS.index(kind.command)
             self._refreshes_all_groups = kind.covers_groups == standard.organization.bank_groups
         self._held = np.empty((0, len(RECORD) + 1), np.int64)
 
@@ -55,11 +54,11 @@ class HostLog:
     def _piece(self, records: NDArray[np.int64]) -> CommandLog:
         shape = self._standard.organization
         channel, cycle, command, number, row, column = records.T
-        of_rank = (command == PREA) | (command == REF)
+        of_rank = (command == commands.PREA) | (command == commands.REF)
         per_rank = shape.bank_groups * shape.banks
         rank = np.where(of_rank, number, number // per_rank)
         bank_group = np.where(of_rank, -1, number % per_rank // shape.banks)
-        bank_group[(command == REFSET) & self._refreshes_all_groups] = -1
+        bank_group[(command == commands.REFSET) & self._refreshes_all_groups] = -1
         return CommandLog.of(
             self._standard.name,
             self._bus,

@@ -8,16 +8,9 @@ HOST_CONTROLLER.md. All of them know when the command busses are free, and write
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.host.constraint_table import PREA, REF
+from ndpsim.dram.host import commands, engine
+from ndpsim.dram.host import state as host
 from ndpsim.dram.host.engine import (
-    AT_LIMIT,
-    DONE,
-    LOG_FULL,
-    MORE,
-    NEEDS_REQUESTS,
-    NOTHING_MORE,
-    REFRESH,
-    TO_CLOSE,
     begin_refreshes,
     begin_together,
     enter,
@@ -29,57 +22,27 @@ from ndpsim.dram.host.engine import (
 )
 from ndpsim.dram.host.issue import column
 from ndpsim.dram.host.queue import find_burst, switch_mode
-from ndpsim.dram.host.state import (
-    COLUMN_BUS,
-    ENTRY,
-    EVENT,
-    FOREVER,
-    LOGGED,
-    N_BANKS,
-    N_RANKS,
-    NONE,
-    NOW,
-    OWING,
-    PLAN_ACTION,
-    PLAN_COLUMN,
-    PLAN_COLUMN_SLOT,
-    PLAN_ENTRY,
-    PLAN_FORWARDED,
-    PLAN_QUEUE,
-    PLAN_RANK,
-    PLAN_ROW,
-    PLAN_ROW_BANK,
-    PLAN_ROW_SLOT,
-    R_BURST,
-    R_WRITE,
-    READS,
-    REFRESH_CHECK,
-    ROW_BUS,
-    TAKEN,
-    TWO_BUSSES,
-    WRITES,
-    Ints,
-)
+from ndpsim.dram.host.state import Ints
 from ndpsim.jit import borrowing, merged, pointer_to
 
 
 @merged
 def next_request(m: Ints, block: Ints, done: Ints) -> None:
     """Note when the next request can enter as things stand, and whether a queued write is forwarded to it."""
-    i = m[TAKEN]
-    m[PLAN_ENTRY] = FOREVER
-    m[PLAN_FORWARDED] = 0
+    i = m[host.TAKEN]
+    m[host.PLAN_ENTRY] = host.FOREVER
+    m[host.PLAN_FORWARDED] = 0
     if i < block.shape[0]:
-        forwarded = block[i, R_WRITE] == 0 and find_burst(m, 1, block[i, R_BURST]) >= 0
-        m[PLAN_FORWARDED] = 1 if forwarded else 0
-        m[PLAN_ENTRY] = entry_cycle(m, block, done, i, forwarded, m[NOW])
+        forwarded = block[i, host.R_WRITE] == 0 and find_burst(m, 1, block[i, host.R_BURST]) >= 0
+        m[host.PLAN_FORWARDED] = 1 if forwarded else 0
+        m[host.PLAN_ENTRY] = entry_cycle(m, block, done, i, forwarded, m[host.NOW])
 
 
 @borrowing
 def _plan(m: Ints) -> int:
     """Note what a pseudo-channel does next; return when to look again if nothing happens until then."""
-    (m[PLAN_COLUMN], m[PLAN_QUEUE], m[PLAN_COLUMN_SLOT], m[PLAN_ROW], m[PLAN_ROW_SLOT], m[PLAN_ROW_BANK],
-     m[PLAN_ACTION], m[PLAN_RANK], look) = next_commands(m)  # fmt: skip
+    (m[host.PLAN_COLUMN], m[host.PLAN_QUEUE], m[host.PLAN_COLUMN_SLOT], m[host.PLAN_ROW], m[host.PLAN_ROW_SLOT],
+     m[host.PLAN_ROW_BANK], m[host.PLAN_ACTION], m[host.PLAN_RANK], look) = next_commands(m)  # fmt: skip
     return look
 
 
@@ -91,21 +54,21 @@ def share(state: NDArray[np.int64], first: int, end: int, issuer: int, logged: i
     """
     m = state[issuer]
     for k in range(first, end):
-        state[k, ROW_BUS] = m[ROW_BUS]
-        state[k, COLUMN_BUS] = m[COLUMN_BUS]
-        state[k, LOGGED] = m[LOGGED]
-    for i in range(logged, m[LOGGED]):
-        of_rank = log[i, 1] == PREA or log[i, 1] == REF
-        log[i, 2] += (issuer - first) * (m[N_RANKS] if of_rank else m[N_BANKS])
+        state[k, host.ROW_BUS] = m[host.ROW_BUS]
+        state[k, host.COLUMN_BUS] = m[host.COLUMN_BUS]
+        state[k, host.LOGGED] = m[host.LOGGED]
+    for i in range(logged, m[host.LOGGED]):
+        of_rank = log[i, 1] == commands.PREA or log[i, 1] == commands.REF
+        log[i, 2] += (issuer - first) * (m[host.N_RANKS] if of_rank else m[host.N_BANKS])
 
 
 @borrowing
 def _first_column(state: NDArray[np.int64], first: int, end: int, event: int) -> int:
     """Return the pseudo-channel whose column command goes in cycle `event`: that of the oldest request; or NONE."""
-    chosen, oldest = NONE, FOREVER
+    chosen, oldest = host.NONE, host.FOREVER
     for k in range(first, end):
-        if state[k, PLAN_COLUMN] == event:
-            entry = state[k, state[k, PLAN_COLUMN_SLOT] + ENTRY]
+        if state[k, host.PLAN_COLUMN] == event:
+            entry = state[k, state[k, host.PLAN_COLUMN_SLOT] + host.ENTRY]
             if entry < oldest:
                 chosen, oldest = k, entry
     return chosen
@@ -114,13 +77,13 @@ def _first_column(state: NDArray[np.int64], first: int, end: int, event: int) ->
 @borrowing
 def _first_row(state: NDArray[np.int64], first: int, end: int, event: int) -> int:
     """Return the pseudo-channel whose row command goes in cycle `event`; or NONE."""
-    chosen, action, oldest = NONE, TO_CLOSE + 1, FOREVER
+    chosen, action, oldest = host.NONE, engine.TO_CLOSE + 1, host.FOREVER
     for k in range(first, end):
-        if state[k, PLAN_ROW] == event:
-            at = state[k, PLAN_ROW_SLOT]
-            entry = state[k, at + ENTRY] if at >= 0 else 0
-            if state[k, PLAN_ACTION] < action or (state[k, PLAN_ACTION] == action and entry < oldest):
-                chosen, action, oldest = k, state[k, PLAN_ACTION], entry
+        if state[k, host.PLAN_ROW] == event:
+            at = state[k, host.PLAN_ROW_SLOT]
+            entry = state[k, at + host.ENTRY] if at >= 0 else 0
+            if state[k, host.PLAN_ACTION] < action or (state[k, host.PLAN_ACTION] == action and entry < oldest):
+                chosen, action, oldest = k, state[k, host.PLAN_ACTION], entry
     return chosen
 
 
@@ -129,34 +92,34 @@ def _issue(state: NDArray[np.int64], first: int, end: int, log: Ints, done: Ints
     """Issue what goes on the busses in this cycle."""
     by_column = _first_column(state, first, end, event)
     by_row = _first_row(state, first, end, event)
-    if by_column >= 0 and by_row >= 0 and state[first, TWO_BUSSES] == 0:
-        if state[by_row, PLAN_ACTION] == REFRESH:
-            by_column = NONE
+    if by_column >= 0 and by_row >= 0 and state[first, host.TWO_BUSSES] == 0:
+        if state[by_row, host.PLAN_ACTION] == engine.REFRESH:
+            by_column = host.NONE
         else:
-            by_row = NONE
+            by_row = host.NONE
     if by_column >= 0:
         m = pointer_to(state[by_column])
-        logged = m[LOGGED]
-        column(m, log, done, m[PLAN_QUEUE], m[PLAN_COLUMN_SLOT], event)
+        logged = m[host.LOGGED]
+        column(m, log, done, m[host.PLAN_QUEUE], m[host.PLAN_COLUMN_SLOT], event)
         share(state, first, end, by_column, logged, log)
     if by_row >= 0:
         m = pointer_to(state[by_row])
-        logged = m[LOGGED]
-        row_command(m, log, m[PLAN_ACTION], m[PLAN_ROW_BANK], m[PLAN_ROW_SLOT], m[PLAN_RANK], event)
+        logged = m[host.LOGGED]
+        row_command(m, log, m[host.PLAN_ACTION], m[host.PLAN_ROW_BANK], m[host.PLAN_ROW_SLOT], m[host.PLAN_RANK], event)
         share(state, first, end, by_row, logged, log)
 
 
 @borrowing
 def at_end(state: NDArray[np.int64], first: int, end: int, bounds: Ints, after: int) -> int:
     """Return NEEDS_REQUESTS or DONE if a channel cannot go on, NONE if it can."""
-    served_all = after == NOTHING_MORE
+    served_all = after == engine.NOTHING_MORE
     for k in range(first, end):
-        more = state[k, TAKEN] < bounds[k + 1] - bounds[k]
-        if not more and after == MORE:
-            return NEEDS_REQUESTS
-        if more or state[k, READS] + state[k, WRITES] > 0:
+        more = state[k, host.TAKEN] < bounds[k + 1] - bounds[k]
+        if not more and after == engine.MORE:
+            return engine.NEEDS_REQUESTS
+        if more or state[k, host.READS] + state[k, host.WRITES] > 0:
             served_all = False
-    return DONE if served_all else NONE
+    return engine.DONE if served_all else host.NONE
 
 
 @borrowing
@@ -171,39 +134,39 @@ def _advance(state: NDArray[np.int64], first: int, end: int, block: Ints, bounds
              log: Ints, done: Ints) -> int:  # fmt: skip
     """Run a channel as `host.engine.advance` does; `first` to before `end` are its rows of the state."""
     while True:
-        cycle = state[first, NOW]
-        if log.shape[0] > 0 and state[first, LOGGED] + 4 > log.shape[0]:
-            return LOG_FULL
+        cycle = state[first, host.NOW]
+        if log.shape[0] > 0 and state[first, host.LOGGED] + 4 > log.shape[0]:
+            return engine.LOG_FULL
         if cycle >= until:
-            set_all(state, first, end, EVENT, max(state[first, EVENT], cycle))
-            return AT_LIMIT
+            set_all(state, first, end, host.EVENT, max(state[first, host.EVENT], cycle))
+            return engine.AT_LIMIT
         why = at_end(state, first, end, bounds, after)
-        if why != NONE:
-            if why == DONE:
-                set_all(state, first, end, EVENT, FOREVER)
+        if why != host.NONE:
+            if why == engine.DONE:
+                set_all(state, first, end, host.EVENT, host.FOREVER)
             return why
-        event = look = FOREVER
+        event = look = host.FOREVER
         for k in range(first, end):
             m = pointer_to(state[k])
             next_request(m, block[bounds[k] : bounds[k + 1]], done)
-            if cycle >= m[REFRESH_CHECK] or m[OWING] == 1:
+            if cycle >= m[host.REFRESH_CHECK] or m[host.OWING] == 1:
                 begin_refreshes(m, cycle)
             switch_mode(m)
             look = min(look, _plan(m))
-            event = min(event, min(min(m[PLAN_COLUMN], m[PLAN_ROW]), m[PLAN_ENTRY]))
-        set_all(state, first, end, EVENT, min(event, look))
+            event = min(event, min(min(m[host.PLAN_COLUMN], m[host.PLAN_ROW]), m[host.PLAN_ENTRY]))
+        set_all(state, first, end, host.EVENT, min(event, look))
         if min(event, look) >= until:
-            set_all(state, first, end, NOW, until)
+            set_all(state, first, end, host.NOW, until)
             continue
         if look <= event:
-            set_all(state, first, end, NOW, look)
+            set_all(state, first, end, host.NOW, look)
             continue
         _issue(state, first, end, log, done, event)
         for k in range(first, end):
-            if state[k, PLAN_ENTRY] == event:
+            if state[k, host.PLAN_ENTRY] == event:
                 part = block[bounds[k] : bounds[k + 1]]
-                enter(pointer_to(state[k]), part, done, state[k, TAKEN], state[k, PLAN_FORWARDED] == 1, event)
-        set_all(state, first, end, NOW, event + 1)
+                enter(pointer_to(state[k]), part, done, state[k, host.TAKEN], state[k, host.PLAN_FORWARDED] == 1, event)
+        set_all(state, first, end, host.NOW, event + 1)
 
 
 @borrowing
@@ -224,9 +187,9 @@ def run_pseudo_channels_together(state: NDArray[np.int64], pseudo_channels: int,
         waiting = False
         for k in range(log.shape[0]):
             why = run_pseudo_channels(state, k, pseudo_channels, block, bounds, after, limit, log, done)
-            if why in (LOG_FULL, NEEDS_REQUESTS):
+            if why in (engine.LOG_FULL, engine.NEEDS_REQUESTS):
                 return why
-            waiting |= why == AT_LIMIT
+            waiting |= why == engine.AT_LIMIT
         if not waiting:
-            return DONE
+            return engine.DONE
         limit = go_on_together(state, limit, served(state) == before)

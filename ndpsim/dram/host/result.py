@@ -8,28 +8,9 @@ from numpy.typing import NDArray
 
 from ndpsim.dram.energy.counts import RankActivity
 from ndpsim.dram.energy.energy import DramEnergy, dram_energy
-from ndpsim.dram.host.constraint_table import ACT, PRE, PREA, RD, RDA, REF, REFSET, WR, WRA
-from ndpsim.dram.host.state import (
-    BUCKETS,
-    CONFLICTS,
-    DONE_READS,
-    DONE_WRITES,
-    FORWARDED,
-    HITS,
-    ISSUED,
-    LAST_DONE,
-    LATENCY,
-    LATENCY_SUM,
-    LINEAR,
-    LONGEST,
-    MISSES,
-    OPEN_BANKS,
-    OPEN_CLOCKS,
-    OPEN_SINCE,
-    RANK_SIZE,
-    Ints,
-    records,
-)
+from ndpsim.dram.host import commands
+from ndpsim.dram.host import state as host
+from ndpsim.dram.host.state import Ints, records
 from ndpsim.dram.standard.standard import Standard
 
 if TYPE_CHECKING:
@@ -82,12 +63,12 @@ class Latencies:
     @classmethod
     def of(cls, state: NDArray[np.int64], queue: int) -> "Latencies":
         """Read those of reads (queue 0) or of writes (1) out of the memory of channels."""
-        histogram = LATENCY + queue * BUCKETS
+        histogram = host.LATENCY + queue * host.BUCKETS
         return cls(
-            int(state[:, DONE_READS + queue].sum()),
-            int(state[:, LATENCY_SUM + queue].sum()),
-            int(state[:, LONGEST + queue].max()),
-            state[:, histogram : histogram + BUCKETS].sum(0),
+            int(state[:, host.DONE_READS + queue].sum()),
+            int(state[:, host.LATENCY_SUM + queue].sum()),
+            int(state[:, host.LONGEST + queue].max()),
+            state[:, histogram : histogram + host.BUCKETS].sum(0),
         )
 
     def summary(self, scale: float = 1.0) -> dict[str, float | None]:
@@ -102,8 +83,8 @@ class Latencies:
 
 def bucket_end(bucket: int) -> int:
     """Return the largest latency that falls into a bucket (see `latency_bucket`)."""
-    shift = max(0, bucket // (LINEAR // 2) - 1)
-    return ((bucket - shift * (LINEAR // 2) + 1) << shift) - 1
+    shift = max(0, bucket // (host.LINEAR // 2) - 1)
+    return ((bucket - shift * (host.LINEAR // 2) + 1) << shift) - 1
 
 
 @dataclass(frozen=True)
@@ -145,36 +126,45 @@ class HostResult:
         """Read the result out of the memory of channels that have ended; `sets`: sets of banks refreshed in turn."""
         organization = standard.organization
         total = {place: int(state[:, place].sum()) for place in (
-            DONE_READS, DONE_WRITES, FORWARDED, HITS, MISSES, CONFLICTS
+            host.DONE_READS, host.DONE_WRITES, host.FORWARDED, host.HITS, host.MISSES, host.CONFLICTS
         )}  # fmt: skip
 
         def of_ranks(field: int) -> NDArray[np.int64]:
-            return records(state, field, organization.ranks, RANK_SIZE).reshape(organization.channels, -1).copy()
+            return records(state, field, organization.ranks, host.RANK_SIZE).reshape(organization.channels, -1).copy()
 
-        cycles = int(state[:, LAST_DONE].max())
+        cycles = int(state[:, host.LAST_DONE].max())
         end = cycles if ndp is None else max(cycles, int(ndp.done.max()))
-        still_open = np.where(of_ranks(OPEN_BANKS) > 0, np.maximum(end - of_ranks(OPEN_SINCE), 0), 0)
-        numbers = {"ACT": ACT, "PRE": PRE, "PREA": PREA, "RD": RD, "WR": WR, "RDA": RDA, "WRA": WRA, "REF": REF}
+        still_open = np.where(of_ranks(host.OPEN_BANKS) > 0, np.maximum(end - of_ranks(host.OPEN_SINCE), 0), 0)
+        numbers = {
+            "ACT": commands.ACT,
+            "PRE": commands.PRE,
+            "PREA": commands.PREA,
+            "RD": commands.RD,
+            "WR": commands.WR,
+            "RDA": commands.RDA,
+            "WRA": commands.WRA,
+            "REF": commands.REF,
+        }
         if sets:
-            numbers[standard.refresh[config.refresh].command] = REFSET
-        commands = {name: of_ranks(ISSUED + number) for name, number in numbers.items()}
+            numbers[standard.refresh[config.refresh].command] = commands.REFSET
+        issued = {name: of_ranks(host.ISSUED + number) for name, number in numbers.items()}
         if ndp is not None:
-            commands |= {"RDN": ndp.reads, "WRN": ndp.writes}
+            issued |= {"RDN": ndp.reads, "WRN": ndp.writes}
         return cls(
             standard=standard,
             config=config,
             cycles=cycles,
-            reads=total[DONE_READS],
-            writes=total[DONE_WRITES],
-            forwarded=total[FORWARDED],
-            row_hits=total[HITS] - total[FORWARDED],
-            row_misses=total[MISSES],
-            row_conflicts=total[CONFLICTS],
+            reads=total[host.DONE_READS],
+            writes=total[host.DONE_WRITES],
+            forwarded=total[host.FORWARDED],
+            row_hits=total[host.HITS] - total[host.FORWARDED],
+            row_misses=total[host.MISSES],
+            row_conflicts=total[host.CONFLICTS],
             read_latency=Latencies.of(state, 0),
             write_latency=Latencies.of(state, 1),
             beyond=beyond,
-            commands=commands,
-            open_clocks=of_ranks(OPEN_CLOCKS) + still_open,
+            commands=issued,
+            open_clocks=of_ranks(host.OPEN_CLOCKS) + still_open,
             end=end,
             ndp=ndp,
         )

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.host.constraint_table import LATER, HostRules
+from ndpsim.dram.host import commands
+from ndpsim.dram.host.constraint_table import HostRules
 
 Ints = NDArray[np.int64]
 
@@ -78,7 +79,9 @@ WINDOWS = _table(8 * MAX_WINDOWS)  # earlier, level, later, gap, window
 _bank = _table(BANK_SIZE * MAX_BANKS)
 _slot = _table(SLOT_SIZE * 2 * MAX_QUEUE)
 _rank = _table(RANK_SIZE * MAX_RANKS)
-READY = _table(LATER * MAX_BANKS)  # + later * MAX_BANKS + bank number: first legal cycle as far as bank and group go
+READY = _table(
+    commands.LATER * MAX_BANKS
+)  # + later * MAX_BANKS + bank number: first legal cycle as far as bank and group go
 WAITING = _table(KINDS * MAX_BANKS)  # + kind * MAX_BANKS + bank number: see `choose`
 FREE = _table(2 * MAX_QUEUE)
 BURSTS = _table(2 * FILTER)  # how many queued requests have a burst of that hash
@@ -155,7 +158,7 @@ def new_channels(rules: HostRules, policy: Policy, channels: int) -> NDArray[np.
 
     r = ranks * RANK_SIZE
     m[r + RANK_NUMBER] = ranks
-    for later in range(LATER):
+    for later in range(commands.LATER):
         m[r + RANK_READY + later] = NEVER
 
     flat = np.arange(banks)

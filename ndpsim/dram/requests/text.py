@@ -23,25 +23,8 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from ndpsim.dram.requests.lines import (
-    ADDRESS,
-    AFTER,
-    ANY_WORD,
-    BEYOND,
-    CYCLE,
-    FINE,
-    LONG_READS,
-    LONG_WORD,
-    LONG_WRITES,
-    ORDER,
-    SHAPE,
-    SHORT_READS,
-    SHORT_WORD,
-    SHORT_WRITES,
-    Progress,
-    Shape,
-    parse_lines,
-)
+from ndpsim.dram.requests import lines
+from ndpsim.dram.requests.lines import LONG_READS, LONG_WRITES, SHORT_READS, SHORT_WRITES, Progress, Shape, parse_lines
 from ndpsim.dram.requests.request import DTYPES, MAX_ADDRESS, MAX_AFTER, MAX_CYCLE, Requests, Trace
 from ndpsim.errors import InputError
 from ndpsim.files import appearing
@@ -100,11 +83,11 @@ def write_text(path: Path, requests: Requests, timed: bool) -> None:
         file.write(f"# requests: {count}\n".encode())
         for start in range(0, count, _LINES_WRITTEN):
             columns = (column[start : start + _LINES_WRITTEN].tolist() for column in requests)
-            lines = [
+            written = [
                 f"{f'{arrival} ' if timed else ''}{'W' if write else 'R'} {address:#x}{f' @{after}' if after else ''}\n"
                 for address, write, arrival, after in zip(*columns, strict=True)
             ]
-            file.write("".join(lines).encode())
+            file.write("".join(written).encode())
 
 
 @contextmanager
@@ -145,13 +128,13 @@ def _start(path: Path, form: str | None) -> _Start:
                 if form is None:
                     kind, words = _told(fields, f"{path}: line {number}: ")
                 elif form == _NDPSIM:
-                    kind, words = _PLAIN if _is_word(fields[0]) else _TIMED, ANY_WORD
+                    kind, words = _PLAIN if _is_word(fields[0]) else _TIMED, lines.ANY_WORD
                 else:
-                    kind, words = _SWAPPED if form == _RAMULATOR else _SWAPPED_TIMED, ANY_WORD
+                    kind, words = _SWAPPED if form == _RAMULATOR else _SWAPPED_TIMED, lines.ANY_WORD
                 return _Start(requests, kind, number, words)
     if not ended:
         raise _cut(path, number)
-    return _Start(requests, _PLAIN, 0, ANY_WORD)
+    return _Start(requests, _PLAIN, 0, lines.ANY_WORD)
 
 
 def _cut(path: Path, line: int) -> InputError:
@@ -168,13 +151,13 @@ def _told(fields: list[bytes], where: str) -> tuple[str, int]:
     if _USIMM.fullmatch(found) and len(fields) == 4:
         raise InputError(f"{where}expected a cycle or nothing before R|W, found USIMM's number of instructions")
     if _is_word(fields[0]):
-        return _PLAIN, ANY_WORD
+        return _PLAIN, lines.ANY_WORD
     if len(fields) > 1 and _is_word(fields[1]):
         if len(fields) == 2:
-            return _SWAPPED, ANY_WORD
+            return _SWAPPED, lines.ANY_WORD
         if fields[0][:2].lower() == b"0x":
-            return _SWAPPED_TIMED, ANY_WORD
-        return (_TIMED, SHORT_WORD) if _SHORT.fullmatch(fields[1]) else (_SWAPPED_TIMED, LONG_WORD)
+            return _SWAPPED_TIMED, lines.ANY_WORD
+        return (_TIMED, lines.SHORT_WORD) if _SHORT.fullmatch(fields[1]) else (_SWAPPED_TIMED, lines.LONG_WORD)
     raise InputError(f"{where}expected [cycle] R|W address [@back], found {_shown(found)}")
 
 
@@ -188,7 +171,7 @@ def _blocks(path: Path, start: _Start, size: int) -> Iterator[Requests]:
             while at < len(data):
                 step = parse_lines(data, at, shape, block, filled, ahead, latest)
                 line += step.lines
-                if step.fault != FINE:
+                if step.fault != lines.FINE:
                     raise _refusal(step, text, start, ahead, f"{path}: line {line}: ")
                 at, filled, latest = step.at, step.filled, step.latest
                 if filled == size:
@@ -206,31 +189,31 @@ def _empty(size: int) -> Requests:
 
 def _whole_lines(file: BinaryIO, path: Path, *, cut_is_told: bool) -> Iterator[bytes]:
     """Yield pieces of the file that end with a newline; its last line need not, unless the file says how long it is."""
-    rest, lines = b"", 0
+    rest, count = b"", 0
     while piece := file.read(_BLOCK):
         text, newline, rest = (rest + piece).rpartition(b"\n")
         if newline:
-            lines += text.count(b"\n") + 1
+            count += text.count(b"\n") + 1
             yield text + newline
         if len(rest) > _BLOCK:
-            raise InputError(f"{path}: line {lines + 1}: expected a request, found a line without end")
+            raise InputError(f"{path}: line {count + 1}: expected a request, found a line without end")
     if rest and not cut_is_told:
         yield rest + b"\n"
     elif rest:
-        raise _cut(path, lines + 1)
+        raise _cut(path, count + 1)
 
 
 def _refusal(step: Progress, text: bytes, start: _Start, ahead: int, where: str) -> InputError:
     shape = start.shape
     line = text[step.at : text.index(b"\n", step.at)].partition(b"#")[0]
-    if step.fault == SHAPE:
+    if step.fault == lines.SHAPE:
         return InputError(f"{where}expected {start.kind}, as line {start.line} has it, found {_shown(line)}")
     place, expected = {
-        ADDRESS: (shape.address, f"address: expected a number from 0 to {MAX_ADDRESS}, {_notation(shape)}"),
-        CYCLE: (shape.cycle, f"cycle: expected a decimal number from 0 to {MAX_CYCLE}"),
-        ORDER: (shape.cycle, f"cycle: expected {step.latest} or later, as the request before has it"),
-        AFTER: (-1, f"@back: expected a decimal number from 0 to {MAX_AFTER}"),
-        BEYOND: (-1, f"@back: expected at most {ahead + step.filled}, as many requests as there are before"),
+        lines.ADDRESS: (shape.address, f"address: expected a number from 0 to {MAX_ADDRESS}, {_notation(shape)}"),
+        lines.CYCLE: (shape.cycle, f"cycle: expected a decimal number from 0 to {MAX_CYCLE}"),
+        lines.ORDER: (shape.cycle, f"cycle: expected {step.latest} or later, as the request before has it"),
+        lines.AFTER: (-1, f"@back: expected a decimal number from 0 to {MAX_AFTER}"),
+        lines.BEYOND: (-1, f"@back: expected at most {ahead + step.filled}, as many requests as there are before"),
     }[step.fault]
     return InputError(f"{where}{expected}, found {_shown(line.split()[place])}")
 

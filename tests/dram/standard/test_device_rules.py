@@ -9,11 +9,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from ndpsim.dram.host.constraint_table import NUMBERS, RD, WR, rules_of
+from ndpsim.dram.host import commands
+from ndpsim.dram.host import state as host
+from ndpsim.dram.host.commands import NUMBERS
+from ndpsim.dram.host.constraint_table import rules_of
 from ndpsim.dram.host.issue import precharge_all, raise_bank, refresh
 from ndpsim.dram.host.queue import legal_at
-from ndpsim.dram.host.state import BANK_SIZE, NEVER, RANK_READY, RANK_SIZE, SET, SET_NUMBER, Policy, new_channels
-from ndpsim.dram.host.state import SETS as SETS_OF_BANKS
+from ndpsim.dram.host.state import Policy, new_channels
 from ndpsim.dram.standard.standard import load_standard
 
 # rule, scope, earlier, later, gap
@@ -180,23 +182,23 @@ class Device:
         self.ranks = rules.ranks_per_bus
 
     def bank(self, rank, group, bank):
-        return ((rank * self.shape.bank_groups + group) * self.shape.banks + bank) * BANK_SIZE
+        return ((rank * self.shape.bank_groups + group) * self.shape.banks + bank) * host.BANK_SIZE
 
     def issue(self, command, place, cycle):
-        rank, no_log = place[0] * RANK_SIZE, np.zeros((0, 5), np.int64)
+        rank, no_log = place[0] * host.RANK_SIZE, np.zeros((0, 5), np.int64)
         if command == "PREA":
             precharge_all(self.m, no_log, rank, cycle)
         elif command in ("REF", *SETS):
-            self.m[SETS_OF_BANKS] = 0 if command == "REF" else self.sets
-            self.m[rank + SET] = self.m[self.bank(*place) + SET_NUMBER]
+            self.m[host.SETS] = 0 if command == "REF" else self.sets
+            self.m[rank + host.SET] = self.m[self.bank(*place) + host.SET_NUMBER]
             refresh(self.m, no_log, rank, cycle)
         else:
             raise_bank(self.m, NUMBERS[command], self.bank(*place), cycle)
 
     def legal_at(self, command, place):
-        later = {"RDA": RD, "WRA": WR}.get(command, NUMBERS[command])
+        later = {"RDA": commands.RD, "WRA": commands.WR}.get(command, NUMBERS[command])
         if command in ("PREA", "REF"):
-            return self.m[place[0] * RANK_SIZE + RANK_READY + later]
+            return self.m[place[0] * host.RANK_SIZE + host.RANK_READY + later]
         return legal_at(self.m, self.bank(*place), later)
 
 
@@ -205,7 +207,7 @@ def legal_by_the_table(preset, earlier, later, shared):
     scopes = SCOPES[3:] if shared == "other_rank" else SCOPES[SCOPES.index(shared) : 3]
     gaps = [gap for _, scope, a, b, gap, window in typed_rules(preset)
             if (a, b, window) == (earlier, later, 1) and scope in scopes]  # fmt: skip
-    return CYCLE + max(gaps) if gaps else NEVER
+    return CYCLE + max(gaps) if gaps else host.NEVER
 
 
 def places(preset, refreshed):
@@ -247,7 +249,7 @@ def test_the_fifth_activate_of_a_window_waits_for_the_first(preset, rule, scope,
     device.issue("ACT", (0, 0, 1), CYCLE + 4)
     assert device.legal_at("ACT", (0, 1, 1)) == CYCLE + 1 + gap
     for rank in range(1, device.ranks):
-        assert device.legal_at("ACT", (rank, 0, 1)) == NEVER
+        assert device.legal_at("ACT", (rank, 0, 1)) == host.NEVER
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.address_map import BANK, BANK_GROUP, COLUMN, ROW, parse_address_map
-from ndpsim.dram.host.shared.state import B_BANK, B_COLUMN, B_ROW, B_WRITE, BURST_SIZE
-from ndpsim.dram.host.state import BANK_SIZE
+from ndpsim.dram import address_map as field
+from ndpsim.dram.address_map import parse_address_map
+from ndpsim.dram.host import state as host
+from ndpsim.dram.host.shared import state as shared
 from ndpsim.dram.standard.standard import Organization, Standard
 from ndpsim.errors import InputError
 
@@ -53,12 +54,14 @@ def ndp_rows(
     above = address >> arrays.rank_lo + arrays.rank_width << arrays.rank_lo
     local = above | address & (1 << arrays.rank_lo) - 1
     fields = np.zeros((4, atoms), np.int64)
-    for shift, mask, field, at in arrays.digits.tolist():
-        fields[field] |= (local >> shift & mask) << at
+    for shift, mask, digit, at in arrays.digits.tolist():
+        fields[digit] |= (local >> shift & mask) << at
     result = []
     for number in range(ranks):
         own = rank == number
-        bank_group, bank, row, column = (fields[field][own] for field in (BANK_GROUP, BANK, ROW, COLUMN))
+        bank_group, bank, row, column = (
+            fields[at][own] for at in (field.BANK_GROUP, field.BANK, field.ROW, field.COLUMN)
+        )
         result.append(NdpBursts(bank_group, bank, row, column, np.full(len(row), write, np.uint8)))
     return result
 
@@ -105,10 +108,10 @@ def burst_table(standard: Standard, ndp: Sequence[NdpBursts | None]) -> tuple[ND
                 if not 0 <= found < limit:
                     raise InputError(f"{where}: expected an integer from 0 to {limit - 1}, found {found}")
         group, bank, row, burst_column, write = columns
-        part = np.zeros((len(row), BURST_SIZE), np.int64)
+        part = np.zeros((len(row), shared.BURST_SIZE), np.int64)
         flat = (number % shape.ranks * shape.bank_groups + group.astype(np.int64)) * shape.banks + bank.astype(np.int64)
-        part[:, B_BANK], part[:, B_ROW], part[:, B_COLUMN], part[:, B_WRITE] = (
-            flat * BANK_SIZE,
+        part[:, shared.B_BANK], part[:, shared.B_ROW], part[:, shared.B_COLUMN], part[:, shared.B_WRITE] = (
+            flat * host.BANK_SIZE,
             row,
             burst_column,
             write,

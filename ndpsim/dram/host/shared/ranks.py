@@ -7,17 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.dram.host.shared import state as shared
 from ndpsim.dram.host.shared.bursts import NdpBursts, burst_table
 from ndpsim.dram.host.shared.engine import run_shared, run_shared_together
-from ndpsim.dram.host.shared.state import (
-    NDP_DONE,
-    NDP_HITS,
-    NDP_POLICIES,
-    NDP_READS,
-    NDP_WRITES,
-    SHARE,
-    new_sharing,
-)
+from ndpsim.dram.host.shared.state import NDP_POLICIES, new_sharing
 from ndpsim.dram.host.state import Ints
 from ndpsim.dram.standard.standard import Standard
 
@@ -71,7 +64,7 @@ class SharedRanks:
         begins = np.stack([first[at : at + ranks + 1] for at in range(0, len(ndp), ranks)])
         rows_first = len(standard.busses) > 1 and "ACT" in standard.busses[0]
         self._state = new_sharing(NDP_POLICIES.index(policy), window, rows_first, begins)
-        self._ranks = np.arange(ranks) * SHARE
+        self._ranks = np.arange(ranks) * shared.SHARE
 
     @property
     def bursts(self) -> int:
@@ -99,7 +92,7 @@ class SharedRanks:
     def result(self) -> NdpResult:
         """Return what has been done so far."""
         channels = self._standard.organization.channels
-        fields = (NDP_READS, NDP_WRITES, NDP_HITS, NDP_DONE)
+        fields = (shared.NDP_READS, shared.NDP_WRITES, shared.NDP_HITS, shared.NDP_DONE)
         return NdpResult(
             self._standard, *(self._state[:, self._ranks + field].reshape(channels, -1) for field in fields)
         )

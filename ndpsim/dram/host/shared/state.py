@@ -7,8 +7,8 @@ are in one table, int64[n, 5]; a rank's sequence is a range of it, and its windo
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.host.constraint_table import LATER
-from ndpsim.dram.host.state import MAX_BANKS, MAX_RANKS, NEVER, NONE
+from ndpsim.dram.host import commands
+from ndpsim.dram.host import state as host
 
 NDP_POLICIES = ("host_first", "ndp_first", "alternate")
 HOST_FIRST, NDP_FIRST, ALTERNATE = range(3)
@@ -37,10 +37,10 @@ NDP_READY = _rank + 24  # + later: as RANK_READY, but without what other ranks o
 WINDOW = _rank + 32  # + i: places of the offered bursts in the table, oldest first
 CANDIDATE = WINDOW + MAX_NDP_WINDOW  # + i: place * 4 + kind; columns first, of each kind the oldest first
 # Of each bank: offered bursts, and the listings in which a row hit and any burst were found
-OFFERS = _rank + SHARE * MAX_RANKS
-HIT_LISTED = OFFERS + MAX_BANKS
-LISTED = HIT_LISTED + MAX_BANKS
-SIZE = LISTED + MAX_BANKS
+OFFERS = _rank + SHARE * host.MAX_RANKS
+HIT_LISTED = OFFERS + host.MAX_BANKS
+LISTED = HIT_LISTED + host.MAX_BANKS
+SIZE = LISTED + host.MAX_BANKS
 
 # A burst: the bank is its offset in `m`; effort 1: it needed an ACT.
 B_BANK, B_ROW, B_COLUMN, B_WRITE, B_EFFORT = range(5)
@@ -60,7 +60,7 @@ def new_sharing(policy: int, window: int, rows_first: bool, first: NDArray[np.in
     s[:, q + NEXT_BURST] = first[:, :-1]
     s[:, q + LAST_BURST] = first[:, 1:]
     for field in (COLUMN_BANK, PICK, PICK + 1):
-        s[:, q + field] = NONE
-    for later in range(LATER):
-        s[:, q + NDP_READY + later] = NEVER
+        s[:, q + field] = host.NONE
+    for later in range(commands.LATER):
+        s[:, q + NDP_READY + later] = host.NEVER
     return s
