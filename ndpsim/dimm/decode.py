@@ -60,14 +60,16 @@ def decode_fields(words: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def new_ops(count: int) -> NDArray[np.int64]:
     """Return room for instructions."""
-    return np.zeros((count, LEGAL + 1), np.int64)
+    return np.empty((count, LEGAL + 1), np.int64)
 
 
 @borrowing
 def decode_words(words: NDArray[np.uint64], columns: Ints, masks: NDArray[np.uint64], types: Ints, ops: Ints) -> None:
-    """Do the work of `decode_fields`; columns, masks, types: those of `Encodings`, ops: zeros."""
+    """Do the work of `decode_fields`; columns, masks, types: those of `Encodings`."""
     for i in range(words.shape[0]):
         low, high, op = words[i, 0], words[i, 1], ops[i]
+        for j in range(ops.shape[1]):
+            op[j] = 0
         for j in range(columns.shape[0]):
             column, lo, width = columns[j, 0], columns[j, 1], columns[j, 2]
             value = low >> np.uint64(lo) if lo < 64 else high >> np.uint64(lo - 64)

@@ -98,7 +98,7 @@ class Resolved:
 def resolve(program: Program, buffer_bytes: int, host_bytes: list[int] | None = None) -> Resolved:
     """Check a program for DIMMs with `buffer_bytes` of buffer; `host_bytes` holds the length of each host stream in."""
     (words, starts), (lists, list_starts) = program.words, program.lists
-    ops, order, result = new_ops(len(words)), np.empty(len(words), np.int64), np.zeros(4, np.int64)
+    ops, order, result = new_ops(len(words)), np.empty(len(words), np.int64), np.empty(4, np.int64)
     host = np.array(host_bytes, np.int64) if host_bytes else np.full(len(program.regions), UNLIMITED)
     room = np.empty(room_to_check(len(words), len(program.regions)), np.int64)
     check_program(
@@ -127,7 +127,7 @@ def check_program(
     lists: NDArray[np.uint32], list_starts: Ints, region_starts: Ints, regions: Ints, host: Ints, instructions: Ints,
     buffer_bytes: int, ops: Ints, order: Ints, result: Ints, room: Ints,
 ) -> None:  # fmt: skip
-    """Decode a program and check it; columns, masks, types: the encodings; ops: zeros; the rest as in `check_ops`."""
+    """Decode a program and check it; columns, masks, types: the encodings; the rest as in `check_ops`."""
     decode_words(words, columns, masks, types, ops)
     tables = Tables(lists, list_starts, region_starts, regions, host)
     check_ops(ops, starts, tables, instructions, buffer_bytes, order, result, room)
@@ -254,7 +254,7 @@ def check_ops(
                 ran += 1
                 pc[d] += 1
                 moved = True
-    result[0] = ran
+    result[0], result[1] = ran, 0
     for d in range(dimms):
         if done[d] == 0:
             result[1], result[2], result[3] = codes.TRAP_DEADLOCK, d, pc[d] - starts[d]

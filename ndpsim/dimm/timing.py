@@ -180,7 +180,7 @@ class Timer:
         spans int64[n, 2] as in `RunTime`, and times int64[3, DIMMs] of `timing_kernel`. `now_ps` stays.
         """
         starts, (lists, list_starts) = program.words.starts, program.lists
-        spans, times = np.full((len(ops), 2), -1), np.zeros((3, len(starts) - 1), np.int64)
+        spans, times = np.empty((len(ops), 2), np.int64), np.empty((3, len(starts) - 1), np.int64)
         held = self._held_ranks if ranks is None else ranks
         room = np.empty(room_to_run(len(ops), len(starts) - 1), np.int64)
         unknown = run_all(self._held, held, ops, starts, lists, list_starts, self.now_ps, times, spans, room, fast, log)

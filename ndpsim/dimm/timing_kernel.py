@@ -152,6 +152,8 @@ def run_all(held: Held[Model], ranks: Held[RankState], ops: Ints, starts: Ints, 
     link_free, head, tail = room[3 * dimms : 5 * dimms], room[5 * dimms : 7 * dimms], room[7 * dimms : 9 * dimms]
     arrival = room[9 * dimms :]  # messages to the lower and to the upper neighbour
     room[: 9 * dimms] = 0
+    for i in range(spans.shape[0]):
+        spans[i, 0] = spans[i, 1] = -1
     at_barrier = 0
     for d in range(dimms):
         channel = d // c.dimms_per_channel
@@ -159,6 +161,7 @@ def run_all(held: Held[Model], ranks: Held[RankState], ops: Ints, starts: Ints, 
         sent = _transfer(size, c.subchannels, c.burst, c.write_latency, t.tck, t.ticks)
         channel_free[channel] = max(channel_free[channel], start) + sent
         now[d] = upload[d] = channel_free[channel]
+        times[STREAM, d] = 0
         link_free[2 * d] = link_free[2 * d + 1] = start
         pc[d] = starts[d]
         head[2 * d] = tail[2 * d] = 2 * starts[d]
