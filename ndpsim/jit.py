@@ -1,4 +1,4 @@
-"""Numba as this project uses it: a few decorators, whose kernels are kept between processes (`ndpsim.kernel_cache`).
+"""Numba as this project uses it: a few decorators; `ndpsim.kernels.kernel_cache` keeps their kernels between processes.
 
 Kernels import these from here, never from numba.
 """
@@ -10,7 +10,7 @@ from numba import types
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic, overload
 
-from ndpsim.kernel_cache import KernelCache
+from ndpsim.kernels.kernel_cache import KernelCache
 
 _dispatcher: Any = Dispatcher
 

@@ -19,7 +19,7 @@ from ndpsim.llm.catalog import shape_content
 from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.config import MachineConfig, machine_content
 from ndpsim.runs.setup_files import policy_content
-from ndpsim.sparsity.presets import TracePreset, load_preset
+from ndpsim.sparsity.generation.presets import TracePreset, load_preset
 from ndpsim.systems.catalog import load_system
 from ndpsim.tables import Count, Given, Number, Table, Text, read_toml, table_from
 

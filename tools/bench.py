@@ -246,8 +246,8 @@ TRACE_TOKENS = 128
 def bench_trace() -> dict[str, float]:
     """Generate, write and measure an activation trace of LLaMA2-70B, preset `paper`, one sequence."""
     from ndpsim.llm.catalog import load_shape
-    from ndpsim.sparsity.generator import ActivationGenerator, NeuronShape
-    from ndpsim.sparsity.presets import load_preset
+    from ndpsim.sparsity.generation.generator import ActivationGenerator, NeuronShape
+    from ndpsim.sparsity.generation.presets import load_preset
     from ndpsim.sparsity.trace import ActivationTrace
 
     shape, preset = load_shape("llama2-70b"), load_preset("paper")

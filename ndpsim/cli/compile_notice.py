@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
-from ndpsim.compiling import Compilation, watched
+from ndpsim.kernels.compiling import Compilation, watched
 
 LINE = "ndpsim: compiling kernels, once (at most {})"
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ndpsim.cli.compile_notice import text_of
-from ndpsim.compiling import Compilation, watched
+from ndpsim.kernels.compiling import Compilation, watched
 
 _WIDTH = 160
 """Most columns of text in a table where the terminal does not say how many it has, or fewer."""

@@ -19,13 +19,13 @@ from ndpsim.dram.log.log import FIELDS, CommandLog
 from ndpsim.dram.ndp.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_log, new_state
 from ndpsim.dram.ndp.timing import timing_of
 from ndpsim.errors import DisagreementError, InputError, ProgramError
-from ndpsim.held import Held
 from ndpsim.isa import codes, facts
 from ndpsim.isa.assembly import disassemble_word
 from ndpsim.isa.encoding import array_to_words
 from ndpsim.isa.facts import instruction_facts
 from ndpsim.isa.program import Program
 from ndpsim.isa.spec import isa
+from ndpsim.kernels.held import Held
 
 Timed = tuple[Ints, Ints]
 """Spans int64[n, 2] of instructions, and times int64[3, DIMMs] of `timing_kernel`."""

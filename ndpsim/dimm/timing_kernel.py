@@ -16,9 +16,9 @@ from ndpsim.dram.ndp.gaps import Timing
 from ndpsim.dram.ndp.mac_array import Array, holds_of
 from ndpsim.dram.ndp.rank_state import RankState
 from ndpsim.dram.ndp.rows import StreamRows
-from ndpsim.held import Held
 from ndpsim.isa import codes, facts
 from ndpsim.jit import borrowing, inlined, merged
+from ndpsim.kernels.held import Held
 
 Ints = NDArray[np.int64]
 TRANSFER = len(codes.TYPE_BYTES)  # the row of `holds` behind those of the types

@@ -14,8 +14,8 @@ from ndpsim.dimm.timing import Timed, Timer, command_log, require_same
 from ndpsim.dram.checker.checker import StreamChecker
 from ndpsim.dram.ndp.rank_state import COUNTERS, RankState, new_log
 from ndpsim.errors import DisagreementError
-from ndpsim.held import Held
 from ndpsim.isa.program import Program
+from ndpsim.kernels.held import Held
 
 JUDGED: Final = 1_000_000
 

@@ -1,6 +1,6 @@
 """Numbers of the instruction set for kernels, taken from `isa/ndp.toml` when this module is imported.
 
-Numba freezes them into compiled kernels; their values are part of each kernel's digest (`ndpsim.kernel_digest`).
+Numba freezes them into compiled kernels; a kernel's digest has their values (`ndpsim.kernels.kernel_digest`).
 """
 
 from ndpsim.isa.spec import isa

@@ -20,8 +20,8 @@ from ndpsim.llm.shape import ModelShape, shape_from
 from ndpsim.machine.config import MachineConfig, config_from, machine_content
 from ndpsim.runs.changes import Form, unknown
 from ndpsim.runs.effects import essence
-from ndpsim.sparsity.parameters import ALTERNATIVES
-from ndpsim.sparsity.presets import TracePreset, load_preset, preset_from
+from ndpsim.sparsity.generation.parameters import ALTERNATIVES
+from ndpsim.sparsity.generation.presets import TracePreset, load_preset, preset_from
 from ndpsim.systems.system import System
 from ndpsim.tables import read_toml, shown, table_from
 

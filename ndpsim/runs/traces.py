@@ -10,19 +10,23 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.code_digest import modules_digest
 from ndpsim.errors import InputError
+from ndpsim.kernels.code_digest import modules_digest
 from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.ndp_model import KINDS
 from ndpsim.runs.cache import cached
-from ndpsim.sparsity.generator import ActivationGenerator, NeuronShape
-from ndpsim.sparsity.parents import PARENTS, correlation_table
-from ndpsim.sparsity.presets import preset_from
+from ndpsim.sparsity.generation.generator import ActivationGenerator, NeuronShape
+from ndpsim.sparsity.generation.presets import preset_from
+from ndpsim.sparsity.prediction.parents import PARENTS, correlation_table
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.sparsity.trace_format import TraceHeader, row_bytes
 
-_MAKERS: Final = ("ndpsim.sparsity.generator", "ndpsim.sparsity.parents", "ndpsim.sparsity.presets")
-_NO_NUMBERS: Final = frozenset({"ndpsim.errors", "ndpsim.files", "ndpsim.kernel_cache"})
+_MAKERS: Final = (
+    "ndpsim.sparsity.generation.generator",
+    "ndpsim.sparsity.prediction.parents",
+    "ndpsim.sparsity.generation.presets",
+)
+_NO_NUMBERS: Final = frozenset({"ndpsim.errors", "ndpsim.files", "ndpsim.kernels.kernel_cache"})
 """Modules that these import for messages, files and the cache of kernels."""
 
 Parents = list[NDArray[np.int32]]

@@ -75,7 +75,7 @@ class Job:
     generate.
 
     activations: makes the trace of which neurons fire in prompt and output, and for each of its groups the neurons
-    that foretell each one (`ndpsim.sparsity.predictor`). Dense systems never ask for it.
+    that foretell each one (`ndpsim.sparsity.prediction.predictor`). Dense systems never ask for it.
     """
 
     shape: ModelShape

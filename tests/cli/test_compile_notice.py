@@ -10,7 +10,7 @@ from processes import environment
 
 from ndpsim.cli.compile_notice import compile_notice
 from ndpsim.cli.show import progress
-from ndpsim.compiling import Compilation, tell
+from ndpsim.kernels.compiling import Compilation, tell
 
 FIRST, LATER, END = Compilation(0, 40, True), Compilation(12, 40, True), Compilation(38, 40, False)
 

@@ -15,7 +15,7 @@ from ndpsim.dimm.verify import JUDGED, Verifier
 from ndpsim.dram.checker.checker import StreamChecker
 from ndpsim.dram.standard.standard import with_overrides
 from ndpsim.errors import DisagreementError
-from ndpsim.held import Held
+from ndpsim.kernels.held import Held
 
 MACHINE = load_machine("hermes-alternating", placement="hashed", dimms=2)
 BLOCK = FeedForward(MACHINE, place(LayerShape(600, 8192, "silu", gated=True), MACHINE))

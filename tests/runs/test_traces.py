@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ndpsim import code_digest
 from ndpsim.errors import InputError
+from ndpsim.kernels import code_digest
 from ndpsim.llm.catalog import load_shape
 from ndpsim.runs import traces
 from ndpsim.runs.traces import generated_trace, recorded_trace
-from ndpsim.sparsity.generator import ActivationGenerator, NeuronShape
-from ndpsim.sparsity.parents import correlation_table
-from ndpsim.sparsity.presets import load_preset
+from ndpsim.sparsity.generation.generator import ActivationGenerator, NeuronShape
+from ndpsim.sparsity.generation.presets import load_preset
+from ndpsim.sparsity.prediction.parents import correlation_table
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.sparsity.trace_format import TraceHeader
 
@@ -34,19 +34,11 @@ def test_the_key_of_what_is_kept_names_the_files_that_make_it_and_no_others(monk
     traces._makers()
     package = Path(traces.__file__).parents[1]
     found = {Path(file).relative_to(package).as_posix() for file in counted if file.endswith(".py")}
-    makers = {
-        "generator",
-        "generator_kernel",
-        "counter_hash",
-        "hotness",
-        "parameters",
-        "presets",
-        "parents",
-        "correlation",
-    }
+    generation = ("generator", "generator_kernel", "counter_hash", "hotness", "parameters", "presets")
+    makers = {*(f"generation/{name}" for name in generation), "prediction/parents", "correlation"}
     assert {f"sparsity/{name}.py" for name in makers} | {"runs/traces.py", "jit.py"} <= found
-    others = ("predictor", "layout", "capture", "frequency")
-    assert not found & {*(f"sparsity/{name}.py" for name in others), "errors.py", "kernel_cache.py", "runs/run.py"}
+    others = {f"sparsity/{name}.py" for name in ("prediction/predictor", "prediction/layout", "capture", "frequency")}
+    assert not found & {*others, "errors.py", "kernels/kernel_cache.py", "runs/run.py"}
 
 
 def test_the_key_changes_with_either_part_of_what_makes_it(monkeypatch):

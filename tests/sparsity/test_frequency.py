@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndpsim.sparsity.frequency import frequencies
-from ndpsim.sparsity.generator import ActivationGenerator, NeuronShape
-from ndpsim.sparsity.presets import load_preset
+from ndpsim.sparsity.generation.generator import ActivationGenerator, NeuronShape
+from ndpsim.sparsity.generation.presets import load_preset
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.sparsity.trace_format import TraceHeader
 

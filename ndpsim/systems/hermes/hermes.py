@@ -17,7 +17,7 @@ from ndpsim.llm.step import Step
 from ndpsim.machine.ndp_model import KINDS
 from ndpsim.machine.rows import NeuronRows, deal
 from ndpsim.sparsity.frequency import frequencies
-from ndpsim.sparsity.layout import NeuronLayout
+from ndpsim.sparsity.prediction.layout import NeuronLayout
 from ndpsim.systems.hermes.hot_neurons import HotNeurons
 from ndpsim.systems.hermes.offline import Probe, fitted, placement_problem
 from ndpsim.systems.hermes.placement import PLACE

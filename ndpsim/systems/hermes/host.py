@@ -24,7 +24,7 @@ from ndpsim.llm.step import Step
 from ndpsim.machine.cpu import cpu_picoseconds
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.sparsity.frequency import Frequencies, frequencies
-from ndpsim.sparsity.layout import NeuronLayout
+from ndpsim.sparsity.prediction.layout import NeuronLayout
 from ndpsim.systems.hermes.hot_neurons import HotNeurons
 from ndpsim.systems.hermes.offline import gpu_room, gpu_seconds
 from ndpsim.systems.hermes.placement import PLACE, PlacementProblem

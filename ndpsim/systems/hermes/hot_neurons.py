@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.sparsity.frequency import Frequencies
-from ndpsim.sparsity.layout import NeuronLayout
-from ndpsim.sparsity.predictor import PredictionQuality, Predictor, PredictorRule
+from ndpsim.sparsity.prediction.layout import NeuronLayout
+from ndpsim.sparsity.prediction.predictor import PredictionQuality, Predictor, PredictorRule
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.systems.hermes.residency import Residency, Swaps
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ndpsim.kinds import Unit
-from ndpsim.sparsity.predictor import PredictorRule, Score, State
+from ndpsim.sparsity.prediction.predictor import PredictorRule, Score, State
 from ndpsim.tables import Given, Switch, Table
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
 from ndpsim.jit import njit
-from ndpsim.sparsity.layout import WORD, NeuronLayout
+from ndpsim.sparsity.prediction.layout import WORD, NeuronLayout
 
 MAX_DIMMS = 256
 MAX_OBSERVED = (1 << 16) - 1

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ndpsim.bits import lowest_bit, popcount
 from ndpsim.errors import InputError
 from ndpsim.jit import njit
-from ndpsim.sparsity.layout import WORD, NeuronLayout
+from ndpsim.sparsity.prediction.layout import WORD, NeuronLayout
 
 _STATES = 16
 

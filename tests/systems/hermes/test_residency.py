@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracles import hermes_mapping as oracle
 
 from ndpsim.errors import InputError
-from ndpsim.sparsity.layout import NeuronLayout
+from ndpsim.sparsity.prediction.layout import NeuronLayout
 from ndpsim.systems.hermes import residency
 from ndpsim.systems.hermes.residency import Residency
 

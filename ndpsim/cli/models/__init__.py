@@ -1,0 +1,1 @@
+"""`ndpsim model`, `trace` and `gpu`: models of language, activation traces, kernel times of cards."""

@@ -1,0 +1,1 @@
+"""`ndpsim compile`, `generate`, `asm`, `disasm` and `exec`: programs of NDP units."""

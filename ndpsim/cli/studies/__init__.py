@@ -1,0 +1,1 @@
+"""`ndpsim study` and `ndpsim reproduce`."""

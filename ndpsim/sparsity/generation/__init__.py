@@ -1,0 +1,1 @@
+"""Activation traces from published figures: the generator, its parameters and presets; GENERATOR.md is the model."""
