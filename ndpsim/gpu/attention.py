@@ -43,7 +43,7 @@ def times(kernels: Kernels, card: Card, efficiencies: Floats) -> Floats:
     element = np.array([kind.activation for kind in DTYPES.values()], np.float64)[kernels.dtype]
     rate = np.array([card.rate(kind.rate) for kind in DTYPES.values()])[kernels.dtype]
     microseconds = np.empty(len(kernels))
-    fill_times(shape, element, rate, _device(card, efficiencies), microseconds)
+    fill_times(shape, element, rate, device_of(card, efficiencies), microseconds)
     return microseconds
 
 
@@ -55,7 +55,8 @@ def expected(card: Card) -> Floats:
     return np.array(list(factors.values()))
 
 
-def _device(card: Card, efficiencies: Floats) -> AttentionDevice:
+def device_of(card: Card, efficiencies: Floats) -> AttentionDevice:
+    """Return a card as the kernel takes it."""
     launch, step, tile, helper, combine, memory_share, l2_share, energy, write = efficiencies.tolist()
     common, clock = card.common, card.clock_mhz
     return AttentionDevice(

@@ -11,7 +11,7 @@ from ndpsim.llm.step import Step
 from ndpsim.machine.gpu import kernels_of
 from ndpsim.wall import GPU_MODEL
 
-_PARTS: Final = {
+PARTS: Final = {
     "embedding": ("embedding", "position_embedding"),
     "qkv": ("attention_norm", "qkv", "rotary"),
     "attention": ("attention",),
@@ -19,6 +19,7 @@ _PARTS: Final = {
     "ffn": ("ffn_norm", "gate_up", "up", "activation", "down"),
     "head": ("final_norm", "lm_head"),
 }
+"""The operators of each part."""
 LAYER: Final = ("qkv", "attention", "projection", "ffn")
 """The parts of a layer, in their order; each begins with its norm, if it has one."""
 
@@ -49,4 +50,4 @@ def dense_step(model: GpuModel, shape: ModelShape, step: Step, *, eager: bool = 
     kernels = kernels_of(shape, operators)
     us = model.plain(kernels) if eager else model.microseconds(kernels)
     names = np.array([one.name for one in operators])
-    return StepTimes(*(int(us[np.isin(names, part)].sum() * 1e6) for part in _PARTS.values()))
+    return StepTimes(*(int(us[np.isin(names, part)].sum() * 1e6) for part in PARTS.values()))

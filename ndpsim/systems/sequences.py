@@ -27,13 +27,16 @@ class Sequences:
         """Tokens in all KV caches."""
         return int(np.maximum(self.tokens, 0).sum())
 
-    def enter(self, sequence: int) -> None:
-        """Begin a sequence. Raises InputError if its place is taken, or not there."""
+    def enter(self, sequence: int, cached: int = 0) -> None:
+        """Begin a sequence, of which so many tokens are in a KV cache already.
+
+        Raises InputError if its place is taken, or not there.
+        """
         if not 0 <= sequence < len(self.tokens) or self.tokens[sequence] != _AWAY:
             found = "a sequence there" if 0 <= sequence < len(self.tokens) else f"place {sequence}"
             raise InputError(f"sequence: expected a free place of {len(self.tokens)}, found {found}")
         self.system.enter(sequence)
-        self.tokens[sequence] = 0
+        self.tokens[sequence] = cached
 
     def leave(self, sequence: int) -> None:
         """End a sequence. Raises InputError if it is not there."""

@@ -20,6 +20,7 @@ from ndpsim.gpu.model import GpuModel
 from ndpsim.llm.shape import ModelShape
 from ndpsim.llm.step import Step
 from ndpsim.machine.config import MachineConfig
+from ndpsim.machine.dense_times import DenseTimes
 from ndpsim.machine.meter import Meter
 from ndpsim.machine.ndp_model import NdpModel
 from ndpsim.machine.pcie import PS_PER_US as PS_PER_US
@@ -75,7 +76,8 @@ class Job:
     generate.
 
     activations: makes the trace of which neurons fire in prompt and output, and for each of its groups the neurons
-    that foretell each one (`ndpsim.sparsity.prediction.predictor`). Dense systems never ask for it.
+    that foretell each one (`ndpsim.sparsity.prediction.predictor`). Dense systems never ask for it. cache_tokens: of
+    all KV caches together, where requests share the room; None is `capacity` of each sequence.
     """
 
     shape: ModelShape
@@ -83,6 +85,7 @@ class Job:
     prompt: int
     output: int
     activations: Callable[[], tuple[ActivationTrace, Sequence[NDArray[np.int32]]]]
+    cache_tokens: int | None = None
 
     @property
     def capacity(self) -> int:
@@ -120,6 +123,21 @@ class System(ABC):
 
         `step.places` says which sequences it is for, 0 to `job.batch` - 1. All of them have entered.
         """
+
+    def kv_room(self) -> dict[str, int]:
+        """Return how many tokens' keys and values there is room for, by tier: gpu, dimm, host.
+
+        The first tier is where attention finds them; the others are where they may be swapped to. By default each place
+        has its own room, in the DIMMs if the system computes there, else beside the host.
+        """
+        return {"dimm" if self.ndp else "host": self.job.batch * self.job.capacity}
+
+    def step_times(self, tokens: int, sequences: int) -> DenseTimes | None:
+        """Return the times of steps of up to so many new tokens, if they follow from nothing else.
+
+        They are those of `forward` to the picosecond. None: a driver asks `forward` for each step.
+        """
+        return None
 
     def enter(self, sequence: int) -> None:  # noqa: B027 - nothing to do where nothing is kept for each sequence
         """Begin a sequence at a place: its KV cache is empty, and what is kept for each sequence starts anew."""

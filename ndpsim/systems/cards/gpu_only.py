@@ -4,6 +4,7 @@ from typing import ClassVar, Final
 
 from ndpsim.errors import InputError
 from ndpsim.llm.shape import ModelShape
+from ndpsim.machine.dense_times import DenseTimes, dense_times, part_times
 from ndpsim.systems.parts.dense_layers import DenseLayers
 from ndpsim.systems.parts.host_weights import cache_bytes
 from ndpsim.systems.system import ONE_CARD, Devices, Job
@@ -44,12 +45,22 @@ class GpuOnly(DenseLayers):
         weights, cache = self.shape.weight_bytes(), cache_bytes(self.shape, job)
         card, share = devices.gpu.card, policy.memory_share.value
         room = card.memory_bytes * share
+        self._cache_room = int(room) - weights
         if weights + cache > room:
             raise InputError(
                 f"gpu.card: expected room for {weights / 1e9:.1f} GB of weights and {cache / 1e9:.1f} GB of KV cache "
                 f"of {job.shape.name} on each card, found {room / 1e9:.1f} GB on {card.name} "
                 f"({share:g} of its memory); {self._enough(weights + cache)}"
             )
+
+    def kv_room(self) -> dict[str, int]:
+        """Return the tokens that the share of a card's memory beside the weights has room for."""
+        return {"gpu": self._cache_room // self.shape.kv_bytes_per_token()}
+
+    def step_times(self, tokens: int, sequences: int) -> DenseTimes:
+        """Return the times of steps on the card."""
+        parts = part_times(self.devices.gpu, self.shape, tokens, sequences)
+        return dense_times(self.devices.gpu, self.shape, parts.embedding + self.shape.layers * parts.layer, parts.head)
 
     def _enough(self, size: int) -> str:
         """Return what would hold the bytes of a card."""

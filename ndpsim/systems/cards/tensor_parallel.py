@@ -12,9 +12,12 @@ groups on 5 cards are 16 on the busiest.
 
 from typing import Final
 
+import numpy as np
+
 from ndpsim.gpu.kernels import kernels
 from ndpsim.llm.shape import ModelShape
 from ndpsim.llm.step import Step
+from ndpsim.machine.dense_times import DenseTimes, dense_times, part_times
 from ndpsim.systems.cards.gpu_only import CARDS_ONLY, GpuOnly
 from ndpsim.systems.parts.host_weights import cache_bytes
 from ndpsim.systems.system import PS_PER_US
@@ -67,7 +70,18 @@ class TensorParallel(GpuOnly):
             now = self._add_up(size, sums, self.compute(times, ("ffn",), now, layer), layer)
         return self._add_up(ends, self._all_reduce_ps(ends), self.head(times, now))
 
+    def step_times(self, tokens: int, sequences: int) -> DenseTimes:
+        """Return the times of steps on all cards."""
+        parts = part_times(self.devices.gpu, self.shape, tokens, sequences)
+        sums = [self._all_reduce_ps(2 * count * self.shape.hidden) for count in range(tokens + 1)]
+        ends = [self._all_reduce_ps(_CANDIDATE_BYTES * count) for count in range(sequences + 1)]
+        often = 1 + self.shape.layers * (2 if self.shape.block == "sequential" else 1)
+        tokens_ps = parts.embedding + self.shape.layers * parts.layer + often * np.array(sums)
+        return dense_times(self.devices.gpu, self.shape, tokens_ps, parts.head + np.array(ends))
+
     def _all_reduce_ps(self, size: int) -> int:
+        if not size:
+            return 0
         reduce = kernels([("all_reduce", "fp16", {"bytes": size, "gpus": self.cards})])
         return int(self.devices.gpu.microseconds(reduce)[0] * PS_PER_US)
 

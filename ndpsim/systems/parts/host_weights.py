@@ -64,7 +64,8 @@ class Sizes:
 
 def cache_bytes(shape: ModelShape, job: Job) -> int:
     """Return the bytes of the KV cache of all sequences at the end of a run."""
-    return job.batch * job.capacity * shape.kv_bytes_per_token()
+    tokens = job.batch * job.capacity if job.cache_tokens is None else job.cache_tokens
+    return tokens * shape.kv_bytes_per_token()
 
 
 def copy_picoseconds(devices: Devices, gb_per_s: float, size: float) -> int:
