@@ -1,0 +1,1 @@
+"""Where requests come from: files that users have already, and generators."""
