@@ -18,8 +18,8 @@ from ndpsim.dram.host import state as host
 from ndpsim.dram.host.constraint_table import HostRules, rules_of
 from ndpsim.dram.host.decode import append, decoder_of, place
 from ndpsim.dram.host.engine import run_channel, run_together
+from ndpsim.dram.host.event_loop import run_in_turns, run_in_turns_together
 from ndpsim.dram.host.log import HostLog
-from ndpsim.dram.host.pseudo_channels import run_pseudo_channels, run_pseudo_channels_together
 from ndpsim.dram.host.result import Beyond, HostResult
 from ndpsim.dram.host.shared import state as sharing
 from ndpsim.dram.host.shared.bursts import NdpBursts
@@ -246,7 +246,7 @@ class HostController:
         if self._shared is not None:
             why = self._shared.run_channel(self._state, channel, *where)
         elif self._pseudo_channels > 1:
-            why = run_pseudo_channels(self._state, channel, self._pseudo_channels, *where)
+            why = run_in_turns(self._state, None, None, channel, self._pseudo_channels, *where)
         else:
             why = run_channel(self._state, channel, *where)
         return why
@@ -257,7 +257,7 @@ class HostController:
         if self._shared is not None:
             why = self._shared.run_together(self._state, *where)
         elif self._pseudo_channels > 1:
-            why = run_pseudo_channels_together(self._state, self._pseudo_channels, *where)
+            why = run_in_turns_together(self._state, None, None, self._pseudo_channels, *where)
         else:
             why = run_together(self._state, *where)
         return why

@@ -4,6 +4,8 @@ Between two events (a request enters, a command is issued, a refresh or a starvi
 so the clock jumps. `advance` runs a channel until it has no more requests; everything that it knows is in its memory.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,7 @@ from ndpsim.dram.host import state as host
 from ndpsim.dram.host.issue import activate, column, count_done, hold, in_turn, precharge, precharge_all, refresh
 from ndpsim.dram.host.queue import choose, enqueue, find_burst, legal_at, switch_mode
 from ndpsim.dram.host.row_hits import train
+from ndpsim.dram.host.shared import state as shared
 from ndpsim.dram.host.state import Ints
 from ndpsim.jit import borrowing, merged, pointer_to
 
@@ -57,20 +60,28 @@ def enter(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int)
 
 
 @borrowing
-def set_is_wanted(m: Ints, r: int) -> bool:
-    """Tell whether a queued request is for the banks that the rank refreshes next."""
+def _set_is_wanted(m: Ints, s: Any, r: int) -> bool:
+    """Tell whether a queued request or an offered NDP burst is for the banks that the rank refreshes next."""
     if m[host.SETS] == 0:
-        return m[r + host.QUEUED] > 0
+        wanted = m[r + host.QUEUED] > 0
+        if s is not None:
+            wanted = wanted or s[r // host.RANK_SIZE * shared.SHARE + shared.OFFERED] > 0
+        return wanted
     for b in range(0, m[host.N_BANKS] * host.BANK_SIZE, host.BANK_SIZE):
         wanted = m[b + host.HEAD] >= 0 or m[b + host.HEAD + 1] >= 0
+        if s is not None:
+            wanted = wanted or s[shared.OFFERS + m[b + host.INDEX]] > 0
         if wanted and in_turn(m, b, r):
             return True
     return False
 
 
 @borrowing
-def begin_refreshes(m: Ints, cycle: int) -> None:
-    """Begin the refreshes that must begin in this cycle, and note when to look again."""
+def begin_refreshes(m: Ints, s: Any, cycle: int) -> None:
+    """Begin the refreshes that must begin in this cycle, and note when to look again.
+
+    s: see `shared.state`, or None where no NDP unit shares the ranks.
+    """
     owing = 0
     again = host.FOREVER
     for r in range(0, m[host.N_RANKS] * host.RANK_SIZE, host.RANK_SIZE):
@@ -80,8 +91,10 @@ def begin_refreshes(m: Ints, cycle: int) -> None:
             again = min(again, m[r + host.DUE])
             continue
         owed = (cycle - m[r + host.DUE]) // m[host.INTERVAL] + 1
-        if owed > m[host.POSTPONE] or not set_is_wanted(m, r):
+        if owed > m[host.POSTPONE] or not _set_is_wanted(m, s, r):
             hold(m, r)
+            if s is not None:
+                s[r // host.RANK_SIZE * shared.SHARE + shared.CURRENT] = 0
         else:
             owing = 1
             again = min(again, m[r + host.DUE] + m[host.POSTPONE] * m[host.INTERVAL])
@@ -111,23 +124,37 @@ def refresh_step(m: Ints, r: int, floor: int) -> tuple[int, int]:
 
 
 @borrowing
-def _idle_row(m: Ints, floor: int) -> tuple[int, int]:
-    """Return when the timeout policy next closes a bank, and which."""
+def _queued_for_row(m: Ints, b: int) -> bool:
+    """Tell whether a queued request is for the row that is open in the bank."""
+    for queue in range(2):
+        at = m[b + host.HEAD + queue]
+        while at >= 0:
+            if m[at + host.SLOT_ROW] == m[b + host.ROW]:
+                return True
+            at = m[at + host.NEXT]
+    return False
+
+
+@borrowing
+def idle_row(m: Ints, s: Any, floor: int) -> tuple[int, int]:
+    """Return when the timeout policy next closes a bank, and which.
+
+    With NDP units in the ranks (s is not None), ranks that yield are passed over, and banks that these units use.
+    """
     cycle = host.FOREVER
     chosen = host.NONE
     for b in range(0, m[host.N_BANKS] * host.BANK_SIZE, host.BANK_SIZE):
         if m[b + host.ROW] < 0 or m[b + host.HELD] == 1:
             continue
-        t = max(max(floor, m[b + host.USED] + m[host.ROW_TIMEOUT]), legal_at(m, b, commands.PRE))
-        if t < cycle:
-            wanted = False
-            for queue in range(2):
-                at = m[b + host.HEAD + queue]
-                while at >= 0 and not wanted:
-                    wanted = m[at + host.SLOT_ROW] == m[b + host.ROW]
-                    at = m[at + host.NEXT]
-            if not wanted:
-                cycle, chosen = t, b
+        begin = max(floor, m[b + host.USED] + m[host.ROW_TIMEOUT])
+        if s is not None:
+            q = m[b + host.RANK] // host.RANK_SIZE * shared.SHARE
+            if s[shared.OFFERS + m[b + host.INDEX]] > 0 or s[q + shared.YIELDS] == 1 or s[q + shared.COLUMN_BANK] == b:
+                continue
+            begin = max(begin, s[q + shared.RANK_BUS + shared.ROWS])
+        t = max(begin, legal_at(m, b, commands.PRE))
+        if t < cycle and not _queued_for_row(m, b):
+            cycle, chosen = t, b
     return cycle, chosen
 
 
@@ -184,7 +211,7 @@ def next_commands(m: Ints) -> tuple[int, int, int, int, int, int, int, int, int]
             if row_cycle < host.FOREVER:
                 row_slot = m[row_bank + host.HEAD + queue]
         if m[host.ROW_POLICY] == 2:
-            t, b = _idle_row(m, row_floor)
+            t, b = idle_row(m, None, row_floor)
             if t < row_cycle:
                 row_cycle, row_bank, row_slot, action = t, b, host.NONE, TO_CLOSE
     refreshed = host.NONE
@@ -264,7 +291,7 @@ def advance(m: Ints, block: Ints, after: int, until: int, log: Ints, done: Ints
             m[host.EVENT] = host.FOREVER
             return DONE
         if cycle >= m[host.REFRESH_CHECK] or m[host.OWING] == 1:
-            begin_refreshes(m, cycle)
+            begin_refreshes(m, None, cycle)
         switch_mode(m)
         if m[host.STREAK] >= row_hits.TRAIN_AFTER:
             train(m, block, after == NOTHING_MORE, until, log)

@@ -10,18 +10,9 @@ from numpy.typing import NDArray
 
 from ndpsim.dram.host import commands, engine
 from ndpsim.dram.host import state as host
-from ndpsim.dram.host.engine import (
-    begin_refreshes,
-    begin_together,
-    enter,
-    entry_cycle,
-    go_on_together,
-    next_commands,
-    row_command,
-    served,
-)
+from ndpsim.dram.host.engine import entry_cycle, next_commands, row_command
 from ndpsim.dram.host.issue import column
-from ndpsim.dram.host.queue import find_burst, switch_mode
+from ndpsim.dram.host.queue import find_burst
 from ndpsim.dram.host.state import Ints
 from ndpsim.jit import borrowing, merged, pointer_to
 
@@ -39,11 +30,11 @@ def next_request(m: Ints, block: Ints, done: Ints) -> None:
 
 
 @borrowing
-def _plan(m: Ints) -> int:
-    """Note what a pseudo-channel does next; return when to look again if nothing happens until then."""
+def plan(m: Ints) -> tuple[int, int]:
+    """Note what a pseudo-channel does next; return when that is, and when to look again if not before."""
     (m[host.PLAN_COLUMN], m[host.PLAN_QUEUE], m[host.PLAN_COLUMN_SLOT], m[host.PLAN_ROW], m[host.PLAN_ROW_SLOT],
      m[host.PLAN_ROW_BANK], m[host.PLAN_ACTION], m[host.PLAN_RANK], look) = next_commands(m)  # fmt: skip
-    return look
+    return min(min(m[host.PLAN_COLUMN], m[host.PLAN_ROW]), m[host.PLAN_ENTRY]), look
 
 
 @borrowing
@@ -88,7 +79,7 @@ def _first_row(state: NDArray[np.int64], first: int, end: int, event: int) -> in
 
 
 @borrowing
-def _issue(state: NDArray[np.int64], first: int, end: int, log: Ints, done: Ints, event: int) -> None:
+def issue(state: NDArray[np.int64], first: int, end: int, log: Ints, done: Ints, event: int) -> None:
     """Issue what goes on the busses in this cycle."""
     by_column = _first_column(state, first, end, event)
     by_row = _first_row(state, first, end, event)
@@ -127,69 +118,3 @@ def set_all(state: NDArray[np.int64], first: int, end: int, place: int, value: i
     """Set a single value of all pseudo-channels of a channel."""
     for k in range(first, end):
         state[k, place] = value
-
-
-@borrowing
-def _advance(state: NDArray[np.int64], first: int, end: int, block: Ints, bounds: Ints, after: int, until: int,
-             log: Ints, done: Ints) -> int:  # fmt: skip
-    """Run a channel as `host.engine.advance` does; `first` to before `end` are its rows of the state."""
-    while True:
-        cycle = state[first, host.NOW]
-        if log.shape[0] > 0 and state[first, host.LOGGED] + 4 > log.shape[0]:
-            return engine.LOG_FULL
-        if cycle >= until:
-            set_all(state, first, end, host.EVENT, max(state[first, host.EVENT], cycle))
-            return engine.AT_LIMIT
-        why = at_end(state, first, end, bounds, after)
-        if why != host.NONE:
-            if why == engine.DONE:
-                set_all(state, first, end, host.EVENT, host.FOREVER)
-            return why
-        event = look = host.FOREVER
-        for k in range(first, end):
-            m = pointer_to(state[k])
-            next_request(m, block[bounds[k] : bounds[k + 1]], done)
-            if cycle >= m[host.REFRESH_CHECK] or m[host.OWING] == 1:
-                begin_refreshes(m, cycle)
-            switch_mode(m)
-            look = min(look, _plan(m))
-            event = min(event, min(min(m[host.PLAN_COLUMN], m[host.PLAN_ROW]), m[host.PLAN_ENTRY]))
-        set_all(state, first, end, host.EVENT, min(event, look))
-        if min(event, look) >= until:
-            set_all(state, first, end, host.NOW, until)
-            continue
-        if look <= event:
-            set_all(state, first, end, host.NOW, look)
-            continue
-        _issue(state, first, end, log, done, event)
-        for k in range(first, end):
-            if state[k, host.PLAN_ENTRY] == event:
-                part = block[bounds[k] : bounds[k + 1]]
-                enter(pointer_to(state[k]), part, done, state[k, host.TAKEN], state[k, host.PLAN_FORWARDED] == 1, event)
-        set_all(state, first, end, host.NOW, event + 1)
-
-
-@borrowing
-def run_pseudo_channels(state: NDArray[np.int64], k: int, pseudo_channels: int, block: Ints, bounds: Ints, after: int,
-                        until: int, log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
-    """Run channel k as `host.engine.run_channel` does; state and bounds are of all pseudo-channels, log of channels."""
-    first = k * pseudo_channels
-    return _advance(state, first, first + pseudo_channels, block, bounds, after, until, log[k], done)
-
-
-@borrowing
-def run_pseudo_channels_together(state: NDArray[np.int64], pseudo_channels: int, block: Ints, bounds: Ints, after: int,
-                                 log: NDArray[np.int64], done: Ints) -> int:  # fmt: skip
-    """Run all channels in step, as `host.engine.run_together` does."""
-    limit = begin_together(state)
-    while True:
-        before = served(state)
-        waiting = False
-        for k in range(log.shape[0]):
-            why = run_pseudo_channels(state, k, pseudo_channels, block, bounds, after, limit, log, done)
-            if why in (engine.LOG_FULL, engine.NEEDS_REQUESTS):
-                return why
-            waiting |= why == engine.AT_LIMIT
-        if not waiting:
-            return engine.DONE
-        limit = go_on_together(state, limit, served(state) == before)

@@ -8,36 +8,17 @@ any of it is issued, so that every choice sees the state that the cycles before 
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.host import commands, engine
+from ndpsim.dram.host import commands
 from ndpsim.dram.host import state as host
-from ndpsim.dram.host.engine import begin_together, enter, go_on_together, oldest_request, refresh_step, served
-from ndpsim.dram.host.issue import activate, hold, precharge, precharge_all, refresh, send_column, wanted_again
-from ndpsim.dram.host.pseudo_channels import at_end, next_request, set_all, share
-from ndpsim.dram.host.queue import legal_at, switch_mode
+from ndpsim.dram.host.engine import idle_row, oldest_request, refresh_step
+from ndpsim.dram.host.issue import activate, precharge, precharge_all, refresh, send_column, wanted_again
+from ndpsim.dram.host.pseudo_channels import share
+from ndpsim.dram.host.queue import legal_at
 from ndpsim.dram.host.shared import state as shared
-from ndpsim.dram.host.shared.host_side import earliest, idle_row, offered_for_row, refresh_is_unwelcome
-from ndpsim.dram.host.shared.ndp_side import first_command, follow, issue, look_again, offer, pick
+from ndpsim.dram.host.shared.host_side import earliest, offered_for_row
+from ndpsim.dram.host.shared.ndp_side import first_command, follow, issue, offer, pick
 from ndpsim.dram.host.state import Ints
 from ndpsim.jit import borrowing, pointer_to
-
-
-@borrowing
-def _begin_refreshes(m: Ints, s: Ints, cycle: int) -> None:
-    """Begin the refreshes that must begin in this cycle, and note when to look again."""
-    m[host.OWING] = 0
-    again = host.FOREVER
-    for r in range(0, m[host.N_RANKS] * host.RANK_SIZE, host.RANK_SIZE):
-        if m[r + host.REFRESHING] == 1:
-            continue
-        if cycle < m[r + host.DUE]:
-            again = min(again, m[r + host.DUE])
-        elif cycle >= m[r + host.DUE] + m[host.POSTPONE] * m[host.INTERVAL] or not refresh_is_unwelcome(m, s, r):
-            hold(m, r)
-            s[r // host.RANK_SIZE * shared.SHARE + shared.CURRENT] = 0
-        else:
-            m[host.OWING] = 1
-            again = min(again, m[r + host.DUE] + m[host.POSTPONE] * m[host.INTERVAL])
-    m[host.REFRESH_CHECK] = again
 
 
 @borrowing
@@ -86,17 +67,15 @@ def _first_host(m: Ints, s: Ints, bus: int, starving: bool, floor: int) -> None:
             _, oldest = oldest_request(m)
             b = m[oldest + host.BANK]
             own = shared.COLUMNS if action == shared.TO_COLUMN else shared.ROWS
-            free = max(
-                s[m[b + host.RANK] // host.RANK_SIZE * shared.SHARE + shared.RANK_BUS + own], m[_channel_bus(own)]
-            )
+            q = m[b + host.RANK] // host.RANK_SIZE * shared.SHARE
+            free = max(s[q + shared.RANK_BUS + own], m[_channel_bus(own)])
             _note(s, bus, action, b, oldest, max(max(ready, free), floor))
         return
     if m[host.READS + m[host.MODE]] > 0:
         for kind in range(host.COLUMN, host.PRECHARGE + 1):
             if columns if kind == host.COLUMN else rows:
-                t, b = earliest(
-                    m, s, kind, max(floor, m[_channel_bus(shared.COLUMNS if kind == host.COLUMN else shared.ROWS)])
-                )
+                own = shared.COLUMNS if kind == host.COLUMN else shared.ROWS
+                t, b = earliest(m, s, kind, max(floor, m[_channel_bus(own)]))
                 if t < s[shared.HOST_LEGAL + bus]:
                     at = m[b + host.HIT] if kind == host.COLUMN else m[b + host.HEAD + m[host.MODE]]
                     _note(s, bus, shared.TO_COLUMN + kind, b, at, t)
@@ -174,14 +153,8 @@ def _choose(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, en
         refreshing = host.NONE
     for k in range(first, end):
         m, s = pointer_to(state[k]), pointer_to(sharing[k])
-        _choose_ndp(
-            m,
-            s,
-            bursts,
-            bus,
-            s[shared.REFRESHED] // host.RANK_SIZE * shared.SHARE if k == refreshing else host.NONE,
-            cycle,
-        )
+        refreshed = s[shared.REFRESHED] // host.RANK_SIZE * shared.SHARE if k == refreshing else host.NONE
+        _choose_ndp(m, s, bursts, bus, refreshed, cycle)
     goes = _first_of(state, sharing, first, end, bus, cycle) if refreshing < 0 else host.NONE
     for k in range(first, end):
         s = sharing[k]
@@ -190,9 +163,8 @@ def _choose(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, en
         elif k != goes:
             s[shared.HOST_ACTION + bus] = shared.NO_ACTION
         else:
-            s[state[k, s[shared.HOST_BANK + bus] + host.RANK] // host.RANK_SIZE * shared.SHARE + shared.PICK + bus] = (
-                host.NONE
-            )
+            q = state[k, s[shared.HOST_BANK + bus] + host.RANK] // host.RANK_SIZE * shared.SHARE
+            s[q + shared.PICK + bus] = host.NONE
 
 
 @borrowing
@@ -258,7 +230,7 @@ def _issue_bus(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int,
 
 
 @borrowing
-def _plan(m: Ints, s: Ints, bursts: Ints) -> tuple[int, int]:
+def plan(m: Ints, s: Ints, bursts: Ints) -> tuple[int, int]:
     """Note what a pseudo-channel does next; return when that is, and when to look again if not before."""
     cycle = m[host.NOW]
     look = m[host.REFRESH_CHECK]
@@ -281,7 +253,7 @@ def _plan(m: Ints, s: Ints, bursts: Ints) -> tuple[int, int]:
 
 
 @borrowing
-def _issue(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end: int, bursts: Ints, log: Ints,
+def issue_all(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end: int, bursts: Ints, log: Ints,
            done: Ints, event: int) -> None:  # fmt: skip
     """Choose what goes on all busses in this cycle, and issue it."""
     refreshing = host.NONE
@@ -304,89 +276,9 @@ def _issue(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end
 
 
 @borrowing
-def _advance(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end: int, bursts: Ints, block: Ints,
-             bounds: Ints, after: int, until: int, log: Ints, done: Ints) -> int:  # fmt: skip
-    """Run a channel as `host.engine.advance` does, until its NDP bursts are done too.
-
-    Its pseudo-channels are rows `first` to before `end` of the state and of the sharing.
-    """
-    for k in range(first, end):
-        offer(pointer_to(state[k]), pointer_to(sharing[k]), bursts)
-    while True:
-        cycle = state[first, host.NOW]
-        most = 2 + 2 * state[first, host.N_RANKS] * (end - first)
-        if log.shape[0] > 0 and state[first, host.LOGGED] + most > log.shape[0]:
-            return engine.LOG_FULL
-        if cycle >= until:
-            set_all(state, first, end, host.EVENT, max(state[first, host.EVENT], cycle))
-            return engine.AT_LIMIT
-        why = at_end(state, first, end, bounds, after)
-        if why == engine.NEEDS_REQUESTS:
-            return why
-        if why == engine.DONE and not _bursts_left(sharing, first, end):
-            set_all(state, first, end, host.EVENT, host.FOREVER)
-            return why
-        event = look = host.FOREVER
-        for k in range(first, end):
-            m, s = pointer_to(state[k]), pointer_to(sharing[k])
-            next_request(m, block[bounds[k] : bounds[k + 1]], done)
-            if cycle >= m[host.REFRESH_CHECK] or m[host.OWING] == 1:
-                _begin_refreshes(m, s, cycle)
-            mode = m[host.MODE]
-            switch_mode(m)
-            if m[host.MODE] != mode:
-                look_again(m, s)
-            own_event, own_look = _plan(m, s, bursts)
-            event, look = min(event, own_event), min(look, own_look)
-        set_all(state, first, end, host.EVENT, min(event, look))
-        if min(event, look) >= until:
-            set_all(state, first, end, host.NOW, until)
-            continue
-        if look <= event:
-            set_all(state, first, end, host.NOW, look)
-            continue
-        _issue(state, sharing, first, end, bursts, log, done, event)
-        for k in range(first, end):
-            m, s = pointer_to(state[k]), pointer_to(sharing[k])
-            if m[host.PLAN_ENTRY] == event:
-                part, i = block[bounds[k] : bounds[k + 1]], m[host.TAKEN]
-                enter(m, part, done, i, m[host.PLAN_FORWARDED] == 1, event)
-                s[m[part[i, host.R_BANK] + host.RANK] // host.RANK_SIZE * shared.SHARE + shared.CURRENT] = 0
-        set_all(state, first, end, host.NOW, event + 1)
-
-
-@borrowing
-def _bursts_left(sharing: NDArray[np.int64], first: int, end: int) -> bool:
+def bursts_left(sharing: NDArray[np.int64], first: int, end: int) -> bool:
     """Tell whether NDP bursts of a channel are still to come."""
     left = 0
     for k in range(first, end):
         left += sharing[k, shared.BURSTS_LEFT]
     return left > 0
-
-
-@borrowing
-def run_shared(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, k: int, pseudo_channels: int,
-               block: Ints, bounds: Ints, after: int, until: int, log: NDArray[np.int64], done: Ints
-               ) -> int:  # fmt: skip
-    """Run channel k as `host.engine.run_channel` does; sharing [pseudo-channels, SIZE] and bursts: see `state`."""
-    first = k * pseudo_channels
-    return _advance(state, sharing, first, first + pseudo_channels, bursts, block, bounds, after, until, log[k], done)
-
-
-@borrowing
-def run_shared_together(state: NDArray[np.int64], sharing: NDArray[np.int64], bursts: Ints, pseudo_channels: int,
-                        block: Ints, bounds: Ints, after: int, log: NDArray[np.int64], done: Ints
-                        ) -> int:  # fmt: skip
-    """Run all channels in step, as `host.engine.run_together` does."""
-    limit = begin_together(state)
-    while True:
-        before = served(state)
-        waiting = False
-        for k in range(log.shape[0]):
-            why = run_shared(state, sharing, bursts, k, pseudo_channels, block, bounds, after, limit, log, done)
-            if why in (engine.LOG_FULL, engine.NEEDS_REQUESTS):
-                return why
-            waiting |= why == engine.AT_LIMIT
-        if not waiting:
-            return engine.DONE
-        limit = go_on_together(state, limit, served(state) == before)

@@ -2,11 +2,8 @@
 
 import numpy as np
 
-from ndpsim.dram.host import commands
 from ndpsim.dram.host import state as host
-from ndpsim.dram.host.engine import set_is_wanted
-from ndpsim.dram.host.issue import in_turn
-from ndpsim.dram.host.queue import later_of, legal_at
+from ndpsim.dram.host.queue import later_of
 from ndpsim.dram.host.shared import state as shared
 from ndpsim.dram.host.state import Ints
 from ndpsim.jit import borrowing
@@ -47,55 +44,11 @@ def earliest(m: Ints, s: Ints, kind: int, floor: int) -> tuple[int, int]:
 
 
 @borrowing
-def idle_row(m: Ints, s: Ints, floor: int) -> tuple[int, int]:
-    """Return when the timeout policy next closes a bank, and which, passing over ranks that yield."""
-    cycle = host.FOREVER
-    chosen = host.NONE
-    for b in range(0, m[host.N_BANKS] * host.BANK_SIZE, host.BANK_SIZE):
-        q = m[b + host.RANK] // host.RANK_SIZE * shared.SHARE
-        if m[b + host.ROW] < 0 or m[b + host.HELD] == 1 or s[shared.OFFERS + m[b + host.INDEX]] > 0:
-            continue
-        if s[q + shared.YIELDS] == 1 or s[q + shared.COLUMN_BANK] == b:
-            continue
-        begin = max(max(floor, s[q + shared.RANK_BUS + shared.ROWS]), m[b + host.USED] + m[host.ROW_TIMEOUT])
-        t = max(begin, legal_at(m, b, commands.PRE))
-        if t < cycle and not _queued_for_row(m, b):
-            cycle, chosen = t, b
-    return cycle, chosen
-
-
-@borrowing
-def _queued_for_row(m: Ints, b: int) -> bool:
-    """Tell whether a queued request is for the row that is open in the bank."""
-    for queue in range(2):
-        at = m[b + host.HEAD + queue]
-        while at >= 0:
-            if m[at + host.SLOT_ROW] == m[b + host.ROW]:
-                return True
-            at = m[at + host.NEXT]
-    return False
-
-
-@borrowing
 def offered_for_row(m: Ints, s: Ints, bursts: Ints, b: int) -> bool:
     """Tell whether an offered NDP burst is for the row that is open in the bank."""
     q = m[b + host.RANK] // host.RANK_SIZE * shared.SHARE
     for i in range(s[q + shared.OFFERED]):
         at = s[q + shared.WINDOW + i]
         if bursts[at, shared.B_BANK] == b and bursts[at, shared.B_ROW] == m[b + host.ROW]:
-            return True
-    return False
-
-
-@borrowing
-def refresh_is_unwelcome(m: Ints, s: Ints, r: int) -> bool:
-    """Tell whether a queued request or an offered burst is for the banks that the rank refreshes next."""
-    if set_is_wanted(m, r):
-        return True
-    if m[host.SETS] == 0:
-        return s[r // host.RANK_SIZE * shared.SHARE + shared.OFFERED] > 0
-    for b in range(0, m[host.N_BANKS] * host.BANK_SIZE, host.BANK_SIZE):
-        offered = s[shared.OFFERS + m[b + host.INDEX]] > 0
-        if offered and in_turn(m, b, r):
             return True
     return False

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.dram.host.event_loop import run_in_turns, run_in_turns_together
 from ndpsim.dram.host.shared import state as shared
 from ndpsim.dram.host.shared.bursts import NdpBursts, burst_table
-from ndpsim.dram.host.shared.engine import run_shared, run_shared_together
 from ndpsim.dram.host.shared.state import NDP_POLICIES, new_sharing
 from ndpsim.dram.host.state import Ints
 from ndpsim.dram.standard.standard import Standard
@@ -75,7 +75,7 @@ class SharedRanks:
         self, state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, after: int, until: int, log: Any, done: Ints
     ) -> int:
         """Run one channel; see `host.engine.run_channel`."""
-        why: int = run_shared(
+        why: int = run_in_turns(
             state, self._state, self._bursts, k, self._pseudo_channels, block, bounds, after, until, log, done
         )
         return why
@@ -84,7 +84,7 @@ class SharedRanks:
         self, state: NDArray[np.int64], block: Ints, bounds: Ints, after: int, log: Any, done: Ints
     ) -> int:
         """Run all channels in step; see `host.engine.run_together`."""
-        why: int = run_shared_together(
+        why: int = run_in_turns_together(
             state, self._state, self._bursts, self._pseudo_channels, block, bounds, after, log, done
         )
         return why
