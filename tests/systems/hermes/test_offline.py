@@ -69,8 +69,9 @@ def test_a_dimm_neuron_takes_the_mean_of_programs_on_rows_drawn_by_chance(ndp):
         starts.append(start)
     assert [call[0] for call in dimms.calls] == ["attention"] * 3 + ["ffn"] * 3
     assert starts[0] == 77 and starts == sorted(starts)
-    assert attention == pytest.approx(drawn["attention"] * 1e-9 / (3 * 1))  # of one row that a DIMM holds, one is asked
-    assert ffn == pytest.approx(drawn["ffn"] * 1e-9 / (3 * 128))
+    exactly = {"rel": 1e-12, "abs": 0.0}
+    assert attention == pytest.approx(drawn["attention"] * 1e-9 / (3 * 1), **exactly)  # a DIMM holds one row alone
+    assert ffn == pytest.approx(drawn["ffn"] * 1e-9 / (3 * 128), **exactly)
     assert drawn["ffn"] == pytest.approx(2 * 3 * 128, rel=0.15)  # 128 of each of two DIMMs, in each of three programs
 
 
@@ -188,3 +189,8 @@ def test_neurons_above_a_dimms_rows_go_to_where_the_fewest_are():
     assert fitted(dimm, often, 3, 2).tolist() == [0, 1, 0, 2, 1, 1, 2]
     assert fitted(dimm, often, 3, 5).tolist() == dimm.tolist()  # as many as there are rows
     assert fitted(dimm, often, 3, 4).tolist() == [0, 1, 0, 0, 0, 1, 2]
+
+
+def test_neurons_that_move_even_out_one_by_one():
+    dimm = np.array([2, 2, 2, 2, 2, 2, 2], np.uint8)
+    assert fitted(dimm, np.arange(7.0), 3, 1).tolist() == [0, 1, 0, 1, 0, 1, 2]
