@@ -11,11 +11,12 @@ HOST = {"value": 0.0, "source": "a test"}
 COUNT = {"value": 1, "source": "a test"}
 
 
-def profile(step_us=0.0, step_sequence_us=0.0, front_end_us=0.0):
+def profile(step_us=0.0, step_sequence_us=0.0, front_end_us=0.0, ahead=False):
     return EngineProfile(
         name="a test", step_us={**HOST, "value": step_us}, step_sequence_us={**HOST, "value": step_sequence_us},
         front_end_us={**HOST, "value": front_end_us}, block_tokens=COUNT, max_num_seqs=COUNT,
-        max_num_batched_tokens=COUNT, swapping={"value": False, "source": "a test"},
+        max_num_batched_tokens=COUNT, swapping={"value": False, "source": "a test"}, step_workers_us=HOST,
+        activations_gb=HOST, async_scheduling={"value": ahead, "source": "a test"},
     )  # fmt: skip
 
 

@@ -27,7 +27,8 @@ from ndpsim.systems.system import System
 
 Ints = NDArray[np.int64]
 CHUNK = 4096
-NOW, STEPS, BUSY, SWAPPED = range(4)
+NOW, STEPS, BUSY, SWAPPED, SEEN, CLOCK = range(6)
+"""SEEN: until when requests have been heard that a step may schedule."""
 
 
 class StepTimer(Protocol):
@@ -61,7 +62,8 @@ def serve(
             f"found {limits.max_num_seqs} of {workload.longest}"
         )
     times = system.step_times(limits.max_num_batched_tokens, limits.max_num_seqs)
-    engine = Engine(workload, limits, profile, _copies(system, limits))
+    cards = system.devices.config.gpu.count.value if system.several_cards else 1
+    engine = Engine(workload, limits, profile, _copies(system, limits), cards)
     if times is None:
         sequences = Sequences(system)
         engine.run(sequences, tell, sequences)
@@ -79,17 +81,20 @@ def _copies(system: System, limits: Limits) -> Ints:
 
 
 class Engine:
-    """Serves requests under limits; copies: see `_copies`, for as many blocks as can be swapped."""
+    """Serves requests under limits; copies: see `_copies`, for as many blocks as can be swapped; cards: of a system."""
 
-    def __init__(self, workload: Workload, limits: Limits, profile: EngineProfile, copies: Ints | None = None) -> None:
+    def __init__(
+        self, workload: Workload, limits: Limits, profile: EngineProfile, copies: Ints | None = None, cards: int = 1
+    ) -> None:
         self.workload, self.limits = workload, limits
         self.rules = rules_of(workload, limits, profile.front_end_ps)
         self.state = new_state(self.rules, limits.swap_blocks)
         self.kv = new_blocks(limits.kv_blocks)
         self.records = new_records()
-        self.between = np.array([profile.step_ps, profile.step_sequence_ps])
+        self.between = np.array([profile.step_ps(cards), profile.step_sequence_ps])
         self.copies = np.zeros(limits.swap_blocks + 1, np.int64) if copies is None else copies
-        self.clock = np.zeros(4, np.int64)
+        self.clock = np.zeros(CLOCK, np.int64)
+        self.ahead = profile.async_scheduling.value
 
     @property
     def done(self) -> int:
@@ -99,7 +104,10 @@ class Engine:
     def run_tables(self, times: DenseTimes, tell: Callable[[int], None] = lambda done: None) -> None:
         """Serve all requests with steps whose times are tables."""
         while self.done < len(self.workload):
-            _steps(self.rules, self.state, self.kv, self.records, self.between, self.copies, self.clock, times, CHUNK)
+            _steps(
+                self.rules, self.state, self.kv, self.records, self.between, self.copies, self.clock, self.ahead,
+                times, CHUNK,
+            )  # fmt: skip
             tell(self.done)
 
     def run(
@@ -114,7 +122,7 @@ class Engine:
         """Run one step, and return what it was."""
         state, counts = self.state, self.state.counts
         before = set(state.running[: counts[at.RUNNING]].tolist())
-        _begin(self.rules, state, self.kv, self.records, self.clock)
+        _begin(self.rules, state, self.kv, self.records, self.clock, self.ahead)
         running = state.running[: counts[at.SCHEDULED]].copy()
         if places is not None:
             for place in state.left[: counts[at.LEFT]].tolist():
@@ -156,13 +164,14 @@ class Engine:
 
 
 @borrowing
-def _begin(rules: Rules, state: State, kv: KvBlocks, records: Records, clock: Ints) -> None:
-    """Let requests arrive, and schedule a step."""
+def _begin(rules: Rules, state: State, kv: KvBlocks, records: Records, clock: Ints, ahead: bool) -> None:
+    """Let requests arrive, and schedule a step; ahead: while the step before runs."""
     counts = state.counts
-    arrive(rules, state, clock[NOW])
+    arrive(rules, state, clock[SEEN] if ahead else clock[NOW])
     if counts[at.RUNNING] == 0 and counts[at.WAITING] == 0:
         clock[NOW] = max(clock[NOW], rules.ready[counts[at.ARRIVED]])
         arrive(rules, state, clock[NOW])
+    clock[SEEN] = clock[NOW]
     note_load(records, state, kv, clock[NOW])
     schedule(rules, state, kv, clock[NOW])
     clock[SWAPPED] += counts[at.SWAPPED_OUT]
@@ -182,14 +191,14 @@ def _end(rules: Rules, state: State, kv: KvBlocks, records: Records, between: In
 @borrowing
 def _steps(
     rules: Rules, state: State, kv: KvBlocks, records: Records, between: Ints, copies: Ints, clock: Ints,
-    times: DenseTimes, most: int,
+    ahead: bool, times: DenseTimes, most: int,
 ) -> None:  # fmt: skip
     """Run up to so many steps."""
     counts = state.counts
     for _ in range(most):
         if counts[at.DONE] == len(rules.ready):
             break
-        _begin(rules, state, kv, records, clock)
+        _begin(rules, state, kv, records, clock, ahead)
         scheduled = counts[at.SCHEDULED]
         logits = 0
         for i in range(scheduled):

@@ -18,17 +18,22 @@ class EngineProfile(Table):
     """An engine version.
 
     step_us, step_sequence_us: host time between the kernels of two steps, and its part for each scheduled sequence;
-    front_end_us: from the arrival of a request until the scheduler has it. The rest are the engine's defaults: tokens
-    of a KV block, most running sequences, most new tokens of a step, and whether preempted requests are swapped.
+    step_workers_us: what it takes longer where several cards have a process each; front_end_us: from the arrival of a
+    request until the scheduler has it; async_scheduling: whether a step is scheduled while the one before runs. The
+    rest are the engine's defaults: tokens of a KV block, most running sequences, most new tokens of a step, what it
+    leaves of its share of a card's memory beside weights and KV blocks, and whether preempted requests are swapped.
     """
 
     name: Annotated[str, Field(min_length=1)]
     step_us: Host
     step_sequence_us: Host
+    step_workers_us: Host
     front_end_us: Host
     block_tokens: Count
     max_num_seqs: Count
     max_num_batched_tokens: Count
+    async_scheduling: Switch
+    activations_gb: Annotated[Given[Annotated[float, Field(strict=True, ge=0, le=1e4)]], Unit("GB")]
     swapping: Switch
 
     @property
@@ -36,10 +41,9 @@ class EngineProfile(Table):
         """Picoseconds from the arrival of a request until the scheduler has it."""
         return round(self.front_end_us.value * PS_PER_US)
 
-    @property
-    def step_ps(self) -> int:
-        """Picoseconds between two steps."""
-        return round(self.step_us.value * PS_PER_US)
+    def step_ps(self, cards: int) -> int:
+        """Picoseconds between two steps, on so many cards."""
+        return round((self.step_us.value + (self.step_workers_us.value if cards > 1 else 0)) * PS_PER_US)
 
     @property
     def step_sequence_ps(self) -> int:

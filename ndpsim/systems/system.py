@@ -124,11 +124,12 @@ class System(ABC):
         `step.places` says which sequences it is for, 0 to `job.batch` - 1. All of them have entered.
         """
 
-    def kv_room(self) -> dict[str, int]:
+    def kv_room(self, reserved: int = 0) -> dict[str, int]:
         """Return how many tokens' keys and values there is room for, by tier: gpu, dimm, host.
 
         The first tier is where attention finds them; the others are where they may be swapped to. By default each place
-        has its own room, in the DIMMs if the system computes there, else beside the host.
+        has its own room, in the DIMMs if the system computes there, else beside the host. reserved: bytes of a card's
+        memory that are for something else, where that is what the caches share.
         """
         return {"dimm" if self.ndp else "host": self.job.batch * self.job.capacity}
 

@@ -40,10 +40,10 @@ def path(tmp_path):
 def test_the_shipped_architectures_have_the_numbers_that_the_model_was_fitted_with():
     found = {name: load_architecture(name) for name in architecture_names()}
     assert {name: one.pj_per_flop.value for name, one in found.items()} == {
-        "ada": 1.0, "ampere": 1.0, "hopper": 0.6, "turing": 1.6
+        "ada": 1.0, "ampere": 1.0, "blackwell-rtx": 1.0, "hopper": 0.6, "turing": 1.6
     }  # fmt: skip
     assert {name: one.shared_memory_kib.value for name, one in found.items()} == {
-        "ada": 100, "ampere": 100, "hopper": 228, "turing": 64
+        "ada": 100, "ampere": 100, "blackwell-rtx": 100, "hopper": 228, "turing": 64
     }  # fmt: skip
     assert {name: one.flash_attention.value for name, one in found.items() if one.flash_attention.value == 3} == {
         "hopper": 3
@@ -94,7 +94,9 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path):
     assert "attention.stride: expected 'launch', 'step'" in str(caught.value)
     file.write_text('like = "volta"')
     load_architecture.cache_clear()
-    with pytest.raises(InputError, match=r"like: expected one of ada, ampere, hopper, turing, found 'volta'"):
+    with pytest.raises(
+        InputError, match=r"like: expected one of ada, ampere, blackwell-rtx, hopper, turing, found 'volta'"
+    ):
         load_architecture(str(file))
 
 
@@ -107,7 +109,7 @@ def test_a_card_file_names_an_architecture_that_there_is(tmp_path, path):
     assert read_card(file).common.name == "next"
     file.write_text(text.replace('"turing"', '"volta"'))
     with pytest.raises(
-        InputError, match=r"architecture: expected one of ada, ampere, hopper, turing, or a \.toml file"
+        InputError, match=r"architecture: expected one of ada, ampere, blackwell-rtx, hopper, turing, or a \.toml file"
     ):
         read_card(file)
 

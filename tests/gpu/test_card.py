@@ -34,7 +34,20 @@ gemm = 0.05
 [fit.efficiencies.gemm]
 launch_us = 2.0
 """
-OF_THE_ISSUE = ["a100-40", "a100-80", "a10g", "a40", "a6000", "h100", "h200", "l40s", "rtx3090", "rtx4090", "t4"]
+OF_THE_ISSUE = [
+    "a100-40",
+    "a100-80",
+    "a10g",
+    "a40",
+    "a6000",
+    "h100",
+    "h200",
+    "l40s",
+    "rtx3090",
+    "rtx4090",
+    "rtxpro6000",
+    "t4",
+]
 
 
 def faults_of(tmp_path, text):
@@ -72,6 +85,7 @@ def test_the_cards_of_the_issue_ship():
         ("a100-80", 108, 2039, 312, 40),
         ("h100", 132, 3352, 989, 50),
         ("h200", 132, 4800, 989, 50),
+        ("rtxpro6000", 188, 1792, 504, 128),
     ],
 )
 def test_shipped_cards_are_as_their_data_sheets_say(name, sms, memory_gb_per_s, fp16_tflops, l2_mb):
@@ -113,7 +127,7 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path):
         ("int8_tops = 20", "int8_tops = 50"),
     )
     assert sorted(faults_of(tmp_path, text)) == [
-        "architecture: expected one of ada, ampere, hopper, turing, or a .toml file, found 'volta'",
+        "architecture: expected one of ada, ampere, blackwell-rtx, hopper, turing, or a .toml file, found 'volta'",
         "clock_headroom: expected greater than or equal to 1, found 0.9",
         "inline_ecc: expected a valid boolean, found 'no'",
         "int8_tops: expected 1 to 4 times fp16_tflops 10, found 50",

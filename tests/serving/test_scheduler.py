@@ -113,6 +113,18 @@ def test_times_hold_the_front_end_and_what_the_engine_takes_between_steps():
     assert served.last_token.tolist() == [first + 1000 + 37 + 3 + 3_000_000]
 
 
+def test_with_asynchronous_scheduling_a_request_waits_for_one_step_more():
+    work = requests((0, 4, 5), (100, 4, 1))  # the second comes while the first one's prompt is computed
+    assert [len(new) for new, _ in steps(engine(work, profile()))] == [1, 2, 1, 1, 1]
+    assert [len(new) for new, _ in steps(engine(work, profile(ahead=True)))] == [1, 1, 2, 1, 1]
+
+
+def test_with_asynchronous_scheduling_an_idle_engine_begins_at_once():
+    made = engine(requests((0, 4, 1), (100, 4, 1), (10**6, 4, 1)), profile(ahead=True))
+    steps(made)
+    assert made.served().first_scheduled.tolist() == [0, 1148, 10**6]
+
+
 @pytest.mark.parametrize(
     ("limits", "sentence"),
     [

@@ -53,9 +53,9 @@ class GpuOnly(DenseLayers):
                 f"({share:g} of its memory); {self._enough(weights + cache)}"
             )
 
-    def kv_room(self) -> dict[str, int]:
+    def kv_room(self, reserved: int = 0) -> dict[str, int]:
         """Return the tokens that the share of a card's memory beside the weights has room for."""
-        return {"gpu": self._cache_room // self.shape.kv_bytes_per_token()}
+        return {"gpu": max(self._cache_room - reserved, 0) // self.shape.kv_bytes_per_token()}
 
     def step_times(self, tokens: int, sequences: int) -> DenseTimes:
         """Return the times of steps on the card."""
