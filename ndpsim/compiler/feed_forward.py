@@ -71,7 +71,7 @@ class FeedForward:
         streams = _streams(plan, self._held, last_of(counts), gpu, masks is not None).of(rows)
         lists = list_sections(placement.name, rows, masks, batch)
         tiles = [batch * (plan.sums.width if plan.fused else columns) for _, columns in plan.sums.columns]
-        mark = gpu_part(streams, tiles, max(counts) > 0) if gpu else -1
+        mark = gpu_part(streams, tiles, max(counts) > 0, plan.sums.piece) if gpu else -1
         return assemble(self._machine_json, streams, lists, placement.regions, placement.first_atom, mark=mark)
 
     def host_input(
@@ -141,7 +141,7 @@ def _stream(plan: BlockPlan, held: int, dimm: int, rows: int, last: int, gpu: bo
                 parts += [matrices(sums.type, registers, held, columns, sums.stride), _brought(plan, columns[1])]
             parts.append(_neurons(plan, first, count, masks, columns, narrow))
     if plan.fused:
-        parts.append(merge(dimm, rows > 0, last, sums.y, sums.incoming, sums.batch * sums.width, gpu))
+        parts.append(merge(dimm, rows > 0, last, sums.y, sums.incoming, sums.batch * sums.width, gpu, sums.piece))
     else:
         parts += row_sum(sums, offsets[-1], held, dimm, rows, last, gpu, masked)
     return np.concatenate([*parts, END])

@@ -20,8 +20,6 @@ from ndpsim.isa.program import Joined, Program, Regions
 from ndpsim.isa.spec import isa
 from ndpsim.jit import njit
 
-MERGE_PIECE = 1024  # elements: 4 KiB take 164 ns on a 25 GB/s link, three times its latency
-
 MOST_SEQUENCES = (1 << isa().fields["batch"].width) - 1
 """Sequences that an instruction handles together, at most."""
 
@@ -42,20 +40,27 @@ def aligned(size: int) -> int:
     return -(-size // codes.ALIGNMENT) * codes.ALIGNMENT
 
 
-def incoming_bytes(y_bytes: int, merged: bool) -> int:
+def incoming_bytes(y_bytes: int, merged: bool, piece: int) -> int:
     """Bytes of buffer in which a piece of another partial result arrives, if there is another one."""
-    return min(y_bytes, 4 * MERGE_PIECE) if merged else 0
+    return min(y_bytes, piece) if merged else 0
+
+
+def _piece_values(piece: int) -> int:
+    """FP32 values of a piece of so many bytes."""
+    return piece // 4
 
 
 @lru_cache(maxsize=1 << 14)
-def merge(dimm: int, works: bool, last: int, y: int, incoming: int, count: int, gpu: bool) -> Words:
+def merge(dimm: int, works: bool, last: int, y: int, incoming: int, count: int, gpu: bool, piece: int) -> Words:
     """Return one DIMM's part in the merge of `count` FP32 values at buffer address `y`.
 
     works: whether the DIMM has a partial result; last: the last DIMM that has one (0 if none has), `dimm` is not behind
-    it; incoming: where pieces arrive; gpu: whether the host sends a partial result of the GPU to DIMM 0.
+    it; incoming: where pieces arrive; gpu: whether the host sends a partial result of the GPU to DIMM 0; piece: bytes
+    of a piece.
     """
     f32 = isa().types["f32"].code
-    pieces = [(y + 4 * first, min(MERGE_PIECE, count - first)) for first in range(0, count, MERGE_PIECE)]
+    step = _piece_values(piece)
+    pieces = [(y + 4 * first, min(step, count - first)) for first in range(0, count, step)]
     words = []
     for at, size in pieces:
         if dimm < last:
@@ -74,16 +79,17 @@ def merge(dimm: int, works: bool, last: int, y: int, incoming: int, count: int, 
     return words_to_array(words)
 
 
-def gpu_part(streams: Joined, tiles: Sequence[int], works: bool) -> int:
+def gpu_part(streams: Joined, tiles: Sequence[int], works: bool, piece: int) -> int:
     """Return the instruction of DIMM 0 at which it first waits for the GPU's partial result, its first `hin` of it.
 
-    streams: what the DIMMs run; tiles: values of each tile that is merged; works: whether any DIMM has rows. If one
+    streams: what the DIMMs run; tiles: values of each tile that is merged; works: whether any DIMM has rows; piece:
+    bytes of a piece. If one
     has, the result is taken to be waited for in the last tile, which ends with `hin` and `add` of each piece, `hout`
     and `end`. If none has, the first tile has nothing else to wait for: it begins with a `fill` of each piece.
     """
     if works:
-        return int(streams.starts[1]) - (2 * -(-tiles[-1] // MERGE_PIECE) + 2)
-    return -(-tiles[0] // MERGE_PIECE)
+        return int(streams.starts[1]) - (2 * -(-tiles[-1] // _piece_values(piece)) + 2)
+    return -(-tiles[0] // _piece_values(piece))
 
 
 def last_of(counts: Sequence[int]) -> int:

@@ -65,7 +65,8 @@ class Projection:
         plan = self._plan(max(counts), batch, gpu)
         streams = _streams(plan, self._held, last_of(counts), gpu, masks is not None).of(rows)
         lists = list_sections(placement.name, rows, masks, batch)
-        mark = gpu_part(streams, [batch * columns for _, columns in plan.columns], max(counts) > 0) if gpu else -1
+        tiles = [batch * columns for _, columns in plan.columns]
+        mark = gpu_part(streams, tiles, max(counts) > 0, plan.piece) if gpu else -1
         return assemble(self._machine_json, streams, lists, placement.regions, placement.first_atom, mark=mark)
 
     def host_input(

@@ -51,7 +51,7 @@ def row_sum(
     for first, cols in plan.columns:
         if rows:
             parts += [matrices(plan.type, (base,), held, (first, cols), plan.stride), _added(plan, cols, rows, masked)]
-        parts.append(merge(dimm, rows > 0, last, plan.y, plan.incoming, plan.batch * cols, gpu))
+        parts.append(merge(dimm, rows > 0, last, plan.y, plan.incoming, plan.batch * cols, gpu, plan.piece))
     return parts
 
 

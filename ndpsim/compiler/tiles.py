@@ -35,16 +35,19 @@ P = TypeVar("P")
 
 class Room(NamedTuple):
     """What a plan has to make do with: bytes of the buffer; bursts that a rank's slice of the MAC array takes at once;
-    and whether another partial result is added, so that a piece of it has to have a place."""
+    whether another partial result is added, so that a piece of it has to have a place; and bytes of such a piece."""
 
     buffer_bytes: int
     queue: int
     merged: bool
+    piece: int
 
     @classmethod
     def of(cls, machine: Machine, gpu: bool) -> "Room":
         """Return that of a machine; gpu: whether a partial result of the GPU is added."""
-        return cls(machine.buffer_bytes, machine.config.unit.return_queue.value, gpu or machine.dimms > 1)
+        config = machine.config
+        merged, piece = gpu or machine.dimms > 1, config.software.merge_piece.value
+        return cls(machine.buffer_bytes, config.unit.return_queue.value, merged, piece)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class SumPlan:
 
     a: buffer address of the scale factors of the first tile of rows; step: bytes from tile to tile, 0 where they do not
     all fit and are brought anew for each tile of columns; y, incoming: addresses of the result and of a piece of
-    another one.
+    another one; piece: bytes of such a piece.
     """
 
     width: int
@@ -65,6 +68,7 @@ class SumPlan:
     step: int
     y: int
     incoming: int
+    piece: int
 
     @property
     def stride(self) -> int:
@@ -130,14 +134,14 @@ def _widths(width: int, size: int, queue: int) -> Iterator[tuple[int, int]]:
 @lru_cache(maxsize=1 << 12)
 def sum_plan(width: int, type_: str, batch: int, rows: int, room: Room) -> SumPlan | None:
     """Plan a sum of at most `rows` scaled rows whose scale factors the host sends; None if no tiles fit the buffer."""
-    buffer_bytes, queue, merged = room
+    buffer_bytes, queue, merged, piece = room
     size = isa().types[type_].bits // 8
     best: tuple[int, SumPlan] | None = None
     for tiles, cols in _widths(width, size, queue):
         if best is not None and tiles >= best[0]:
             break
         y_bytes = 4 * batch * cols
-        incoming = incoming_bytes(y_bytes, merged)
+        incoming = incoming_bytes(y_bytes, merged, piece)
         tile = min((buffer_bytes - y_bytes - incoming - codes.ALIGNMENT) // (batch * size), rows)
         if tile < 1:
             continue
@@ -147,7 +151,7 @@ def sum_plan(width: int, type_: str, batch: int, rows: int, room: Room) -> SumPl
             step = a_bytes if tile == rows else 0
             y = a_bytes
             kind = isa().types[type_].code
-            best = streams, SumPlan(width, batch, kind, cols, tile, 0, step, y, y + y_bytes)
+            best = streams, SumPlan(width, batch, kind, cols, tile, 0, step, y, y + y_bytes, piece)
     return best[1] if best else None
 
 
@@ -212,7 +216,7 @@ def _fused(shape: LayerShape, batch: int, room: Room) -> BlockPlan | None:
     size = isa().types[shape.type].bits // 8
     inputs = len(shape.matrices) - 1
     x_bytes, y_bytes = aligned(batch * shape.width * size), 4 * batch * shape.width
-    incoming = incoming_bytes(y_bytes, merged)
+    incoming = incoming_bytes(y_bytes, merged, room.piece)
     free = buffer_bytes - x_bytes - y_bytes - incoming - codes.ALIGNMENT
     tile = min(free // (batch * (4 * inputs + size)), shape.neurons)
     if tile < 1:
@@ -221,19 +225,19 @@ def _fused(shape: LayerShape, batch: int, room: Room) -> BlockPlan | None:
     up = x_bytes + (inputs - 1) * wide
     y = up + wide + aligned(size * batch * tile)
     kind = isa().types[shape.type].code
-    sums = SumPlan(shape.width, batch, kind, shape.width, tile, up + wide, 0, y, y + y_bytes)
+    sums = SumPlan(shape.width, batch, kind, shape.width, tile, up + wide, 0, y, y + y_bytes, room.piece)
     return BlockPlan(shape, shape.width, 0, x_bytes, up, 0, True, sums)
 
 
 def _split(shape: LayerShape, batch: int, rows: int, room: Room) -> BlockPlan | None:
-    buffer_bytes, queue, merged = room
+    buffer_bytes, queue, merged, piece = room
     size, kind = isa().types[shape.type].bits // 8, isa().types[shape.type].code
     inputs = len(shape.matrices) - 1
     values = batch * rows * size + codes.ALIGNMENT  # tiles of an even number of neurons are aligned but for the last
 
     def fits(cols: int) -> bool:
         y_bytes = 4 * batch * cols
-        return values + y_bytes + incoming_bytes(y_bytes, merged) <= buffer_bytes
+        return values + y_bytes + incoming_bytes(y_bytes, merged, piece) <= buffer_bytes
 
     results = next((found for found in _widths(shape.width, size, queue) if fits(found[1])), None)
     if results is None:
@@ -254,6 +258,7 @@ def _split(shape: LayerShape, batch: int, rows: int, room: Room) -> BlockPlan | 
             gate, wide = x + x_bytes, 4 * batch * tile
             up = gate + (inputs - 1) * wide
             step = aligned(batch * tile * size)
-            sums = SumPlan(shape.width, batch, kind, results[1], tile, 0, step, x, x + 4 * batch * results[1])
+            incoming = x + 4 * batch * results[1]
+            sums = SumPlan(shape.width, batch, kind, results[1], tile, 0, step, x, incoming, piece)
             best = streams, BlockPlan(shape, cols, x, gate, up, up + wide, False, sums)
     return best[1] if best else None

@@ -73,6 +73,17 @@ class Barrier(Table):
     latency_ps: Annotated[Delay, Unit("ps")]
 
 
+class Software(Table):
+    """What the host's software chooses for the DIMMs.
+
+    merge_piece: most bytes of a partial result that a DIMM sends on at once; rows_per_spare: a DIMM has a row more, for
+    neurons that come to it, for each so many that are its share.
+    """
+
+    merge_piece: Annotated[Given[Annotated[int, Field(strict=True, ge=64, le=1 << 24, multiple_of=4)]], Unit("byte")]
+    rows_per_spare: Annotated[Count, Unit("row")]
+
+
 class Energy(Table):
     """What the unit takes for each thing that it does, and all the time."""
 
@@ -96,6 +107,7 @@ class DimmConfig(Table):
     channel: Channel
     link: Link
     barrier: Barrier
+    software: Software
     energy: Energy | None = None
     address_maps: Annotated[dict[str, str], Field(min_length=1)]
 

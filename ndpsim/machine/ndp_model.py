@@ -32,7 +32,6 @@ from ndpsim.wall import PROGRAMS, TIMING
 
 Kind = Literal["attention", "ffn"]
 KINDS: Final[tuple[Kind, ...]] = ("attention", "ffn")
-SPARE: Final = 8  # a DIMM has one row in so many more than its share
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,13 @@ class ProgramSpan:
         return self.end + max(partial - self.partial, 0)
 
 
-def _layer(shape: ModelShape, dimms: int) -> tuple[dict[Kind, int], LayerShape, LayerShape]:
+def _layer(shape: ModelShape, dimms: int, rows_per_spare: int) -> tuple[dict[Kind, int], LayerShape, LayerShape]:
     """Return the rows that each DIMM has of a projection and of a block, and the shapes of both with all rows."""
     rows: dict[Kind, int] = {}
     widths: dict[Kind, int] = {"attention": shape.hidden, "ffn": shape.ffn}
     for kind, neurons in widths.items():
         share = -(-neurons // dimms)
-        rows[kind] = share + -(-share // SPARE)
+        rows[kind] = share + -(-share // rows_per_spare)
     projection = LayerShape(rows["attention"] * dimms, shape.attention_width + 2 * shape.kv_width, None)
     return rows, projection, LayerShape(rows["ffn"] * dimms, shape.hidden, "relu", shape.gated)
 
@@ -62,8 +61,10 @@ def _layer(shape: ModelShape, dimms: int) -> tuple[dict[Kind, int], LayerShape, 
 def _require_dimms(machine: Machine, shape: ModelShape, cache: CacheShape) -> None:
     """Raise InputError if the DIMMs have no room for a model and its cache."""
 
+    spare = machine.config.software.rows_per_spare.value
+
     def need(dimms: int) -> int:
-        rows, *layers = _layer(shape, dimms)
+        rows, *layers = _layer(shape, dimms, spare)
         weights = sum(rows[kind] * len(one.matrices) * one.row_atoms for kind, one in zip(KINDS, layers, strict=True))
         pairs = -(-cache.sequences * cache.kv_heads // dimms)
         return shape.layers * (weights + pairs * cache.pair_atoms)
@@ -90,7 +91,7 @@ class NdpModel:
         self.stream_ps = self._accounts.stream_ps
         first = 0
         cache = CacheShape(sequences, capacity, shape.heads, shape.kv_heads, shape.head_width)
-        self.rows, projection, block = _layer(shape, machine.dimms)
+        self.rows, projection, block = _layer(shape, machine.dimms, machine.config.software.rows_per_spare.value)
         _require_dimms(machine, shape, cache)
         self.projections, self.attentions, self.blocks = [], [], []
         for layer in range(shape.layers):

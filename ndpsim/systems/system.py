@@ -29,9 +29,9 @@ from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.tables import Table
 
 DIMM_UNITS: Final = (
-    "dimm.unit", "dimm.vector", "dimm.channel", "dimm.link", "dimm.barrier", "dimm.energy", "dimm.placement",
-    "dimm.address_maps", "dram.timing", "dram.constraints", "dram.refresh", "dram.bus", "dram.rounding", "dram.speed",
-    "dram.transfers_per_clock",
+    "dimm.unit", "dimm.vector", "dimm.channel", "dimm.link", "dimm.barrier", "dimm.software", "dimm.energy",
+    "dimm.placement", "dimm.address_maps", "dram.timing", "dram.constraints", "dram.refresh", "dram.bus",
+    "dram.rounding", "dram.speed", "dram.transfers_per_clock",
 )  # fmt: skip
 """Paths of `--set` that a system ignores to which the DIMMs are memory of the host, of which only the size counts."""
 OTHER_FORMATS: Final = (

@@ -153,7 +153,7 @@ def test_inputs_are_brought_again_for_each_tile_of_neurons():
 def test_no_other_tiles_take_fewer_stream_instructions(batch, rows):
     """Tries every number of tiles of inputs, results and neurons, and adds up the bytes that each would need."""
     width, buffer_bytes = 8192, 262144
-    plan = plan_block(LayerShape(28672, width, "silu", gated=True), batch, rows, Room(buffer_bytes, 16, True))
+    plan = plan_block(LayerShape(28672, width, "silu", gated=True), batch, rows, Room(buffer_bytes, 16, True, 4096))
     found = -(-rows // plan.sums.tile) * (2 * len(plan.columns) + len(plan.sums.columns))
     fewest = 1 << 30
     for inputs in range(1, 17):
@@ -172,7 +172,7 @@ def test_no_other_tiles_take_fewer_stream_instructions(batch, rows):
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_tiles_of_columns_are_whole_bursts(batch):
-    plan = plan_block(LayerShape(4096, 8190, "relu"), batch, 600, Room(131072, 16, True))
+    plan = plan_block(LayerShape(4096, 8190, "relu"), batch, 600, Room(131072, 16, True, 4096))
     for columns in (plan.columns, plan.sums.columns):
         assert all(first % 32 == 0 for first, _ in columns)
         assert sum(count for _, count in columns) == 8190
@@ -203,7 +203,7 @@ def test_a_buffer_without_room_for_one_vector_is_refused_with_what_would_be_enou
 def test_tiles_of_columns_follow_the_return_queue_of_the_machine():
     """A tile of inputs takes at most some 96 bursts here; three tiles of 86 would do, were they not whole passes."""
     shape = LayerShape(4096, 8192, "relu")
-    bursts = {queue: plan_block(shape, 16, 600, Room(200000, queue, True)).cols // 32 for queue in (8, 16, 64)}
+    bursts = {queue: plan_block(shape, 16, 600, Room(200000, queue, True, 4096)).cols // 32 for queue in (8, 16, 64)}
     assert bursts == {8: 88, 16: 96, 64: 64}
 
 
@@ -212,7 +212,7 @@ def test_the_return_queue_of_the_machine_is_that_of_its_plans(queue):
     unit = machine(2, 131072, queue=queue)
     block = FeedForward(unit, place(LayerShape(4096, 8192, "relu"), unit))
     shares = shares_of(block.placement, np.arange(1200))
-    assert block.plan(shares, 16, True) is plan_block(block.placement.shape, 16, 640, Room(131072, queue, True))
+    assert block.plan(shares, 16, True) is plan_block(block.placement.shape, 16, 640, Room(131072, queue, True, 4096))
 
 
 def test_a_single_matrix_is_refused():

@@ -1,8 +1,6 @@
 """Random layers, compiled and run: numbers as of the oracles, time and traffic as the weights need."""
 
-from contextlib import contextmanager
 from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 from hypothesis import given, settings
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from oracles import decode_step
 from oracles import layer as oracle
 
-from ndpsim.compiler import merge, tiles
+from ndpsim.compiler import merge
 from ndpsim.compiler.feed_forward import FeedForward
 from ndpsim.compiler.lower import layer_compiler
 from ndpsim.compiler.placement import LayerShape, memory_image
@@ -28,13 +26,17 @@ MAPS = ["interleaved", "row", "striped", "row bank column:3 bank_group rank colu
 STORED = {"f16": np.float16, "bf16": np.uint16, "i8": np.int8}
 
 
-def machine(dimms, placement="interleaved", buffer_bytes=262144):
-    """The Hermes DIMM with another buffer."""
+def machine(dimms, placement="interleaved", buffer_bytes=262144, piece=4096):
+    """The Hermes DIMM with another buffer, and merges in other pieces, in bytes."""
     base = load_machine(placement=placement, dimms=dimms)
-    unit = base.config.unit.model_copy(
-        update={"buffer_bytes": base.config.unit.buffer_bytes.model_copy(update={"value": buffer_bytes})}
-    )
-    return type(base)(base.config.model_copy(update={"unit": unit}), base.standard, base.address_map, base.dimms)
+    config = base.config
+    changed = {
+        table: getattr(config, table).model_copy(
+            update={name: getattr(getattr(config, table), name).model_copy(update={"value": value})}
+        )
+        for table, name, value in (("unit", "buffer_bytes", buffer_bytes), ("software", "merge_piece", piece))
+    }
+    return type(base)(config.model_copy(update=changed), base.standard, base.address_map, base.dimms)
 
 
 def stored(rng, kind, shape, wild=False):
@@ -82,35 +84,21 @@ def layers(draw):
         weights={name: stored(rng, shape.type, (shape.neurons, shape.width), wild) for name in shape.matrices},
         x=stored(rng, shape.type, (batch, shape.width), wild),
         active=rng.permutation(active),
-        machine=machine(dimms, pick(*MAPS), pick(262144, int(-(-(vectors + neurons) // 4) * 4))),
+        machine=machine(dimms, pick(*MAPS), pick(262144, int(-(-(vectors + neurons) // 4) * 4)),
+                        pick(4096, 400, 132)),
         balance=pick("round_robin", "by_frequency", lambda neurons, dimms, frequencies: owner),
         frequencies=rng.random(shape.neurons),
-        piece=pick(1024, 100, 33),
     )  # fmt: skip
-
-
-@contextmanager
-def pieces_of(elements):
-    """Cut merges in pieces of so many elements: what is kept of other pieces is forgotten before and after."""
-    kept = merge.merge, tiles.sum_plan, tiles.block_plan, tiles._fused
-    for function in kept:
-        function.cache_clear()
-    with mock.patch.object(merge, "MERGE_PIECE", elements):
-        yield
-    for function in kept:
-        function.cache_clear()
 
 
 def compiled(case):
     compiler = layer_compiler(case.shape, case.machine, balance=case.balance, frequencies=case.frequencies)
-    with pieces_of(case.piece):
-        return compiler, compiler.compile(case.active, case.batch)
+    return compiler, compiler.compile(case.active, case.batch)
 
 
 def executed(case, compiler, program):
     states = new_states(program, case.machine.buffer_bytes)
-    with pieces_of(case.piece):
-        host_input = compiler.host_input(case.x, case.active)
+    host_input = compiler.host_input(case.x, case.active)
     images = memory_image(compiler.placement, case.weights)
     for state, regions, data in zip(states, images, host_input, strict=True):
         state.regions, state.host_in = regions, data
@@ -118,17 +106,15 @@ def executed(case, compiler, program):
     trap = execute(program, states)
     assert trap is None, str(trap)
     assert [state.host_read for state in states] == [len(data) for data in host_input]
-    with pieces_of(case.piece):
-        return compiler.result([bytes(state.host_out) for state in states], case.active, case.batch)
+    return compiler.result([bytes(state.host_out) for state in states], case.active, case.batch)
 
 
 def expected(case, placement):
     shape = case.shape
     if shape.activation is None:
         return oracle.matrix(case.weights["up"], case.x, case.active, shape.type)
-    with pieces_of(case.piece):
-        shares = merge.shares_of(placement, case.active)
-        cols = FeedForward(case.machine, placement).plan(shares, case.batch, False).cols
+    shares = merge.shares_of(placement, case.active)
+    cols = FeedForward(case.machine, placement).plan(shares, case.batch, False).cols
     neurons = [np.sort(case.active[placement.owner[case.active] == dimm]) for dimm in range(case.dimms)]
     return decode_step.block(case.weights, case.x, neurons, None, cols,
                              kind=shape.type, activation=shape.activation, gated=shape.gated)  # fmt: skip
