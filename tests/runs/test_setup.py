@@ -297,3 +297,39 @@ def test_another_dram_leaves_the_organisation_of_the_dimm():
     assert "ranks: expected a multiple of the 2 sub-channels of DDR5-6400B, found 1" in refusal(
         changes={"dimm.dram": "DDR5-6400B", "dimm.ranks": 1}
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "least", "most"),
+    [("batch", "batch", 1, 256), ("input", "prompt", 1, 1 << 20), ("output", "output", 1, 1 << 20),
+     ("seed", "seed", 0, (1 << 63) - 1)],
+)  # fmt: skip
+def test_lengths_batches_and_seeds_have_their_limits(name, field, least, most):
+    for wrong in (least - 1, most + 1):
+        assert f"{name}: expected {least} to {most}, found {wrong}" in refusal(**{field: wrong})
+    assert f"{name}: expected" not in (refusal(**{field: most, "model": "none"}))
+    assert f"{name}: expected" not in (refusal(**{field: least, "model": "none"}))
+
+
+def test_what_is_not_asked_for_is_the_main_job():
+    made = Setup.of()
+    assert (made.system, made.model["name"], made.machine["name"]) == ("hermes", "llama2-70b", "hermes")
+    assert (made.batch, made.prompt, made.output, made.seed, made.trace) == (1, 128, 128, 0, None)
+    assert (made.preset["name"], made.changes, made.plugin) == ("paper", {}, None)
+
+
+def test_a_system_of_the_users_is_marked_by_its_file_and_named_by_its_class(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from ndpsim.systems.cards.gpu_only import GpuOnly\nclass Mine(GpuOnly):\n    name = 'mine'\n", "utf-8"
+    )
+    for typed in (str(path), f"{path}:Mine"):
+        made = setup(system=typed)
+        assert made.plugin is not None and made.plugin.path == str(path.resolve())
+        assert made.system == f"{path.resolve()}:Mine"
+
+
+def test_json_of_a_setup_has_no_word_that_json_has_not():
+    made = setup()
+    with pytest.raises(ValueError, match="JSON"):
+        made.model_copy(update={"changes": {"gpu.weights_gb": math.nan}}).to_json()
