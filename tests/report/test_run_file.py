@@ -112,6 +112,11 @@ def partial(tmp_path_factory):
     return path.read_bytes()
 
 
+def test_every_value_has_a_checksum(partial):
+    with h5py.File(partial, "r") as file:
+        assert all(values.fletcher32 for values in file.values() if values.shape)
+
+
 def test_every_damaged_byte_is_noticed_or_does_not_matter(tmp_path, partial):
     path = tmp_path / "run.h5"
     path.write_bytes(partial)
