@@ -96,5 +96,5 @@ def test_weights_that_take_the_last_byte_of_the_host_fit():
         if fits:
             assert Sizes.of(job, devices).host == host
         else:
-            with pytest.raises(InputError, match="dimm.count: expected DIMMs with room for the weights"):
+            with pytest.raises(InputError, match=r"dimm\.count: expected DIMMs with room for the weights"):
                 Sizes.of(job, devices)
