@@ -42,11 +42,42 @@ class NvLink(Table):
     adding: Switch
 
 
+Bandwidth = Annotated[Given[Annotated[float, Field(strict=True, ge=0.01, le=1e6)]], Unit("GB/s")]
+
+
+class Copies(Table):
+    """Copies between host and card: times before the first byte, and shares of the raw rate of the card's link.
+
+    pinned: from memory that the card reads by itself; pageable: by way of a pinned buffer into which the host copies.
+    """
+
+    pinned_share: Portion
+    pinned_us: Time
+    pageable_share: Portion
+    pageable_us: Time
+    host_copy_gb_per_s: Bandwidth
+
+
+class PcieRing(Table):
+    """All-reduce over PCIe, in a ring; shares are of the raw rate of a card's link.
+
+    ring + ring_gpu for each card beyond two; peer_share: of two cards; host_share: of more, for all together;
+    bridge_gb_per_s: NVLink with less connects two cards only.
+    """
+
+    ring_us: Time
+    ring_gpu_us: Time
+    peer_share: Portion
+    host_share: Portion
+    bridge_gb_per_s: Bandwidth
+
+
 class Architecture(Table):
     """An architecture.
 
     flash_attention: the version that engines run; pj_per_flop: energy of a multiply or add in the matrix units, with
-    its operands; shared_memory_kib: of an SM; attention: factors on the parameters of attention kernels, by name.
+    its operands; shared_memory_kib: of an SM; attention: factors on the parameters of attention kernels, by name;
+    copies, pcie: those of `links/pcie.toml`, unless its file has them.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -55,6 +86,8 @@ class Architecture(Table):
     shared_memory_kib: Annotated[Count, Unit("KiB")]
     attention: dict[AttentionParameter, Factor]
     nvlink: NvLink
+    copies: Copies
+    pcie: PcieRing
 
 
 def architecture_names() -> list[str]:
@@ -69,7 +102,16 @@ def load_architecture(name: str) -> Architecture:
         raise InputError(f"architecture '{name}': expected one of {', '.join(architecture_names())}, or a .toml file")
     path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     content = read_toml(path)
-    return table_from(Architecture, _like(path, content) if "like" in content else content, str(path))
+    content = _like(path, content) if "like" in content else content
+    return table_from(Architecture, _with_links(content), str(path))
+
+
+def _with_links(content: dict[str, Any]) -> dict[str, Any]:
+    links = read_toml(workloads_dir() / "hardware" / "gpus" / "links" / "pcie.toml")
+    return content | {
+        name: table | content[name] if isinstance(content.get(name), dict) else content.get(name, table)
+        for name, table in links.items()
+    }
 
 
 def _like(path: Path, content: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +119,9 @@ def _like(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if content["like"] not in architecture_names():
         raise InputError(f"{path}: like: expected one of {', '.join(architecture_names())}, found {content['like']!r}")
     base = load_architecture(content["like"]).model_dump()
-    if isinstance(own.get("nvlink"), dict):
-        own["nvlink"] = base["nvlink"] | own["nvlink"]
+    for links in ("nvlink", "copies", "pcie"):
+        if isinstance(own.get(links), dict):
+            own[links] = base[links] | own[links]
     return {key: value for key, value in base.items() if key != "name"} | own
 
 

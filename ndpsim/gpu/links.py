@@ -1,4 +1,4 @@
-"""Times of copies over PCIe and of all-reduce between the cards of a machine, from link rates and a few constants.
+"""Times of copies over PCIe and of all-reduce between the cards of a machine, from link rates and a few numbers.
 
 - h2d, d2h: latency + bytes / rate. The two directions have an engine each; what is not pinned is first copied by the
   host into a pinned buffer, which bounds it.
@@ -7,39 +7,24 @@
   with NCCL's rings. Switches that add up by themselves let a byte cross each link about once.
 - all_reduce over PCIe: a ring. Two cards talk directly; more share the path through the host.
 
-`bytes` is the size of the buffer on each card. Nothing here is fitted to a card: links of one kind are alike.
+`bytes` is the size of the buffer on each card. The numbers are those of the card's architecture
+(`workloads/hardware/gpus/`): of PCIe the same for all cards, of NVLink one set for each architecture.
 """
 
 from typing import Any, Final
 
 import numpy as np
 
-from ndpsim.gpu.architecture import NvLink
+from ndpsim.gpu.architecture import Copies, NvLink, PcieRing
 from ndpsim.gpu.card import Card
 from ndpsim.gpu.family import KernelFamily
 from ndpsim.gpu.kernels import OP_NAMES, Floats, Kernels
-
-# Copies. Ours: what bandwidth tests commonly show on PCIe 3.0 to 5.0; measure with tools/measure_gpu.py.
-PINNED_SHARE: Final = 0.82  # of the raw rate: headers of packets of 256 bytes, flow control
-PINNED_US: Final = 5.0
-PAGEABLE_SHARE: Final = 0.45
-PAGEABLE_US: Final = 10.0
-HOST_COPY: Final = 12e3  # bytes a microsecond that one core copies into the pinned buffer
-
-
-BRIDGE: Final = 200.0  # GB/s each way: slower NVLink is a bridge between two cards, not a switch
-
-# The same for the L40S (PCIe 4.0, two sockets): mean error 5.1 %.
-PCIE_US: Final = 5.3
-PCIE_GPU_US: Final = 3.1  # for each card beyond two
-PEER_SHARE: Final = 0.615  # of the raw rate, between two cards
-HOST_SHARE: Final = 0.48  # of the raw rate of one card, for all cards together
 
 
 def times(kernels: Kernels, card: Card, efficiencies: Floats) -> Floats:
     """Return microseconds float64 [n] of copies and all-reduces; see `KernelFamily`. There are no efficiencies."""
     size, gpus = kernels.column("bytes"), kernels.column("gpus")
-    copies = _copies(size, kernels.column("pageable"), card.pcie_gb_per_s * 1e3)
+    copies = _copies(size, kernels.column("pageable"), card.common.copies, card.pcie_gb_per_s * 1e3)
     return np.where(kernels.op == OP_NAMES.index("all_reduce"), _all_reduce(size, gpus, card), copies)
 
 
@@ -56,24 +41,33 @@ def copy_us(size: Any, rate: float, latency_us: float) -> Any:
     return latency_us + size / rate
 
 
-def _copies(size: Floats, pageable: Floats, link: float) -> Floats:
-    pinned = copy_us(size, PINNED_SHARE * link, PINNED_US)
-    staged = copy_us(size, min(PAGEABLE_SHARE * link, HOST_COPY), PAGEABLE_US)
+def most_over_nvlink(card: Card) -> float:
+    """Return how many cards talk over NVLink at most: none, two over a bridge, or any number."""
+    if not card.nvlink_gb_per_s:
+        return 0
+    return 2 if card.nvlink_gb_per_s < card.common.pcie.bridge_gb_per_s.value else np.inf
+
+
+def _copies(size: Floats, pageable: Floats, copies: Copies, link: float) -> Floats:
+    pinned = copy_us(size, copies.pinned_share.value * link, copies.pinned_us.value)
+    rate = min(copies.pageable_share.value * link, copies.host_copy_gb_per_s.value * 1e3)
+    staged = copy_us(size, rate, copies.pageable_us.value)
     return np.where(pageable > 0, staged, pinned)
 
 
 def _all_reduce(size: Floats, gpus: Floats, card: Card) -> Floats:
     gpus = np.maximum(gpus, 1)
-    time = _over_pcie(size, gpus, card.pcie_gb_per_s * 1e3)
+    time = _over_pcie(size, gpus, card.common.pcie, card.pcie_gb_per_s * 1e3)
     if card.nvlink_gb_per_s:
-        reached = gpus <= (2 if card.nvlink_gb_per_s < BRIDGE else np.inf)
-        time = np.where(reached, _over_nvlink(size, gpus, card.common.nvlink, card.nvlink_gb_per_s * 1e3), time)
+        over_nvlink = _over_nvlink(size, gpus, card.common.nvlink, card.nvlink_gb_per_s * 1e3)
+        time = np.where(gpus <= most_over_nvlink(card), over_nvlink, time)
     return np.where(gpus > 1, time, 0.0)
 
 
-def _over_pcie(size: Floats, gpus: Floats, rate: float) -> Floats:
+def _over_pcie(size: Floats, gpus: Floats, ring: PcieRing, rate: float) -> Floats:
     moved = 2 * (gpus - 1) / gpus * size
-    return PCIE_US + PCIE_GPU_US * (gpus - 2) + moved / (rate * np.where(gpus == 2, PEER_SHARE, HOST_SHARE / gpus))
+    share = np.where(gpus == 2, ring.peer_share.value, ring.host_share.value / gpus)
+    return ring.ring_us.value + ring.ring_gpu_us.value * (gpus - 2) + moved / (rate * share)
 
 
 def _over_nvlink(size: Floats, gpus: Floats, link: NvLink, rate: float) -> Floats:

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ndpsim.dimm.config import dimm_names
-from ndpsim.gpu.card import card_names
+from ndpsim.gpu.card import card_from, card_names
 from ndpsim.gpu.families import FAMILIES
+from ndpsim.gpu.model import GpuModel
 from ndpsim.kinds import at, kind_of, unit_of, words_of
+from ndpsim.runs.effects import Cards
 from ndpsim.runs.setup_files import SetupFiles
 from ndpsim.systems.catalog import load_system
 from ndpsim.systems.system import is_ignored
@@ -31,13 +33,14 @@ def paths_of(
     files.software(chosen, model, preset, 1)
     files.end()
     entries = [entry for root in files.contents for entry in _entries(files, root)]
-    ignores = (*chosen.ignores, *_without_effect(files.contents["gpu"][1]))
+    count = files.contents[""][1]["gpu"]["count"]["value"]
+    ignores = (*chosen.ignores, *_without_effect(files.contents["gpu"][1], count))
     return [entry for entry in entries if not is_ignored(entry.path, ignores)]
 
 
-def _without_effect(card: Mapping[str, Any]) -> list[str]:
+def _without_effect(card: Mapping[str, Any], count: int) -> list[str]:
     """Return the beginnings of paths of a card on which nothing depends: what its fit or its links make needless."""
-    found = [] if card["nvlink_gb_per_s"] else ["gpu.traits.nvlink"]
+    found = ["gpu.traits.copies", *Cards(GpuModel.of(card_from(card, "gpu"), "gpu"), count).ignored()]
     measured = card.get("fit", {}).get("efficiencies", {})
     if all(family.name in measured for family in FAMILIES if family.parameters):
         found += ["gpu.clock_headroom", "gpu.inline_ecc", "gpu.traits.pj_per_flop", "gpu.traits.attention"]

@@ -19,7 +19,7 @@ from ndpsim.llm.catalog import shape_content
 from ndpsim.llm.shape import ModelShape, shape_from
 from ndpsim.machine.config import MachineConfig, config_from, machine_content
 from ndpsim.runs.changes import Form, unknown
-from ndpsim.runs.effects import essence
+from ndpsim.runs.effects import Cards, essence
 from ndpsim.sparsity.generation.parameters import ALTERNATIVES
 from ndpsim.sparsity.generation.presets import TracePreset, load_preset, preset_from
 from ndpsim.systems.system import System
@@ -67,7 +67,7 @@ class SetupFiles:
         if {"gpu.reserve_gb", "gpu.weights_gb"} <= self.before.keys():
             self.faults.append("gpu.reserve_gb: expected it or gpu.weights_gb, which says what the rest is, found both")
         self._judge("", lambda content: config_from(content, "machine"))
-        return {"machine": found[1], **self._dimms(config), **self._card(config.gpu.card.value)}
+        return {"machine": found[1], **self._dimms(config), **self._card(config.gpu.card.value, config.gpu.count.value)}
 
     def _dimms(self, machine: MachineConfig) -> Content:
         found = self._find(lambda: dimm_content(machine.dimm.name.value))
@@ -96,7 +96,7 @@ class SetupFiles:
                 )
         return {"dimm": content, "dram": dram}
 
-    def _card(self, name: str) -> Content:
+    def _card(self, name: str, count: int) -> Content:
         card = self._find(lambda: load_card(name))
         if not card:
             return {}
@@ -108,7 +108,7 @@ class SetupFiles:
         model = self._read(
             "gpu", Card, (f"card {name}", content), lambda content, where: GpuModel.of(card_from(content, where), where)
         )
-        self._judge("gpu", lambda content: GpuModel.of(card_from(content, "gpu"), "gpu"))
+        self._judge("gpu", lambda content: Cards(GpuModel.of(card_from(content, "gpu"), "gpu"), count))
         return {"card": content, "efficiencies": efficiency_tables(model)} if model else {}
 
     def software(self, system: type[System], model: str, preset: str, tokens: int) -> Content:

@@ -42,7 +42,7 @@ OTHER_FORMATS: Final = (
     "dimm.energy.mac_bf16",
 )
 """Paths that no system depends on that computes in FP16."""
-ONE_CARD: Final = ("gpu.nvlink_gb_per_s", "gpu.pcie_gb_per_s", "gpu.traits.nvlink")
+ONE_CARD: Final = ("gpu.nvlink_gb_per_s", "gpu.pcie_gb_per_s", "gpu.traits.nvlink", "gpu.traits.pcie")
 """Paths that no system depends on whose card talks to no other: its link to the host is `pcie` of the machine."""
 
 

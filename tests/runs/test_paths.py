@@ -74,9 +74,24 @@ def test_what_only_predicts_efficiencies_is_listed_and_set_for_cards_without_mea
     assert Setup.of("gpu-only", "relu-lm", prompt=4, output=2, changes={"gpu.card": "rtx3090", "gpu.inline_ecc": True})
 
 
-def test_links_between_cards_are_of_systems_with_several():
-    assert not [path for path in by_path("hermes") if "nvlink" in path or path == "gpu.pcie_gb_per_s"]
-    assert "gpu.pcie_gb_per_s" in by_path("tensor-parallel")
+def links(system, folder, card, cards):
+    """The paths of links between cards that are listed, of all of NVLink its beginning."""
+    found = [path for path in by_path(system, machine=machine(folder, card, cards)) if path.startswith("gpu.")]
+    names = {"gpu.traits.nvlink" if path.startswith("gpu.traits.nvlink") else path for path in found}
+    return {name for name in names if "nvlink" in name or "pcie" in name}
+
+
+def test_links_between_cards_are_listed_where_they_are_used(tmp_path):
+    assert not links("hermes", tmp_path, "h100", 1)
+    assert not links("tensor-parallel", tmp_path, "h100", 1)
+    assert links("tensor-parallel", tmp_path, "h100", 2) == {"gpu.nvlink_gb_per_s", "gpu.traits.nvlink"}
+    peers, host = links("tensor-parallel", tmp_path, "l40s", 2), links("tensor-parallel", tmp_path, "l40s", 4)
+    assert {"gpu.pcie_gb_per_s", "gpu.traits.pcie.ring_us"} < peers & host
+    assert peers - host == {"gpu.traits.pcie.peer_share"}
+    assert host - peers == {"gpu.traits.pcie.host_share", "gpu.traits.pcie.ring_gpu_us"}
+    bridge = "gpu.traits.pcie.bridge_gb_per_s"
+    assert bridge in links("tensor-parallel", tmp_path, "a6000", 4)
+    assert bridge not in peers | host | links("tensor-parallel", tmp_path, "a6000", 2)
 
 
 def test_reserve_and_size_for_weights_exclude_each_other():
@@ -84,9 +99,10 @@ def test_reserve_and_size_for_weights_exclude_each_other():
         Setup.of("hermes-base", "relu-lm", prompt=4, output=2, changes={"gpu.reserve_gb": 3, "gpu.weights_gb": 2})
 
 
-def machine(folder, card):
-    """A machine with another card."""
+def machine(folder, card, cards=1):
+    """A machine with other cards."""
     text = (workloads_dir() / "hardware" / "machines" / "hermes.toml").read_text(encoding="utf-8")
     path = folder / "machine.toml"
-    path.write_text(text.replace('"rtx4090"', f'"{card}"'), encoding="utf-8")
+    text = text.replace('"rtx4090"', f'"{card}"').replace("count = { value = 1,", f"count = {{ value = {cards},")
+    path.write_text(text, encoding="utf-8")
     return str(path)

@@ -20,7 +20,7 @@ OTHERS = {
     "dimm.energy.mac_i8": 7.0, "dimm.energy.mac_bf16": 7.0, "dimm.energy.mac_f16": 7.0,
     "dram.timing.nRCD.nck": 40, "dram.timing.nRFC.nck": 900, "dram.speed.3200AC.data_rate_mtps": 1600,
     "pcie.gb_per_s": 3.0, "pcie.us": 50.0, "cpu.memory_gb_per_s": 9.0, "cpu.start_us": 90.0, "cpu.power_w": 9.0,
-    "preset.ffn.density": 0.15, "gpu.reserve_gb": 6.0, "gpu.int8_tops": 400.0, "gpu.nvlink_gb_per_s": 300.0,
+    "preset.ffn.density": 0.15, "gpu.reserve_gb": 6.0, "gpu.int8_tops": 400.0,
 }  # fmt: skip
 """A value for each of some paths, far from the one that ships."""
 
