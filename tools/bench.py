@@ -1,4 +1,4 @@
-"""Speed and memory of the simulator: `python tools/bench.py run|cold|ndp|dram|trace|gpu [--json]`.
+"""Speed and memory of the simulator: `python tools/bench.py run|cold|ndp|dram|trace|gpu|serve [--json]`.
 
 Cold figures come from a fresh process with an empty kernel cache, and include its start and all compilation; warm
 figures are medians of repeated calls in this process, on one core. `cold [--against COMMIT]` runs the main job from an
@@ -320,13 +320,63 @@ def bench_gpu() -> dict[str, float]:
     return {f"{name}_shapes_per_s": rate(table) for name, table in tables.items()}
 
 
-SUITES = {"run": bench_run, "ndp": bench_ndp, "dram": bench_dram, "trace": bench_trace, "gpu": bench_gpu}
+SERVED_REQUESTS = 20_000
+SERVED_RATE = 5.0
+
+
+def bench_serve(requests: str | None = None) -> dict[str, float]:
+    """Serve requests that arrive: the measured run of the RTX 4090, made ready anew each time, and 20,000 requests.
+
+    requests: a file with these; without one, lengths drawn from log-normal distributions with the means and spreads of
+    Azure's conversation trace of 2023 (prompts 1155 and 1109, outputs 211 and 163 tokens), Llama-3.1-8B on an A100.
+    """
+    import numpy as np
+
+    from ndpsim.serving.sources.files import read_workload
+    from ndpsim.serving.workload import PS_PER_S, Workload
+    from ndpsim.studies.serving_runs import ServingCase, logged_case, measured_serving
+
+    def drawn() -> Workload:
+        rng = np.random.default_rng(0)
+
+        def lengths(mean: float, spread: float, most: int) -> np.ndarray:
+            square = np.log(1 + (spread / mean) ** 2)
+            values = rng.lognormal(np.log(mean) - square / 2, np.sqrt(square), SERVED_REQUESTS)
+            return np.clip(np.round(values), 1, most).astype(np.int64)
+
+        arrivals = np.cumsum(rng.exponential(PS_PER_S / SERVED_RATE, SERVED_REQUESTS)).astype(np.int64)
+        return Workload(arrivals, lengths(1155, 1109, 14_000), lengths(211, 163, 1000))
+
+    run = logged_case(measured_serving().run[0])
+    steps = run.serve().served.steps
+    system_and_steps = _median(run.serve, 5)
+    many = drawn() if requests is None else read_workload(requests)
+    case = ServingCase("many", "llama3.1-8b", "a100-80", "vllm-0.19", 1, 256, 2048, many, {})
+    began = time.perf_counter()
+    served = case.serve().served
+    many_s = time.perf_counter() - began
+    return {
+        "steps_per_s": served.steps / many_s,
+        "run_4090_steps": steps,
+        "run_4090_s": system_and_steps,
+        "requests_20k": len(many),
+        "requests_20k_steps": served.steps,
+        "requests_20k_s": many_s,
+        "peak_mib": _peak_memory_mib(),
+    }
+
+
+SUITES = {
+    "run": bench_run, "ndp": bench_ndp, "dram": bench_dram, "trace": bench_trace, "gpu": bench_gpu,
+    "serve": bench_serve,
+}  # fmt: skip
 
 
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=[*SUITES, "cold", "gemv-once"])
+    parser.add_argument("--requests", metavar="FILE", help="of serve: requests in place of drawn ones")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--against", metavar="COMMIT", help="of cold: run another commit in turn, and compare")
     parser.add_argument("--runs", type=int, default=1, help="of cold: runs of each, of which the quickest counts")
@@ -341,7 +391,7 @@ def main() -> None:
     if arguments.suite == "gemv-once":
         _gemv()()
         return
-    results = SUITES[arguments.suite]()
+    results = bench_serve(arguments.requests) if arguments.suite == "serve" else SUITES[arguments.suite]()
     if arguments.json:
         print(json.dumps(results))
     else:

@@ -30,6 +30,7 @@ COMMANDS = {
     "check": ("memory.check", "Check a DRAM command log against a standard."),
     "gpu": ("models.gpu", "Time kernels on graphics cards; fit and validate cards."),
     "reproduce": ("studies.reproduce", "Run a paper's evaluation and print its figures beside the simulated ones."),
+    "validate": ("studies.validate", "Compare simulated results with runs measured on real machines."),
     "study": ("studies.study", "Run a study: loaded latency, other simulators' figures, a serving run."),
     "trace": ("models.trace", "Describe, generate or capture activation traces."),
     "cache": ("runs.cache", "Show what is kept between runs to save time; remove it."),

@@ -97,24 +97,18 @@ def dram_reference_command(context: click.Context, as_json: bool) -> None:
 @json_option
 def serving_command(card: str | None, engine_us: float | None, as_json: bool) -> None:
     """Serve the requests of a measured vLLM run on the GPU model, and compare the time per output token."""
-    from ndpsim.studies.serving import replay, requests_of, serving
+    from ndpsim.studies.serving import replay
 
-    definition = serving()
-    if card is not None:
-        definition = definition.model_copy(update={"card": card})
-    if engine_us is not None:
-        if not 0 <= engine_us <= MAX_ENGINE_US:
-            raise InputError(f"--engine-us: expected 0 to {MAX_ENGINE_US:g}, found {engine_us:g}")
-        definition = definition.model_copy(update={"engine_us": engine_us})
-    with progress("requests", len(requests_of(definition))) as update:
-        result = replay(definition, tell=lambda done: update(completed=done))
-    if as_json:
-        print_json({"source": definition.source, **result.record()})
-        return
+    if engine_us is not None and not 0 <= engine_us <= MAX_ENGINE_US:
+        raise InputError(f"--engine-us: expected 0 to {MAX_ENGINE_US:g}, found {engine_us:g}")
+    result = replay(card, engine_us)
     figures = result.record()
+    if as_json:
+        print_json({"source": result.source, **figures})
+        return
     rows = [
         ("card", result.origin),
-        ("requests, steps", f"{len(result.measured_ms)}, {result.steps}"),
+        ("requests, steps", f"{figures['requests']}, {result.steps}"),
         ("whole run", f"{result.seconds:.1f} s simulated, {result.measured_s:.1f} s measured"),
         *(
             (f"time per output token, {name}",
@@ -123,7 +117,7 @@ def serving_command(card: str | None, engine_us: float | None, as_json: bool) ->
         ),
         ("error of the mean", f"{result.error:+.1%}"),
     ]  # fmt: skip
-    print_table(definition.source, rows)
+    print_table(result.source, rows)
 
 
 def _print_curve(curve: "Curve") -> None:
