@@ -18,6 +18,7 @@ from ndpsim.errors import InputError, ProgramError
 
 COMMANDS = {
     "run": ("runs.run", "Run a model on a machine under a system's policy (Hermes and others)."),
+    "serve": ("serving.serve", "Serve requests that arrive over time; rates and latencies."),
     "rerun": ("runs.rerun", "Run again what a result file records, and compare."),
     "timeline": ("runs.rerun", "Write the timeline of a result file for Perfetto."),
     "generate": ("programs.generate", "Generate text with the feed-forward blocks in NDP-DIMMs."),

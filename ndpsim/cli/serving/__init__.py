@@ -1,0 +1,1 @@
+"""The command for requests that arrive over time."""
