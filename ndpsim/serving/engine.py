@@ -172,8 +172,8 @@ def _begin(rules: Rules, state: State, kv: KvBlocks, records: Records, clock: In
         clock[NOW] = max(clock[NOW], rules.ready[counts[at.ARRIVED]])
         arrive(rules, state, clock[NOW])
     clock[SEEN] = clock[NOW]
-    note_load(records, state, kv, clock[NOW])
     schedule(rules, state, kv, clock[NOW])
+    note_load(records, state, kv, clock[NOW])
     clock[SWAPPED] += counts[at.SWAPPED_OUT]
 
 

@@ -19,7 +19,6 @@ from ndpsim.systems.system import System
 
 Progress = Callable[[int], None]
 LEAST_RATE: Final = 1e-3
-MOST_RATE: Final = 1e5
 PRECISION: Final = 0.01
 
 
@@ -42,9 +41,10 @@ class ServingJob:
 
     def system(self) -> System:
         """Return the system, ready to begin. Raises InputError if something does not fit."""
-        longest = self.setup.prompt + self.setup.output
-        asked = longest if self.kv_blocks is None else self.kv_blocks * self.block_tokens
-        return ready_system(self.setup, self.places, asked)
+        block = self.block_tokens
+        longest = -(-(self.setup.prompt + self.setup.output) // block) * block  # a place has room for whole blocks
+        setup = self.setup.model_copy(update={"prompt": longest - self.setup.output})
+        return ready_system(setup, self.places, longest if self.kv_blocks is None else self.kv_blocks * block)
 
     @property
     def places(self) -> int:
@@ -104,21 +104,15 @@ def capacity(
         raise InputError(
             "--capacity: expected limits that some rate does not keep, found all requests at once keep them"
         )
-    high, best = 1.0, at(1.0)
-    while best is not None and high < MOST_RATE:
-        low, kept = high, best
-        high *= 2
-        best = at(high)
-    if high == 1.0:
-        low = high
-        while best is None:
-            high, low = low, low / 2
-            if low < LEAST_RATE:
-                raise InputError(
-                    f"--capacity: expected limits that {LEAST_RATE:g} requests a second keep, found others"
-                )
-            best = at(low)
-        kept = best
+    low, kept = 1.0, at(1.0)
+    while kept is None:
+        low /= 2
+        if low < LEAST_RATE:
+            raise InputError(f"--capacity: expected limits that {LEAST_RATE:g} requests a second keep, found others")
+        kept = at(low)
+    high = 2 * low
+    while (found := at(high)) is not None:
+        low, kept, high = high, found, 2 * high
     while high > low * (1 + PRECISION):
         middle = (low * high) ** 0.5
         found = at(middle)

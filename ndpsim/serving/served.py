@@ -23,8 +23,8 @@ STRIDE, SEEN, KEPT = range(3)
 class Records(NamedTuple):
     """What is kept of all steps. intervals: int64[BINS], times between tokens by their bin (`interval_of`).
 
-    points: int64[POINTS, COLUMNS], the load at the beginning of every STRIDE-th step; place: int64[3], STRIDE, steps
-    SEEN, points KEPT; whenever all are taken every second one goes.
+    points: int64[POINTS, COLUMNS], the load of every STRIDE-th step, once it is scheduled; place: int64[3], STRIDE,
+    steps SEEN, points KEPT; whenever all are taken every second one goes.
     """
 
     intervals: Ints
@@ -37,7 +37,7 @@ class Served:
     """int64[n] of each request, in picoseconds: arrival, first_scheduled, first_token, last_token; preemptions;
     cached, the prompt tokens that were found at its first admission; prompts, outputs, tokens.
 
-    intervals: int64[BINS], see `interval_of`; load: int64[points, COLUMNS], thinned, at the beginnings of steps.
+    intervals: int64[BINS], see `interval_of`; load: int64[points, COLUMNS], thinned, of steps that are scheduled.
     steps; kv_blocks of the first tier; swapped: blocks copied out to the second tier; end: of the last step; busy: how
     long steps took, but for what the engine adds between them.
     """
@@ -83,7 +83,7 @@ def bin_of(interval: int) -> int:
 
 @borrowing
 def note_load(records: Records, state: State, kv: KvBlocks, now: int) -> None:
-    """Note the load at the beginning of a step."""
+    """Note the load of a step that is scheduled."""
     place = records.place
     if place[SEEN] % place[STRIDE] == 0:
         if place[KEPT] == POINTS:
