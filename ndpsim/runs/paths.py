@@ -11,7 +11,7 @@ from ndpsim.kinds import at, kind_of, unit_of, words_of
 from ndpsim.runs.effects import Cards
 from ndpsim.runs.setup_files import SetupFiles
 from ndpsim.systems.catalog import load_system
-from ndpsim.systems.system import is_ignored
+from ndpsim.systems.system import ignored_by, is_ignored
 
 
 class PathEntry(NamedTuple):
@@ -34,7 +34,7 @@ def paths_of(
     files.end()
     entries = [entry for root in files.contents for entry in _entries(files, root)]
     count = files.contents[""][1]["gpu"]["count"]["value"]
-    ignores = (*chosen.ignores, *_without_effect(files.contents["gpu"][1], count))
+    ignores = (*ignored_by(chosen), *_without_effect(files.contents["gpu"][1], count))
     return [entry for entry in entries if not is_ignored(entry.path, ignores)]
 
 

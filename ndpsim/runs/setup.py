@@ -19,7 +19,7 @@ from ndpsim import __version__
 from ndpsim.errors import InputError
 from ndpsim.runs.setup_files import SetupFiles
 from ndpsim.systems.catalog import SYSTEMS, load_system, plugin_place
-from ndpsim.systems.system import is_ignored
+from ndpsim.systems.system import ignored_by, is_ignored
 from ndpsim.tables import Table, faults_of_form
 
 MAX_BATCH: Final = 256
@@ -104,7 +104,7 @@ class Setup(Table):
         files.faults += [
             f"{path}: expected a path on which {chosen.name} depends, found one that it ignores"
             for path in changes or {}
-            if is_ignored(path, chosen.ignores)
+            if is_ignored(path, ignored_by(chosen))
         ]
         parts = files.hardware(machine, chosen.several_cards) | files.software(chosen, model, preset, prompt + output)
         files.end()

@@ -27,7 +27,7 @@ from ndpsim.studies.hermes_comparison import (
 from ndpsim.studies.hermes_points import Changes, Published, RateKey
 from ndpsim.studies.hermes_shares import share
 from ndpsim.systems.catalog import load_system
-from ndpsim.systems.system import is_ignored
+from ndpsim.systems.system import ignored_by, is_ignored
 
 _STEADY_TOKENS: Final = 3
 
@@ -121,7 +121,7 @@ class Reproducer:
             yield from (self._case(key, one.changes) for key in one.places())
 
     def _case(self, key: RateKey, changes: Changes | None = None, tokens: int | None = None) -> Case:
-        ignored = load_system(key.system).ignores
+        ignored = ignored_by(load_system(key.system))
         everywhere = {path: value for path, value in self.changes.items() if not is_ignored(path, ignored)}
         everything = {**self.definition.setups.get(key.system, {}), **(changes or {}), **everywhere}
         tokens = tokens or (_STEADY_TOKENS if key.system in self.definition.steady else self.tokens)

@@ -31,7 +31,7 @@ from ndpsim.tables import Table
 DIMM_UNITS: Final = (
     "dimm.unit", "dimm.vector", "dimm.channel", "dimm.link", "dimm.barrier", "dimm.software", "dimm.energy",
     "dimm.placement", "dimm.address_maps", "dram.timing", "dram.constraints", "dram.refresh", "dram.bus",
-    "dram.rounding", "dram.speed", "dram.transfers_per_clock",
+    "dram.rounding", "dram.speed", "dram.transfers_per_clock", "dram.preset.*.timing", "dram.preset.*.speed",
 )  # fmt: skip
 """Paths of `--set` that a system ignores to which the DIMMs are memory of the host, of which only the size counts."""
 OTHER_FORMATS: Final = (
@@ -46,9 +46,25 @@ ONE_CARD: Final = ("gpu.nvlink_gb_per_s", "gpu.pcie_gb_per_s", "gpu.traits.nvlin
 """Paths that no system depends on whose card talks to no other: its link to the host is `pcie` of the machine."""
 
 
+NO_RUN: Final = (
+    "dimm.barrier", "dram.refresh.*.postpone", "dram.timing.nRTRS", "dram.preset.*.timing.nRTRS", "model.activation",
+)  # fmt: skip
+"""Paths that no run depends on: programs of runs have no barrier, NDP units postpone no refresh, ranks of an NDP-DIMM
+have data buses of their own, and an activation takes the time of any element-wise operation."""
+
+
 def is_ignored(path: str, ignores: Sequence[str]) -> bool:
-    """Tell whether a path is among those that begin so."""
-    return any(path == one or path.startswith(f"{one}.") for one in ignores)
+    """Tell whether a path is among those that begin so; `*` stands for one part of any name."""
+    parts = path.split(".")
+    return any(
+        len(own := one.split(".")) <= len(parts) and all(a in ("*", b) for a, b in zip(own, parts, strict=False))
+        for one in ignores
+    )
+
+
+def ignored_by(system: "type[System]") -> tuple[str, ...]:
+    """Return the beginnings of paths on which no run of a system depends."""
+    return (*system.ignores, *NO_RUN)
 
 
 @dataclass(frozen=True)

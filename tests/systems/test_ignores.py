@@ -15,7 +15,7 @@ ON_CARDS = ("gpu-only", "tensor-parallel", "deja-vu")  # the model as a whole, s
 OTHERS = {
     "dimm.count": 4, "dimm.placement": "interleaved", "dimm.unit.core_ps": 2000, "dimm.unit.buffer_bytes": 131072,
     "dimm.unit.macs_per_cycle_16bit": 64, "dimm.unit.macs_per_cycle_8bit": 64, "dimm.vector.lanes": 16,
-    "dimm.channel.dimms_per_channel": 1, "dimm.link.picoseconds_per_byte": 400, "dimm.barrier.latency_ps": 900000,
+    "dimm.channel.dimms_per_channel": 1, "dimm.link.picoseconds_per_byte": 400,
     "dimm.software.merge_piece": 128, "dimm.software.rows_per_spare": 1,
     "dimm.energy.mac_i8": 7.0, "dimm.energy.mac_bf16": 7.0, "dimm.energy.mac_f16": 7.0,
     "dram.timing.nRCD.nck": 40, "dram.timing.nRFC.nck": 900, "dram.speed.3200AC.data_rate_mtps": 1600,

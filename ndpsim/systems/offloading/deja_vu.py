@@ -49,7 +49,7 @@ class DejaVu(DenseLayers):
     """One card that computes the active neurons of each block, and fetches those that it does not hold."""
 
     name = "deja-vu"
-    ignores = ("cpu", *ONE_CARD, *DIMM_UNITS, *OTHER_FORMATS)
+    ignores = ("cpu", "preset.attention", *ONE_CARD, *DIMM_UNITS, *OTHER_FORMATS)
     Policy = DejaVuPolicy
     policy: DejaVuPolicy
 
