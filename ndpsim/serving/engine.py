@@ -5,6 +5,7 @@ docs/SERVING.md says what happens in which order.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,8 @@ from ndpsim.errors import InputError
 from ndpsim.jit import borrowing
 from ndpsim.llm.step import Step
 from ndpsim.machine.dense_times import DenseTimes, dense_picoseconds
+from ndpsim.machine.meter import Timeline
+from ndpsim.serving import scheduler as kernels
 from ndpsim.serving import served as rec
 from ndpsim.serving import state as at
 from ndpsim.serving.kv_blocks import KvBlocks, new_blocks
@@ -38,59 +41,99 @@ class StepTimer(Protocol):
         """Run a step from `now` on, and return when it has ended, in picoseconds."""
 
 
+class Scheduler(Protocol):
+    """Decides what steps compute, on the engine's arrays; a system may bring its own (`System.scheduler`)."""
+
+    def schedule(self, rules: Rules, state: State, kv: KvBlocks, now: int) -> None:
+        """Set `new` of the first SCHEDULED running requests, as `ndpsim.serving.scheduler` does."""
+
+    def complete(self, rules: Rules, state: State, kv: KvBlocks, end: int) -> None:
+        """Note that the step has ended."""
+
+
 def serve(
     system: System,
     workload: Workload,
     limits: Limits,
     profile: EngineProfile,
     tell: Callable[[int], None] = lambda done: None,
+    timeline: bool = False,
 ) -> Served:
-    """Serve requests on a system; `tell` hears how many are done.
+    """Serve requests on a system.
+
+    tell: hears how many are done; timeline: keep what ran when on which device, in the system's meter, which grows
+    from step to step.
 
     Raises InputError if a request can never be served, or the limits ask for more than the system is ready for.
     """
+    limits = _limits_on(system, workload, limits)
+    own = system.scheduler()
+    times = system.step_times(limits.max_num_batched_tokens, limits.max_num_seqs) if own is None else None
+    cards = system.devices.config.gpu.count.value if system.several_cards else 1
+    engine = Engine(workload, limits, profile, _copies(system, limits), cards, own)
+    if times is None or timeline:
+        places = Sequences(system)
+        while engine.done < len(workload):
+            engine.step(places, places)
+            if not timeline:
+                system.meter.spans = Timeline()
+            tell(engine.done)
+    else:
+        while engine.done < len(workload):
+            engine.run_tables(times, CHUNK)
+            tell(engine.done)
+        system.meter.busy["gpu", "steps"] += int(engine.clock[BUSY])
+    return engine.served()
+
+
+def _limits_on(system: System, workload: Workload, limits: Limits) -> Limits:
+    """Return the limits as they are on a system. Raises InputError if they ask for too much."""
     limits.require(workload, system.job.shape.context)
-    room = system.kv_room()
-    tokens = next(iter(room.values()))
-    if limits.kv_blocks * limits.block_tokens > tokens:
-        tier = next(iter(room))
-        raise InputError(f"kv_blocks: expected at most {tokens // limits.block_tokens}, what the {tier} holds, found "
-                         f"{limits.kv_blocks}")  # fmt: skip
+    if not system.shares_cache:
+        limits = replace(limits, prefix_caching=False)
+    tiers = [(f"the {tier}", tokens) for tier, tokens in system.kv_room().items()]
+    for name, blocks in (("kv_blocks", limits.kv_blocks), ("swap_blocks", limits.swap_blocks)):
+        if not blocks:
+            continue
+        tier, tokens = tiers.pop(0) if tiers else ("a second tier", 0)
+        if blocks * limits.block_tokens > tokens:
+            most = tokens // limits.block_tokens
+            raise InputError(f"{name}: expected at most {most}, what {tier} holds, found {blocks}")
     if limits.max_num_seqs > system.job.batch or workload.longest > system.job.capacity:
         raise InputError(
             f"max_num_seqs: expected at most {system.job.batch} sequences of {system.job.capacity} tokens, "
             f"found {limits.max_num_seqs} of {workload.longest}"
         )
-    times = system.step_times(limits.max_num_batched_tokens, limits.max_num_seqs)
-    cards = system.devices.config.gpu.count.value if system.several_cards else 1
-    engine = Engine(workload, limits, profile, _copies(system, limits), cards)
-    if times is None:
-        sequences = Sequences(system)
-        engine.run(sequences, tell, sequences)
-    else:
-        engine.run_tables(times, tell)
-    return engine.served()
+    return limits
 
 
 def _copies(system: System, limits: Limits) -> Ints:
     """Return the picoseconds of copying 0, 1, ... blocks between the two tiers."""
     most = limits.swap_blocks if limits.swapping else 0
-    size = limits.block_tokens * system.job.shape.kv_bytes_per_token()
+    size = limits.block_tokens * system.kv_token_bytes
     pcie = system.devices.pcie
     return np.array([0, *(pcie.picoseconds(count * size) for count in range(1, most + 1))])
 
 
 class Engine:
-    """Serves requests under limits; copies: see `_copies`, for as many blocks as can be swapped; cards: of a system."""
+    """Serves requests under limits; copies: see `_copies`, for as many blocks as can be swapped; cards: of a
+    system; scheduler: another one than that of docs/SERVING.md."""
 
     def __init__(
-        self, workload: Workload, limits: Limits, profile: EngineProfile, copies: Ints | None = None, cards: int = 1
+        self,
+        workload: Workload,
+        limits: Limits,
+        profile: EngineProfile,
+        copies: Ints | None = None,
+        cards: int = 1,
+        scheduler: Scheduler | None = None,
     ) -> None:
         self.workload, self.limits = workload, limits
         self.rules = rules_of(workload, limits, profile.front_end_ps)
         self.state = new_state(self.rules, limits.swap_blocks)
         self.kv = new_blocks(limits.kv_blocks)
         self.records = new_records()
+        self.scheduler = scheduler or kernels
         self.between = np.array([profile.step_ps(cards), profile.step_sequence_ps])
         self.copies = np.zeros(limits.swap_blocks + 1, np.int64) if copies is None else copies
         self.clock = np.zeros(CLOCK, np.int64)
@@ -101,28 +144,22 @@ class Engine:
         """How many requests have their last token."""
         return int(self.state.counts[at.DONE])
 
-    def run_tables(self, times: DenseTimes, tell: Callable[[int], None] = lambda done: None) -> None:
-        """Serve all requests with steps whose times are tables."""
-        while self.done < len(self.workload):
-            _steps(
-                self.rules, self.state, self.kv, self.records, self.between, self.copies, self.clock, self.ahead,
-                times, CHUNK,
-            )  # fmt: skip
-            tell(self.done)
-
-    def run(
-        self, timer: StepTimer, tell: Callable[[int], None] = lambda done: None, places: Sequences | None = None
-    ) -> None:
-        """Serve all requests with steps that a timer is asked for; places: hears who comes and goes."""
-        while self.done < len(self.workload):
-            self.step(timer, places)
-            tell(self.done)
+    def run_tables(self, times: DenseTimes, most: int) -> None:
+        """Run up to so many steps, whose times are tables."""
+        _steps(
+            self.rules, self.state, self.kv, self.records, self.between, self.copies, self.clock, self.ahead, times,
+            most,
+        )  # fmt: skip
 
     def step(self, timer: StepTimer, places: Sequences | None = None) -> Step:
-        """Run one step, and return what it was."""
+        """Run one step, and return what it was; places: hears who comes and goes."""
         state, counts = self.state, self.state.counts
         before = set(state.running[: counts[at.RUNNING]].tolist())
-        _begin(self.rules, state, self.kv, self.records, self.clock, self.ahead)
+        _begin(self.rules, state, self.clock, self.ahead)
+        now = int(self.clock[NOW])
+        self.scheduler.schedule(self.rules, state, self.kv, now)
+        note_load(self.records, state, self.kv, now)
+        self.clock[SWAPPED] += counts[at.SWAPPED_OUT]
         running = state.running[: counts[at.SCHEDULED]].copy()
         if places is not None:
             for place in state.left[: counts[at.LEFT]].tolist():
@@ -133,9 +170,10 @@ class Engine:
         new, computed = state.new[: len(running)], state.computed[running]
         logits = int((computed + new == self.rules.prompt[running] + state.produced[running]).sum())
         step = Step(tuple(new.tolist()), tuple(computed.tolist()), logits, tuple(state.place[running].tolist()))
-        begin = int(self.clock[NOW]) + int(self.copies[counts[at.SWAPPED_OUT]] + self.copies[counts[at.SWAPPED_IN]])
+        begin = now + int(self.copies[counts[at.SWAPPED_OUT]] + self.copies[counts[at.SWAPPED_IN]])
         end = timer.forward(step, begin)
-        _end(self.rules, state, self.kv, self.records, self.between, self.clock, end)
+        end = int(_end(self.rules, state, self.records, self.between, self.clock, end))
+        self.scheduler.complete(self.rules, state, self.kv, end)
         if places is not None:
             for place in state.left[: counts[at.LEFT]].tolist():
                 places.leave(place)
@@ -164,28 +202,25 @@ class Engine:
 
 
 @borrowing
-def _begin(rules: Rules, state: State, kv: KvBlocks, records: Records, clock: Ints, ahead: bool) -> None:
-    """Let requests arrive, and schedule a step; ahead: while the step before runs."""
+def _begin(rules: Rules, state: State, clock: Ints, ahead: bool) -> None:
+    """Let requests arrive that a step may schedule; ahead: those that came before the step before."""
     counts = state.counts
     arrive(rules, state, clock[SEEN] if ahead else clock[NOW])
     if counts[at.RUNNING] == 0 and counts[at.WAITING] == 0:
         clock[NOW] = max(clock[NOW], rules.ready[counts[at.ARRIVED]])
         arrive(rules, state, clock[NOW])
     clock[SEEN] = clock[NOW]
-    schedule(rules, state, kv, clock[NOW])
-    note_load(records, state, kv, clock[NOW])
-    clock[SWAPPED] += counts[at.SWAPPED_OUT]
 
 
 @borrowing
-def _end(rules: Rules, state: State, kv: KvBlocks, records: Records, between: Ints, clock: Ints, end: int) -> None:
-    """End a step whose last kernel has ended."""
+def _end(rules: Rules, state: State, records: Records, between: Ints, clock: Ints, end: int) -> int:
+    """Return the end of a step whose last kernel has ended."""
     clock[BUSY] += end - clock[NOW]
     end += between[0] + between[1] * state.counts[at.SCHEDULED]
     note_intervals(records, state, rules.prompt, end)
-    complete(rules, state, kv, end)
     clock[NOW] = end
     clock[STEPS] += 1
+    return int(end)
 
 
 @borrowing
@@ -198,7 +233,10 @@ def _steps(
     for _ in range(most):
         if counts[at.DONE] == len(rules.ready):
             break
-        _begin(rules, state, kv, records, clock, ahead)
+        _begin(rules, state, clock, ahead)
+        schedule(rules, state, kv, clock[NOW])
+        note_load(records, state, kv, clock[NOW])
+        clock[SWAPPED] += counts[at.SWAPPED_OUT]
         scheduled = counts[at.SCHEDULED]
         logits = 0
         for i in range(scheduled):
@@ -207,4 +245,5 @@ def _steps(
             logits += state.computed[r] + state.new[i] == rules.prompt[r] + state.produced[r]
         forward = dense_picoseconds(times, state.new[:scheduled], state.left[:scheduled], logits)
         swap = copies[counts[at.SWAPPED_OUT]] + copies[counts[at.SWAPPED_IN]]
-        _end(rules, state, kv, records, between, clock, clock[NOW] + swap + forward)
+        end = _end(rules, state, records, between, clock, clock[NOW] + swap + forward)
+        complete(rules, state, kv, end)

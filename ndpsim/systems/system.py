@@ -119,13 +119,15 @@ class System(ABC):
     name: as results call it; Policy: the table of its own parameters, which come from `workloads/systems/<name>.toml`
     ([policy]) if that is there, else from the table's defaults, and from `--set policy.NAME=VALUE`. several_cards:
     whether it uses all `gpu.count` cards of a machine; others run on machines with one. ignores: beginnings of paths
-    of `--set` on which nothing depends that it does; to set one of them is refused.
+    of `--set` on which nothing depends that it does; to set one of them is refused. shares_cache: whether KV caches are
+    blocks that lie anywhere, so that sequences may share those of a common prefix; else each place has its own cache.
     """
 
     name: ClassVar[str]
     Policy: ClassVar[type[Table]] = NoPolicy
     several_cards: ClassVar[bool] = False
     ignores: ClassVar[tuple[str, ...]] = ()
+    shares_cache: ClassVar[bool] = False
 
     def __init__(self, job: Job, devices: Devices, policy: Table) -> None:
         """Get ready: place the model. Raises InputError if something does not fit."""
@@ -153,6 +155,18 @@ class System(ABC):
         """Return the times of steps of up to so many new tokens, if they follow from nothing else.
 
         They are those of `forward` to the picosecond. None: a driver asks `forward` for each step.
+        """
+        return None
+
+    @property
+    def kv_token_bytes(self) -> int:
+        """Bytes of the keys and values of a token, of one card if there are several: what swapping copies."""
+        return self.job.shape.kv_bytes_per_token()
+
+    def scheduler(self) -> Any:
+        """Return what decides in serving which requests compute how many tokens; None: the engine's own scheduler.
+
+        It has `schedule` and `complete` of `Scheduler`, in the engine of serving.
         """
         return None
 

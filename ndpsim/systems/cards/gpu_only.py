@@ -3,6 +3,7 @@
 from typing import ClassVar, Final
 
 from ndpsim.errors import InputError
+from ndpsim.isa import codes
 from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.dense_times import DenseTimes, dense_times, part_times
 from ndpsim.systems.parts.dense_layers import DenseLayers
@@ -34,6 +35,7 @@ class GpuOnly(DenseLayers):
     """A model on one card, its kernels in CUDA graphs."""
 
     name: ClassVar[str] = "gpu-only"
+    shares_cache: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (*CARDS_ONLY, *ONE_CARD)
     Policy = ResidentPolicy
     policy: ResidentPolicy
@@ -54,8 +56,18 @@ class GpuOnly(DenseLayers):
             )
 
     def kv_room(self, reserved: int = 0) -> dict[str, int]:
-        """Return the tokens that the share of a card's memory beside the weights has room for."""
-        return {"gpu": max(self._cache_room - reserved, 0) // self.shape.kv_bytes_per_token()}
+        """Return the tokens that the share of a card's memory beside the weights has room for, and the host's."""
+        dimms = self.devices.dimms
+        host = dimms.atoms * codes.ATOM_BYTES * dimms.dimms
+        return {
+            "gpu": max(self._cache_room - reserved, 0) // self.kv_token_bytes,
+            "host": host // self.job.shape.kv_bytes_per_token(),
+        }
+
+    @property
+    def kv_token_bytes(self) -> int:
+        """Bytes of the keys and values of a token on a card."""
+        return self.shape.kv_bytes_per_token()
 
     def step_times(self, tokens: int, sequences: int) -> DenseTimes:
         """Return the times of steps on the card."""
