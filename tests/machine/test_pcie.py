@@ -21,6 +21,7 @@ def test_a_transfer_takes_its_latency_and_its_bytes():
     assert link.picoseconds(64_000) == (2 + 2) * 10**6  # 64 kB at 32 kB a microsecond
     assert link.picoseconds(0) == 2 * 10**6
     assert link.stream_us(64_000) == 2
+    assert link.stream_us(80_000) == 2.5
     assert link.bytes_within(3 * 10**6) == 96_000
 
 

@@ -9,11 +9,10 @@ from system_files import written
 from ndpsim.errors import InputError
 from ndpsim.machine.meter import Meter
 from ndpsim.runs import run as module
-from ndpsim.runs.run import Run
+from ndpsim.runs.run import MOST_PS, Run, _too_long
 from ndpsim.runs.setup import Setup
 
 RECORDER = """
-import numpy as np
 from ndpsim.systems.system import System
 
 class Recorder(System):
@@ -127,3 +126,8 @@ def test_a_run_with_a_trace_of_the_users_reads_that(tmp_path, monkeypatch):
     (tmp_path / "trace.h5").write_bytes(b"abcd")
     with pytest.raises(InputError, match=r"trace.h5: expected the file of the run"):
         Run(run.setup)
+
+
+def test_the_longest_simulated_time_leaves_room_for_a_sum_of_two():
+    assert np.iinfo(np.int64).max == 2 * MOST_PS - 1
+    assert "at most 53 days" in str(_too_long())  # 4.6 million seconds

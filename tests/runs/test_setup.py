@@ -9,10 +9,10 @@ import pytest
 from ndpsim.dimm.config import dimm_names
 from ndpsim.dram.standard.standard import load_standard, standard_content, standard_from, standard_names
 from ndpsim.errors import InputError
-from ndpsim.runs.changes import ASKED
+from ndpsim.runs.changes import ASKED, unknown
 from ndpsim.runs.run import devices_of
 from ndpsim.runs.setup import Setup
-from ndpsim.runs.setup_files import SetupFiles
+from ndpsim.runs.setup_files import SetupFiles, policy_content
 from ndpsim.systems.catalog import load_system
 
 
@@ -333,3 +333,43 @@ def test_json_of_a_setup_has_no_word_that_json_has_not():
     made = setup()
     with pytest.raises(ValueError, match="JSON"):
         made.model_copy(update={"changes": {"gpu.weights_gb": math.nan}}).to_json()
+
+
+def test_a_change_that_counts_only_beside_another_is_taken():
+    changes = {"model.heads": 8, "model.kv_heads": 4}  # as many as heads if nothing is said, of which there are 4
+    assert setup(changes=changes).changes == changes
+    assert "model.kv_heads: expected a value that changes the run" in refusal(changes={"model.kv_heads": 4})
+
+
+def test_a_card_has_either_a_size_for_weights_or_a_reserve():
+    told = refusal(changes={"gpu.reserve_gb": 3.0, "gpu.weights_gb": 5.0})
+    assert "gpu.reserve_gb: expected it or gpu.weights_gb" in told
+    assert "found both" not in refusal(changes={"gpu.reserve_gb": 3.0, "gpu.none": 5.0})
+
+
+def test_a_setup_has_the_traits_of_the_cards_architecture_and_no_empty_field():
+    assert setup().card["traits"]["name"] == "ada"
+    assert setup(changes={"gpu.card": "h100-sxm"}).card["traits"]["name"] == "hopper"
+    assert "null" not in json.dumps(setup().preset)
+
+
+def test_what_was_there_before_is_told_without_its_source():
+    assert setup(changes={"dram.timing.nRTP": {"nck": 9}}).before == {"dram.timing.nRTP": {"nck": 4, "ns": 7.5}}
+    assert setup(changes={"gpu.weights_gb": 0.5}).before == {"gpu.weights_gb": None}
+
+
+def test_a_path_that_is_not_known_is_told_with_up_to_three_like_it_or_the_first_dozen_beside_it():
+    alike = unknown("part.one9", dict.fromkeys(f"part.one{i}" for i in range(5)))
+    assert alike.count("part.one") == 1 + 3
+    beside = unknown("part.xyz", dict.fromkeys(f"part.{chr(97 + i) * 9}" for i in range(20)))
+    assert beside.count("part.") == 1 + 12 and beside.endswith(" and 8 more (ndpsim list --paths)")
+    assert "more" not in unknown("part.xyz", dict.fromkeys(f"part.{chr(97 + i) * 9}" for i in range(12)))
+
+
+@pytest.mark.parametrize("text", ["[policy]\nwindow = 1\n[more]\n", "policy = 3\n"])
+def test_a_policy_file_has_the_table_policy_alone(monkeypatch, tmp_path, text):
+    (tmp_path / "systems").mkdir()
+    (tmp_path / "systems" / "hermes.toml").write_text(text)
+    monkeypatch.setattr("ndpsim.runs.setup_files.workloads_dir", lambda: tmp_path)
+    with pytest.raises(InputError, match=r"expected the table \[policy\] and nothing else"):
+        policy_content(load_system("hermes"))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ndpsim.dram.address_map import host_map
 from ndpsim.dram.host.controller import HostConfig
 from ndpsim.dram.standard.standard import load_standard
 from ndpsim.studies.loaded_latency import curves, loaded_latency, random_requests, run_random
@@ -12,6 +13,8 @@ DDR4 = load_standard("DDR4-3200AA")
 
 def test_arrivals_are_a_poisson_process_of_the_given_load():
     requests = random_requests(DDR4, load=0.5, writes=1 / 3, requests=100_000, seed=3)
+    size = host_map(None, DDR4).size
+    assert size * 0.999 < requests.address.max() < size and not (requests.address % DDR4.burst_bytes).any()
     gaps = np.diff(requests.arrival)
     mean = 4 / 0.5  # nBL by the load
     assert gaps.mean() == pytest.approx(mean, rel=0.02)
