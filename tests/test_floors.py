@@ -12,7 +12,7 @@ PLAN = (ROOT / "README.md").read_text(encoding="utf-8")
 WINGS = {
     "dram": ("standard", "address_map", "log", "requests", "checker", "energy", "ndp", "banks", "host"),
     "sparsity": (
-        *("trace_format", "correlation", "statistics", "trace_writer", "trace", "frequency", "capture"),
+        *("groups", "trace_format", "correlation", "statistics", "trace_writer", "trace", "frequency", "capture"),
         *("generation", "prediction"),
     ),
     "systems": ("system", "parts", "hermes", "offloading", "cards", "catalog"),

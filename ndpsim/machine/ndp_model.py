@@ -6,7 +6,7 @@ Every DIMM has some rows more than its share, so that neurons can move between D
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,8 @@ from ndpsim.isa import codes
 from ndpsim.isa.program import Program
 from ndpsim.llm.shape import ModelShape
 from ndpsim.llm.step import Step
+from ndpsim.sparsity.groups import KINDS, Kind
 from ndpsim.wall import PROGRAMS, TIMING
-
-Kind = Literal["attention", "ffn"]
-KINDS: Final[tuple[Kind, ...]] = ("attention", "ffn")
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ndpsim.errors import InputError
 from ndpsim.kernels.code_digest import modules_digest
 from ndpsim.llm.shape import ModelShape
-from ndpsim.machine.ndp_model import KINDS
 from ndpsim.runs.cache import cached
 from ndpsim.sparsity.generation.generator import ActivationGenerator, NeuronShape
 from ndpsim.sparsity.generation.presets import preset_from
+from ndpsim.sparsity.groups import KINDS, block_of, by_kind, qkv_of
 from ndpsim.sparsity.prediction.parents import PARENTS, correlation_table
 from ndpsim.sparsity.trace import ActivationTrace
 from ndpsim.sparsity.trace_format import TraceHeader, row_bytes
@@ -116,7 +116,7 @@ def _part_of(
     wanted = [(layer, kind, widths[kind]) for layer in range(shape.layers) for kind in KINDS]
     places = list(zip(header.layer, header.kind, header.neurons, strict=True))
     has_attention = "attention" in header.kind
-    if places != (wanted if has_attention else wanted[1::2]):
+    if places != (wanted if has_attention else by_kind(wanted)[1]):
         raise InputError(
             f"{path}: expected the ffn groups of {shape.name}, {shape.layers} layers of {shape.ffn} neurons, and "
             f"attention groups of {shape.hidden} or none, found {header.groups} groups of {header.model}"
@@ -127,7 +127,7 @@ def _part_of(
         always = np.packbits(np.ones((1, 1, shape.hidden), np.uint8), axis=2, bitorder="little")
         full = np.broadcast_to(always, (end - begin, sequences, always.shape[2]))
         rows = [one for ffn in rows for one in (full, ffn)]
-        places_before = [(2 * layer - 2, 2 * before + 1) for layer, before in enumerate(preceding)]
+        places_before = [(qkv_of(layer - 1), block_of(before)) for layer, before in enumerate(preceding)]
         preceding = tuple(max(one, -1) for pair in places_before for one in pair)
     part = TraceHeader(
         model=header.model,

@@ -15,8 +15,9 @@ from ndpsim.errors import InputError
 from ndpsim.files import has_checksums, unreadable
 from ndpsim.hdf5_fields import dataset_of, integer_of, text_of, vector_of
 from ndpsim.sparsity.correlation import MAX_SAMPLED_TOKENS, layer_correlation
+from ndpsim.sparsity.groups import KINDS
 from ndpsim.sparsity.statistics import GroupStatistics, TraceStatistics, group_statistics
-from ndpsim.sparsity.trace_format import FORMAT, KINDS, VERSION, TraceHeader, group_path, one_line, pack, row_bytes
+from ndpsim.sparsity.trace_format import FORMAT, VERSION, TraceHeader, group_path, one_line, pack, row_bytes
 from ndpsim.sparsity.trace_writer import TraceWriter
 
 FAILURES = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError)

@@ -41,10 +41,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
+from ndpsim.sparsity.groups import KINDS
 
 FORMAT = "ndpsim-activation-trace"
 VERSION = 2
-KINDS = ("attention", "ffn")
 MAX_GROUPS = 8192
 MAX_NEURONS = 1 << 24
 MAX_SEQUENCES = 4096

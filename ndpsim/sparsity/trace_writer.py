@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
 from ndpsim.hdf5_files import appearing_hdf5
-from ndpsim.sparsity.trace_format import FORMAT, KINDS, VERSION, TraceHeader, group_path, pack, row_bytes
+from ndpsim.sparsity.groups import KINDS
+from ndpsim.sparsity.trace_format import FORMAT, VERSION, TraceHeader, group_path, pack, row_bytes
 
 
 class TraceWriter:

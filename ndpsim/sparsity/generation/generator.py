@@ -16,8 +16,9 @@ from ndpsim.errors import InputError
 from ndpsim.sparsity.generation import generator_kernel as kernel
 from ndpsim.sparsity.generation.counter_hash import key
 from ndpsim.sparsity.generation.parameters import GroupChances, GroupParameters, solve
+from ndpsim.sparsity.groups import KINDS
 from ndpsim.sparsity.trace import ActivationTrace
-from ndpsim.sparsity.trace_format import KINDS, TraceHeader, row_bytes
+from ndpsim.sparsity.trace_format import TraceHeader, row_bytes
 from ndpsim.sparsity.trace_writer import TraceWriter
 
 REFRESH, HELD, COMMON, OWN, CLAN, HOME, DRIFT_PAIRS, DRIFT, SEQUENCE_PAIRS, SEQUENCE = range(1, 11)

@@ -12,7 +12,7 @@ from ndpsim.data import workloads_dir
 from ndpsim.errors import InputError
 from ndpsim.kinds import Words
 from ndpsim.sparsity.generation.parameters import ALTERNATIVES, GroupParameters
-from ndpsim.sparsity.trace_format import KINDS
+from ndpsim.sparsity.groups import KINDS
 from ndpsim.tables import Table, read_toml, shown, table_from
 
 _Share = Annotated[float, Field(strict=True, ge=0, le=1)]
@@ -115,7 +115,7 @@ class TracePreset(Table):
 
     def for_model(self, model: str) -> "TracePreset":
         """Return the preset with what it has for one model, by its name, in the place of what it has for all."""
-        tables = {kind: KindValues(**self._values(kind, model)) for kind in KINDS}
+        tables: dict[str, KindValues] = {kind: KindValues(**self._values(kind, model)) for kind in KINDS}
         return self.model_copy(update={**tables, "models": {}})
 
     def _values(self, kind: str, model: str) -> dict[str, Value]:

@@ -7,6 +7,7 @@ there, else in the DIMMs; attention is in the DIMMs.
 import numpy as np
 
 from ndpsim.llm.step import Step
+from ndpsim.sparsity.groups import by_kind
 from ndpsim.systems.hermes.offline import whole_layers
 from ndpsim.systems.parts.shared_layers import GroupShare, LayerPlan, SharedLayers, TokenPlan
 from ndpsim.systems.system import ONE_CARD, OTHER_FORMATS, Devices, Job, NoPolicy
@@ -29,7 +30,7 @@ class HermesBase(SharedLayers):
             GroupShare([np.arange(0 if on_gpu else np.count_nonzero(dimm == d), dtype=np.uint32) for d in range(dimms)])
             for dimm, on_gpu in zip(placement.dimm, self.counts, strict=True)
         ]
-        layers = [LayerPlan(qkv, ffn) for qkv, ffn in zip(shares[0::2], shares[1::2], strict=True)]
+        layers = [LayerPlan(qkv, ffn) for qkv, ffn in zip(*by_kind(shares), strict=True)]
         self.plan = TokenPlan(self.counts, layers)
 
     def decode(self, step: Step, now: int) -> int:

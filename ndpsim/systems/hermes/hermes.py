@@ -14,9 +14,9 @@ from pydantic import Field
 
 from ndpsim.kinds import Unit
 from ndpsim.llm.step import Step
-from ndpsim.machine.ndp_model import KINDS
 from ndpsim.machine.rows import NeuronRows, deal
 from ndpsim.sparsity.frequency import frequencies
+from ndpsim.sparsity.groups import block_of, kind_of, qkv_of
 from ndpsim.sparsity.prediction.layout import NeuronLayout
 from ndpsim.systems.hermes.hot_neurons import HotNeurons
 from ndpsim.systems.hermes.offline import Probe, fitted, placement_problem
@@ -62,7 +62,7 @@ class Hermes(SharedLayers):
         problem = placement_problem(devices, self.dimms, often, probe)
         placement, rule = PLACE[policy.placement.value](problem, policy.bundle.value), policy.rule()
         self.neurons = HotNeurons(layout, trace, parents, self.neuron_bytes, often, placement.resident, rule)
-        rows = [self.dimms.rows[KINDS[group % 2]] for group in range(len(often))]
+        rows = [self.dimms.rows[kind_of(group)] for group in range(len(often))]
         owners = [fitted(placement.dimm[g], problem.frequencies[g], dimms, held) for g, held in enumerate(rows)]
         self.rows = [NeuronRows(own, dimms, held) for own, held in zip(owners, rows, strict=True)]
         guard: Literal["literal", "corrected"] = "literal" if policy.literal_guard.value else "corrected"
@@ -101,9 +101,9 @@ class Hermes(SharedLayers):
 
         They move during the output projection, so that the block finds them where they went.
         """
-        qkv = self._share(2 * layer, cold)
+        qkv = self._share(qkv_of(layer), cold)
         over = self._remap(layer) if remaps else np.zeros(1, np.int64)
-        return LayerPlan(qkv, self._share(2 * layer + 1, cold), int(over.sum()), int(over.max()))
+        return LayerPlan(qkv, self._share(block_of(layer), cold), int(over.sum()), int(over.max()))
 
     def _share(self, group: int, cold: NDArray[np.uint64]) -> GroupShare:
         """Return the cold neurons of a group that are computed."""
@@ -115,7 +115,7 @@ class Hermes(SharedLayers):
         """Move neurons of a layer between DIMMs, and return the bytes over each path, int64[DIMMs * DIMMs]."""
         dimms = self.devices.dimms.dimms
         over = np.zeros(dimms * dimms, np.int64)
-        for group in (2 * layer, 2 * layer + 1):
+        for group in (qkv_of(layer), block_of(layer)):
             rows = self.rows[group]
             moves = self.remap.remap(group, rows.dimm)
             moved = rows.move(moves.neurons, moves.target)

@@ -24,6 +24,7 @@ from ndpsim.llm.step import Step
 from ndpsim.machine.cpu import cpu_picoseconds
 from ndpsim.machine.gpu_layers import layer_times
 from ndpsim.sparsity.frequency import Frequencies, frequencies
+from ndpsim.sparsity.groups import block_of, by_kind, kind_of, layer_of, qkv_of
 from ndpsim.sparsity.prediction.layout import NeuronLayout
 from ndpsim.systems.hermes.hot_neurons import HotNeurons
 from ndpsim.systems.hermes.offline import gpu_room, gpu_seconds
@@ -32,6 +33,7 @@ from ndpsim.systems.hermes.predictor_policy import PredictorPolicy
 from ndpsim.systems.parts.host_weights import Sizes
 from ndpsim.systems.parts.neuron_trace import require_neurons
 from ndpsim.systems.parts.room import dimms_enough
+from ndpsim.systems.parts.shared_layers import OPERATIONS
 from ndpsim.systems.parts.streamed_prompt import StreamedPrompts
 from ndpsim.systems.system import DIMM_UNITS, ONE_CARD, OTHER_FORMATS, PS_PER_US, Devices, Job
 
@@ -96,14 +98,14 @@ class HermesHost(StreamedPrompts):
         read = layout.counts(union & ~neurons.resident)
         multiplied = sum(layout.counts(one & ~neurons.resident) for one in neurons.computed)
         cold = list(zip(read.tolist(), np.asarray(multiplied).tolist(), strict=True))
-        times = layer_times(self.devices.gpu, shape, batch, on_gpu[0::2], on_gpu[1::2])
+        times = layer_times(self.devices.gpu, shape, batch, *by_kind(on_gpu))
         layers = (np.column_stack(times[:-1]) * PS_PER_US).astype(np.int64).tolist()
         hidden, attended = 2 * batch * shape.hidden, 2 * batch * shape.attention_width
         room = []  # bytes of hot neurons that can be copied while the GPU projects
         for layer, (norm, project, output, norm2, block) in enumerate(layers):
             begin = now
             normed = self._gpu("qkv", begin, norm, layer)
-            on_host = self._cold(2 * layer, 1, cold, normed + self.pcie("d2h", hidden))
+            on_host = self._cold(qkv_of(layer), 1, cold, normed + self.pcie("d2h", hidden))
             projected = self._gpu("qkv", normed, project, layer)
             sums = self.pcie("d2h", 4 * batch * (shape.attention_width + 2 * shape.kv_width)) if project else 0
             merged = max(on_host, projected + sums)
@@ -116,8 +118,8 @@ class HermesHost(StreamedPrompts):
             meter.spend("projection", normed - now)
             computed = self._gpu("ffn", normed, block, layer)
             sums = 0
-            if cold[2 * layer + 1][0]:
-                on_host = self._cold(2 * layer + 1, 2, cold, normed + self.pcie("d2h", hidden))
+            if cold[block_of(layer)][0]:
+                on_host = self._cold(block_of(layer), 2, cold, normed + self.pcie("d2h", hidden))
                 computed = max(computed, on_host + self.pcie("h2d", 2 * hidden))
             meter.spend("ffn", computed - normed)
             now = computed
@@ -142,7 +144,7 @@ class HermesHost(StreamedPrompts):
         size = self.neuron_bytes[group]  # two bytes a weight: as many as a product and a sum are FLOPs
         cpu = self.devices.config.cpu
         time = cpu_picoseconds(cpu, read * size, multiplied * size) + (operators - 1) * cpu_picoseconds(cpu, 0, 0)
-        self.meter.work("cpu", ("qkv", "ffn")[group % 2], now, now + time, group // 2)
+        self.meter.work("cpu", OPERATIONS[kind_of(group)], now, now + time, layer_of(group))
         return now + time
 
     def _attend(self, layer: int, tokens: int, now: int) -> int:

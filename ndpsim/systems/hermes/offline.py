@@ -12,8 +12,9 @@ from ndpsim.isa import codes
 from ndpsim.jit import njit
 from ndpsim.llm.shape import ModelShape
 from ndpsim.machine.gpu_layers import layer_times
-from ndpsim.machine.ndp_model import KINDS, NdpModel
+from ndpsim.machine.ndp_model import NdpModel
 from ndpsim.sparsity.frequency import Frequencies
+from ndpsim.sparsity.groups import KINDS, kind_of, repeated
 from ndpsim.systems.hermes.placement import NeuronPlacement, PlacementProblem, by_value
 from ndpsim.systems.parts.room import card_enough, found_on_card
 from ndpsim.systems.system import Devices
@@ -48,21 +49,21 @@ def placement_problem(devices: Devices, ndp: NdpModel, often: Sequence[Frequenci
     spends on it a token, in times of one activation in one sequence. A batch of several programs (`compiler.batches`)
     is taken as one of the first of them.
     """
-    gpu_s, groups = gpu_seconds(ndp.shape, ndp.sequences, devices.gpu, probe.gpu), range(len(often))
+    gpu_s, groups = gpu_seconds(ndp.shape, ndp.sequences, devices.gpu, probe.gpu), len(often)
     batch = min(ndp.sequences, codes.ENTRY_BITS)
     one, more = _dimm_seconds(ndp, batch, 1, probe), [0.0, 0.0]
     if batch > 1:
         every = _dimm_seconds(ndp, batch, batch, probe)
         more = [max(b - a, 0.0) / (batch - 1) for a, b in zip(one, every, strict=True)]
     worth = [
-        group.union + (group.each.sum(axis=0) - group.union) * (more[g % 2] / one[g % 2])
-        for g, group in enumerate(often)
+        group.union + (group.each.sum(axis=0) - group.union) * (again / once)
+        for group, again, once in zip(often, repeated(more, groups), repeated(one, groups), strict=True)
     ]
     return PlacementProblem(
         worth,
-        [ndp.neuron_bytes(KINDS[g % 2]) for g in groups],
-        [gpu_s[g % 2] for g in groups],
-        [one[g % 2] for g in groups],
+        [ndp.neuron_bytes(kind_of(group)) for group in range(groups)],
+        repeated(gpu_s, groups),
+        repeated(one, groups),
         devices.config.pcie.us.value * 1e-6,
         gpu_room(devices, ndp.shape),
         [ndp.machine.atoms * codes.ATOM_BYTES] * ndp.machine.dimms,
@@ -73,7 +74,7 @@ def whole_layers(devices: Devices, ndp: NdpModel, neurons: Sequence[int]) -> Neu
     """Put whole groups into GPU memory, layer by layer, and deal the neurons out to the DIMMs in turn."""
     room, resident, dimm = gpu_room(devices, ndp.shape), [], []
     for g, n in enumerate(neurons):
-        size = n * ndp.neuron_bytes(KINDS[g % 2])
+        size = n * ndp.neuron_bytes(kind_of(g))
         fits = size <= room
         room -= size if fits else 0
         resident.append(np.full(n, fits))

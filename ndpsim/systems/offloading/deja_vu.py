@@ -24,6 +24,7 @@ from ndpsim.gpu.kernels import kernels
 from ndpsim.llm.step import Step
 from ndpsim.machine.dense_step import StepTimes
 from ndpsim.machine.gpu_layers import layer_times
+from ndpsim.sparsity.groups import block_of
 from ndpsim.systems.parts.dense_layers import DenseLayers, Part
 from ndpsim.systems.parts.host_weights import Sizes, copy_picoseconds
 from ndpsim.systems.parts.neuron_trace import require_neurons
@@ -116,7 +117,7 @@ class DejaVu(DenseLayers):
 
     def _active(self, layer: int, step: Step) -> NDArray[np.int64]:
         """Return which neurons of a block fire in any sequence, each at its place in the trace; rising."""
-        group, tokens = 2 * layer + 1, np.array(step.cached_tokens)
+        group, tokens = block_of(layer), np.array(step.cached_tokens)
         rows = self.trace.packed(group, int(tokens.min()), int(tokens.max()) + 1)
         rows = rows[tokens - tokens.min(), list(step.places)]
         return np.flatnonzero(np.unpackbits(np.bitwise_or.reduce(rows, axis=0), bitorder="little"))

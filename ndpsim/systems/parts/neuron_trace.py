@@ -2,7 +2,7 @@
 
 from ndpsim.errors import InputError
 from ndpsim.llm.shape import ModelShape
-from ndpsim.machine.ndp_model import KINDS, Kind
+from ndpsim.sparsity.groups import KINDS, Kind
 from ndpsim.sparsity.trace import ActivationTrace
 
 

@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 from ndpsim.compiler.merge import Shares
 from ndpsim.llm.step import Step
 from ndpsim.machine.gpu_layers import layer_times
-from ndpsim.machine.ndp_model import KINDS, NdpModel
+from ndpsim.machine.ndp_model import NdpModel
+from ndpsim.sparsity.groups import KINDS, Kind, block_of, by_kind, kind_of, layer_of, qkv_of
 from ndpsim.systems.parts.streamed_prompt import StreamedPrompts
 from ndpsim.systems.system import PS_PER_US, Devices, Job
 from ndpsim.tables import Table
 
-GROUPS: Final = ("qkv", "ffn")
+OPERATIONS: Final[dict[Kind, str]] = {"attention": "qkv", "ffn": "ffn"}
+"""What the work on a group is called in results, by its kind."""
 
 
 class GroupShare(NamedTuple):
@@ -69,12 +71,12 @@ class SharedLayers(StreamedPrompts):
         super().__init__(job, devices, policy)
         self.ndp = self.dimms = NdpModel(devices.dimms, job.shape, job.batch, job.capacity)
         self.gpu, self.shape = devices.gpu, job.shape
-        self.neuron_bytes = [self.dimms.neuron_bytes(KINDS[group % 2]) for group in range(2 * self.shape.layers)]
+        self.neuron_bytes = [self.dimms.neuron_bytes(kind) for kind in KINDS] * self.shape.layers
 
     def run(self, step: Step, plan: TokenPlan, now: int) -> Decoded:
         """Run a token of each sequence as planned."""
         shape, batch, meter = self.shape, len(step.places), self.meter
-        times = layer_times(self.gpu, shape, batch, plan.on_gpu[0::2], plan.on_gpu[1::2])
+        times = layer_times(self.gpu, shape, batch, *by_kind(plan.on_gpu))
         layers = (np.column_stack(times[:-1]) * PS_PER_US).astype(np.int64).tolist()
         contexts = self.dimms.contexts(step)
         hidden = batch * shape.hidden * 2
@@ -85,7 +87,7 @@ class SharedLayers(StreamedPrompts):
             at = now + self.pcie("h2d", hidden)
             meter.work("gpu", "qkv", at, at + norm + project, layer)
             ready = at + norm + project + (self.pcie("d2h", qkv) if project else 0)
-            end = self._sparse(2 * layer, own.qkv, batch, now, ready, project > 0)
+            end = self._sparse(qkv_of(layer), own.qkv, batch, now, ready, project > 0)
             meter.spend("qkv", end - now)
             attended = self.dimms.attend(layer, contexts, end).end
             meter.work("dimms", "attention", end, attended, layer)
@@ -98,7 +100,7 @@ class SharedLayers(StreamedPrompts):
             meter.spend("projection", start - attended)
             meter.work("gpu", "ffn", projected, projected + block, layer)
             ready = projected + block + (self.pcie("d2h", 2 * hidden) if block else 0)
-            now = self._sparse(2 * layer + 1, own.ffn, batch, start, ready, block > 0)
+            now = self._sparse(block_of(layer), own.ffn, batch, start, ready, block > 0)
             meter.spend("ffn", now - start)
         head = int(times.head * PS_PER_US)
         begin = now + self.pcie("h2d", hidden)
@@ -108,10 +110,10 @@ class SharedLayers(StreamedPrompts):
 
     def _sparse(self, group: int, share: GroupShare, batch: int, start: int, ready: int, gpu: bool) -> int:
         """Run the DIMMs' part of a group, and return when it is merged with the GPU's, which is there at `ready`."""
-        kind, layer = KINDS[group % 2], group // 2
+        kind, layer = kind_of(group), layer_of(group)
         span = self.dimms.sparse(kind, layer, share.rows, start, gpu=gpu, masks=share.masks, sequences=batch)
         end = span.after(ready) if gpu else span.end
-        self.meter.work("dimms", GROUPS[group % 2], start, span.end, layer)
+        self.meter.work("dimms", OPERATIONS[kind], start, span.end, layer)
         return end
 
     def _moved(self, layer: int, plan: LayerPlan, begin: int) -> int:
