@@ -13,6 +13,7 @@ from ndpsim.runs.run import MOST_PS, Run, _too_long
 from ndpsim.runs.setup import Setup
 
 RECORDER = """
+import numpy as np
 from ndpsim.systems.system import System
 
 class Recorder(System):

@@ -336,9 +336,10 @@ def test_json_of_a_setup_has_no_word_that_json_has_not():
 
 
 def test_a_change_that_counts_only_beside_another_is_taken():
-    changes = {"model.heads": 8, "model.kv_heads": 4}  # as many as heads if nothing is said, of which there are 4
-    assert setup(changes=changes).changes == changes
-    assert "model.kv_heads: expected a value that changes the run" in refusal(changes={"model.kv_heads": 4})
+    changes = {"model.heads": 80, "model.kv_heads": 40}  # as many as heads if nothing is said, of which there are 40
+    assert setup(model="opt-13b", changes=changes).changes == changes
+    told = refusal(model="opt-13b", changes={"model.kv_heads": 40})
+    assert "model.kv_heads: expected a value that changes the run" in told
 
 
 def test_a_card_has_either_a_size_for_weights_or_a_reserve():
