@@ -1,6 +1,6 @@
 """FlexGen: the search against its cost model in plain Python, and the schedule by hand."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from types import SimpleNamespace
 
@@ -16,8 +16,10 @@ from ndpsim.llm.catalog import load_shape
 from ndpsim.llm.step import Step
 from ndpsim.machine.cpu import cpu_picoseconds
 from ndpsim.machine.dense_step import StepTimes, dense_step
+from ndpsim.systems.offloading import flexgen
 from ndpsim.systems.offloading.flexgen import FlexGen
 from ndpsim.systems.offloading.flexgen_search import CardShares, Pass, Problem, search
+from ndpsim.systems.parts.host_weights import Sizes
 
 SHAPE = load_shape("relu-lm")  # four layers
 EMBEDDING = 2 * SHAPE.outer_parameters()
@@ -97,7 +99,7 @@ def test_weights_arrive_while_the_layer_before_computes(link):
     times = dense_step(made.devices.gpu, SHAPE, Step.prefill(1, 16), eager=True)
     assert first == pytest.approx(by_hand(made, times, True, False), abs=20)
     assert (made.meter.operation["weights"] > 0.5 * tokens[-1]) == (link == 0.5)
-    assert made.meter.link["h2d"] == pytest.approx(0.5 * 4 * (EMBEDDING + 4 * LAYER + HEAD), rel=1e-6)
+    assert made.meter.link["h2d"] == 4 * (EMBEDDING + 4 * LAYER + HEAD) // 2  # to the byte
 
 
 def test_a_cache_that_does_not_fit_is_attended_to_on_the_host():
@@ -109,6 +111,7 @@ def test_a_cache_that_does_not_fit_is_attended_to_on_the_host():
     start = prompt(made)
     before = made.meter.busy["cpu", "attention"]
     assert before == 0  # the prompt's own keys and values are on the card
+    assert sum(time for (device, _), time in made.meter.busy.items() if device == "cpu") == 0
     token(made, 0, start)
     whole = cpu_picoseconds(made.devices.config.cpu, batch * 100 * KV, 4 * batch * 101 * SHAPE.attention_width)
     exchange = 2 * 2 * SHAPE.attention_width * batch / 0.05e9 * 1e12
@@ -165,3 +168,80 @@ def test_a_pass_through_a_layer_by_hand():
         compute_s=pytest.approx(17e-6), attention_s=0.0, host_s=0.0, weights=5000, hidden=2 * 100 * 30, read=0,
         written=30 * 128, exchanged=0,
     )  # fmt: skip
+
+
+def test_the_search_is_told_of_the_prompt_of_the_token_in_the_middle_and_of_all_sizes(monkeypatch):
+    told = []
+
+    def search(problem):
+        told.append(problem)
+        return CardShares(1.0, 1.0, 1.0, False)
+
+    monkeypatch.setattr(flexgen, "search", search)
+    made = system(FlexGen, SHAPE, batch=3, prompt=20, output=9)
+    (problem,) = told
+    first, middle = Step.prefill(3, 20), Step.decode(3, 24)
+    assert problem.prompt == made._pass(first, made.times(first))
+    assert problem.token == made._pass(middle, made.times(middle))
+    assert (problem.layers, problem.passes) == (4, 8)
+    assert problem.rate == made.link.gb_per_s * 1e9
+    assert problem.hidden == 2 * SHAPE.hidden * 3 * 20
+    assert (problem.weights, problem.cache) == (made.sizes.weights, made.sizes.cache)
+    assert problem.stage == max(LAYER, EMBEDDING, HEAD)
+    assert (problem.card, problem.host) == (made.sizes.card, made.sizes.host)
+
+
+@pytest.mark.parametrize(("host", "told"), [(1e12, "no"), (9e8, "no; dimm.count: more")])
+def test_what_would_be_enough_is_told_of_the_side_that_lacks_it(monkeypatch, host, told):
+    def search(problem):
+        raise InputError("no")
+
+    monkeypatch.setattr(flexgen, "search", search)
+    monkeypatch.setattr(flexgen, "dimms_enough", lambda size, devices: "dimm.count: more")
+    sizes = Sizes.of
+
+    def smaller(job, devices):
+        return replace(sizes(job, devices), host=int(host))
+
+    monkeypatch.setattr(flexgen.Sizes, "of", staticmethod(smaller))
+    with pytest.raises(InputError) as caught:
+        system(FlexGen, load_shape("llama2-7b"), batch=1, prompt=16)
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize(("room", "count"), [(6, 6), (5.999, 3), (3, 3), (2.999, 2), (1, 1)])
+def test_a_prompts_activations_are_counted_by_hand(room, count):
+    """7 tokens of a gated model: 2 bytes of 9 * 100 + 2 * 300 + 5 * 7 values each, 21,490 bytes a sequence."""
+    made = FlexGen.__new__(FlexGen)
+    made.shape = SimpleNamespace(hidden=100, ffn=300, heads=5, gated=True)
+    made.job = SimpleNamespace(prompt=7, batch=6)
+    made.sizes = SimpleNamespace(card=10**9)
+    memory = 10**9 + int(room * 21_490)
+    made.devices = SimpleNamespace(gpu=SimpleNamespace(card=SimpleNamespace(memory_bytes=memory)))
+    assert made._sub_batch() == count
+
+
+def test_a_sequence_too_large_for_the_card_is_told_what_to_leave_it():
+    made = FlexGen.__new__(FlexGen)
+    made.shape = SimpleNamespace(hidden=10**6, ffn=10**6, heads=1, gated=False)
+    made.job = SimpleNamespace(prompt=100, batch=1)
+    made.sizes = SimpleNamespace(card=9 * 10**9)
+    made.devices = SimpleNamespace(gpu=SimpleNamespace(card=SimpleNamespace(memory_bytes=10 * 10**9)))
+    with pytest.raises(
+        InputError, match=r"expected 2\.0 GB .* found 1\.0; .*: at most 8\.00, or fewer"
+    ):
+        made._sub_batch()
+
+
+def test_the_host_computes_a_product_and_a_sum_for_each_query_and_for_each_value(monkeypatch):
+    asked = []
+
+    def cpu_picoseconds(cpu, size, operations):
+        asked.append((size, operations))
+        return 7
+
+    made = system(FlexGen, SHAPE, batch=2, prompt=16)
+    monkeypatch.setattr(flexgen, "cpu_picoseconds", cpu_picoseconds)
+    step = Step((1, 1), (10, 20))
+    made._pass(step, made.times(step))
+    assert asked == [(30 * KV, 4 * (11 + 21) * SHAPE.attention_width)]
