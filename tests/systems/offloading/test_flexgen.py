@@ -227,9 +227,7 @@ def test_a_sequence_too_large_for_the_card_is_told_what_to_leave_it():
     made.job = SimpleNamespace(prompt=100, batch=1)
     made.sizes = SimpleNamespace(card=9 * 10**9)
     made.devices = SimpleNamespace(gpu=SimpleNamespace(card=SimpleNamespace(memory_bytes=10 * 10**9)))
-    with pytest.raises(
-        InputError, match=r"expected 2\.0 GB .* found 1\.0; .*: at most 8\.00, or fewer"
-    ):
+    with pytest.raises(InputError, match=r"expected 2\.0 GB .* found 1\.0; .*: at most 8\.00, or fewer"):
         made._sub_batch()
 
 
