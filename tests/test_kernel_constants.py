@@ -9,8 +9,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIMITS = {"ndpsim.dram.requests.request", "ndpsim.dram.standard.file"}
 """Their constants are limits of what files may say, with names of their own."""
-OWN_WAY = {"ndp/hidden.py", "ndp/rank_loop.py"}
-"""Files that still import a few by name."""
 
 
 def integers(module):
@@ -21,28 +19,25 @@ def integers(module):
 
 
 def by_name(source):
-    """The integer constants of `ndpsim.dram` that a source imports by name."""
+    """The integer constants of `ndpsim.dram`, and the fields of decoded instructions, that a source imports by name."""
     for node in ast.walk(ast.parse(source)):
-        if (
-            isinstance(node, ast.ImportFrom)
-            and (node.module or "").startswith("ndpsim.dram")
-            and node.module not in LIMITS
-        ):
-            yield from sorted({alias.name for alias in node.names} & integers(node.module))
+        module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+        if module not in LIMITS and module.startswith(("ndpsim.dram.", "ndpsim.dimm.decode")):
+            yield from sorted({alias.name for alias in node.names} & integers(module))
 
 
 def files():
-    return sorted((ROOT / "ndpsim" / "dram").rglob("*.py"))
+    return sorted(file for floor in ("dram", "dimm") for file in (ROOT / "ndpsim" / floor).rglob("*.py"))
 
 
-@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT / "ndpsim" / "dram")))
+@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT / "ndpsim")))
 def test_constants_of_kernels_are_read_through_their_module(file):
-    if str(file.relative_to(ROOT / "ndpsim" / "dram")) not in OWN_WAY:
-        assert not list(by_name(file.read_text(encoding="utf-8")))
+    assert not list(by_name(file.read_text(encoding="utf-8")))
 
 
 def test_an_import_by_name_is_found():
     assert list(by_name("from ndpsim.dram.host.state import ROW, Ints")) == ["ROW"]
+    assert list(by_name("from ndpsim.dimm.decode import OP, decode_words")) == ["OP"]
     assert not list(by_name("from ndpsim.dram.host import state as host\nfrom ndpsim.dram.host.state import Ints"))
 
 

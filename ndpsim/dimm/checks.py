@@ -7,26 +7,7 @@ from here what its registers hold.
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dimm.decode import (
-    BASE,
-    BATCH,
-    COLS,
-    COUNT,
-    DST,
-    FIRST,
-    LENGTH,
-    LISTED,
-    MASKS,
-    OFFSET,
-    OP,
-    REGION,
-    ROWS,
-    SRC,
-    SRC2,
-    STRIDE,
-    TO,
-    TYPE,
-)
+from ndpsim.dimm import decode
 from ndpsim.isa import codes, facts
 from ndpsim.jit import borrowing
 
@@ -43,20 +24,20 @@ def _overlaps(a: int, a_bytes: int, b: int, b_bytes: int, may_coincide: bool) ->
 @borrowing
 def operand_bytes(shape: int, width: int, op: Ints) -> int:
     """Return the bytes of a buffer operand, -1 if there is none; width: bytes of an element."""
-    vectors = max(op[BATCH], 1)  # instructions without a batch have zero there
+    vectors = max(op[decode.BATCH], 1)  # instructions without a batch have zero there
     if shape == facts.NOTHING:
         return -1
     if shape == facts.VALUES:
-        return op[COUNT] * vectors * width
+        return op[decode.COUNT] * vectors * width
     if shape == facts.VECTORS:
         return 4 * vectors
     if shape == facts.STATE:
         return 16 * vectors
     if shape == facts.COLUMNS:
-        return vectors * op[COLS] * width
+        return vectors * op[decode.COLS] * width
     if shape == facts.ROWS:
-        return vectors * op[LENGTH] * width
-    return op[LENGTH] * op[COLS] * width if shape == facts.MATRIX else op[COUNT]
+        return vectors * op[decode.LENGTH] * width
+    return op[decode.LENGTH] * op[decode.COLS] * width if shape == facts.MATRIX else op[decode.COUNT]
 
 
 @borrowing
@@ -64,7 +45,7 @@ def width_of(by: int, op: Ints) -> int:
     """Return the bytes of an element of an operand; by: SRC_WIDTH or DST_WIDTH of the instruction."""
     if by == facts.WORD:
         return 4
-    return codes.TYPE_BYTES[op[TYPE]] if by == facts.BY_TYPE else codes.TYPE_BYTES[op[TO]]
+    return codes.TYPE_BYTES[op[decode.TYPE]] if by == facts.BY_TYPE else codes.TYPE_BYTES[op[decode.TO]]
 
 
 @borrowing
@@ -73,7 +54,7 @@ def check_buffer(op: Ints, fact: Ints, buffer_bytes: int) -> int:
     width = width_of(fact[facts.SRC_WIDTH], op)
     src, src2 = operand_bytes(fact[facts.SRC], width, op), operand_bytes(fact[facts.SRC2], width, op)
     dst = operand_bytes(fact[facts.DST], width_of(fact[facts.DST_WIDTH], op), op)
-    at, at2, to = op[SRC], op[SRC2], op[DST]
+    at, at2, to = op[decode.SRC], op[decode.SRC2], op[decode.DST]
     for place, size in ((at, src), (at2, src2), (to, dst)):
         if size >= 0 and place % codes.ALIGNMENT:
             return codes.TRAP_MISALIGNED
@@ -92,18 +73,18 @@ def check_buffer(op: Ints, fact: Ints, buffer_bytes: int) -> int:
 @borrowing
 def check_matrix(op: Ints, region_lo: int, region_hi: int, regions: Ints) -> int:
     """Find the region in which the matrix of a `mat` lies, of those from `region_lo` to `region_hi`, and check it."""
-    row_bytes = op[COLS] * codes.TYPE_BYTES[op[TYPE]]
-    if op[COLS] == 0 or (op[ROWS] > 1 and op[STRIDE] * codes.ATOM_BYTES < row_bytes):
+    row_bytes = op[decode.COLS] * codes.TYPE_BYTES[op[decode.TYPE]]
+    if op[decode.COLS] == 0 or (op[decode.ROWS] > 1 and op[decode.STRIDE] * codes.ATOM_BYTES < row_bytes):
         return codes.TRAP_OPERAND
-    op[REGION] = -1
-    if op[ROWS] > 0:
-        lo = op[BASE] * codes.ATOM_BYTES
-        hi = lo + (op[ROWS] - 1) * op[STRIDE] * codes.ATOM_BYTES + row_bytes
+    op[decode.REGION] = -1
+    if op[decode.ROWS] > 0:
+        lo = op[decode.BASE] * codes.ATOM_BYTES
+        hi = lo + (op[decode.ROWS] - 1) * op[decode.STRIDE] * codes.ATOM_BYTES + row_bytes
         for i in range(region_lo, region_hi):
             if regions[i, 0] <= lo and hi <= regions[i, 1]:
-                op[REGION] = i - region_lo
-                op[OFFSET] = lo - regions[i, 0]
-        if op[REGION] < 0:
+                op[decode.REGION] = i - region_lo
+                op[decode.OFFSET] = lo - regions[i, 0]
+        if op[decode.REGION] < 0:
             return codes.TRAP_REGION
     return 0
 
@@ -116,22 +97,26 @@ def check_stream(op: Ints, fact: Ints, matrices: Ints, matrix: int, registers: I
     matrices, registers: as `check_ops` keeps them; its own ones begin at `matrix` and `entry`.
     """
     product = fact[facts.BATCHED] == 1
-    if product and op[BATCH] == 0:
+    if product and op[decode.BATCH] == 0:
         return codes.TRAP_OPERAND
     if matrices[matrix] < 0 or registers[entry] < 0:
         return codes.TRAP_UNSET
-    op[TYPE], op[BASE], op[ROWS] = matrices[matrix], matrices[matrix + 1], matrices[matrix + 2]
-    op[COLS], op[STRIDE] = matrices[matrix + 3], matrices[matrix + 4]
-    op[REGION], op[OFFSET] = matrices[matrix + 5], matrices[matrix + 6]
-    op[LISTED], op[FIRST], op[LENGTH] = registers[entry], registers[entry + 1], registers[entry + 2]
-    op[MASKS] = registers[entry + 3] if product else -1
-    if not product and op[COLS] * codes.TYPE_BYTES[op[TYPE]] % codes.ALIGNMENT:
+    op[decode.TYPE], op[decode.BASE], op[decode.ROWS] = matrices[matrix], matrices[matrix + 1], matrices[matrix + 2]
+    op[decode.COLS], op[decode.STRIDE] = matrices[matrix + 3], matrices[matrix + 4]
+    op[decode.REGION], op[decode.OFFSET] = matrices[matrix + 5], matrices[matrix + 6]
+    op[decode.LISTED], op[decode.FIRST], op[decode.LENGTH] = (
+        registers[entry],
+        registers[entry + 1],
+        registers[entry + 2],
+    )
+    op[decode.MASKS] = registers[entry + 3] if product else -1
+    if not product and op[decode.COLS] * codes.TYPE_BYTES[op[decode.TYPE]] % codes.ALIGNMENT:
         return codes.TRAP_MISALIGNED
     trap = check_buffer(op, fact, buffer_bytes)
     if trap:
         return trap
-    first, n, held = op[FIRST], op[LENGTH], op[ROWS]
-    if op[LISTED] == 1:
+    first, n, held = op[decode.FIRST], op[decode.LENGTH], op[decode.ROWS]
+    if op[decode.LISTED] == 1:
         missing = 0
         for i in range(first, first + n):  # to the end, so that several are handled at once
             missing += lists[i] >= held
@@ -139,9 +124,9 @@ def check_stream(op: Ints, fact: Ints, matrices: Ints, matrix: int, registers: I
             return codes.TRAP_ROW
     elif n > 0 and first + n > held:
         return codes.TRAP_ROW
-    if fact[facts.SRC] == facts.MATRIX and op[REGION] >= 0 and regions[region_lo + op[REGION], 2] == 0:
+    if fact[facts.SRC] == facts.MATRIX and op[decode.REGION] >= 0 and regions[region_lo + op[decode.REGION], 2] == 0:
         return codes.TRAP_REGION
-    if op[MASKS] >= 0 and (op[BATCH] > codes.ENTRY_BITS or registers[entry + 4] >> op[BATCH] != 0):
+    if op[decode.MASKS] >= 0 and (op[decode.BATCH] > codes.ENTRY_BITS or registers[entry + 4] >> op[decode.BATCH] != 0):
         return codes.TRAP_MASK
     return 0
 
@@ -168,8 +153,8 @@ def set_masks(registers: Ints, entry: int, first: int, end: int, lists: NDArray[
 @borrowing
 def check_vector(op: Ints, fact: Ints, buffer_bytes: int) -> int:
     """Check an instruction of the vector unit."""
-    if fact[facts.BATCHED] == 1 and op[BATCH] == 0:
+    if fact[facts.BATCHED] == 1 and op[decode.BATCH] == 0:
         return codes.TRAP_OPERAND
-    if op[OP] == codes.OP_CVT and (op[TYPE] == codes.T_F32) == (op[TO] == codes.T_F32):
+    if op[decode.OP] == codes.OP_CVT and (op[decode.TYPE] == codes.T_F32) == (op[decode.TO] == codes.T_F32):
         return codes.TRAP_OPERAND
     return check_buffer(op, fact, buffer_bytes)

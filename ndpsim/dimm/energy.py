@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.bits import popcount
+from ndpsim.dimm import decode
 from ndpsim.dimm.checks import Ints, operand_bytes, width_of
 from ndpsim.dimm.config import Machine
-from ndpsim.dimm.decode import BATCH, COLS, COUNT, LENGTH, MASKS, OP, TYPE
 from ndpsim.dimm.resolve import Resolved
 from ndpsim.dram.energy.counts import RankActivity
 from ndpsim.dram.energy.energy import dram_energy
@@ -80,10 +80,10 @@ def ndp_work(resolved: Resolved) -> NdpWork:
 @borrowing
 def _products(op: Ints, lists: NDArray[np.uint32]) -> int:
     """Return how many pairs of a row and a sequence in which it takes part an instruction has."""
-    if op[MASKS] < 0:
-        return op[LENGTH] * op[BATCH]
+    if op[decode.MASKS] < 0:
+        return op[decode.LENGTH] * op[decode.BATCH]
     pairs = 0
-    for i in range(op[MASKS], op[MASKS] + op[LENGTH]):
+    for i in range(op[decode.MASKS], op[decode.MASKS] + op[decode.LENGTH]):
         pairs += int(popcount(np.uint64(lists[i])))
     return pairs
 
@@ -92,11 +92,11 @@ def _products(op: Ints, lists: NDArray[np.uint32]) -> int:
 def _moved(shape: int, width: int, result: bool, op: Ints, pairs: int) -> int:
     """Return the bytes in and out of the buffer for one operand; pairs: what `_products` says of a matrix product."""
     if shape == facts.COLUMNS:  # read once a row, and as sums also written
-        return pairs * op[COLS] * (2 * width if result else width)
+        return pairs * op[decode.COLS] * (2 * width if result else width)
     if shape == facts.ROWS and not result:
         return pairs * width
     if shape == facts.STATE:
-        return (2 + 4) * 4 * max(op[BATCH], 1)
+        return (2 + 4) * 4 * max(op[decode.BATCH], 1)
     return max(operand_bytes(shape, width, op), 0)
 
 
@@ -108,12 +108,12 @@ def add_work(ops: Ints, order: Ints, ran: int, lists: NDArray[np.uint32], instru
     """
     for i in range(ran):
         op = ops[order[i]]
-        fact = instructions[op[OP]]
-        class_, kind, vectors = fact[facts.CLASS], op[TYPE], max(op[BATCH], 1)
+        fact = instructions[op[decode.OP]]
+        class_, kind, vectors = fact[facts.CLASS], op[decode.TYPE], max(op[decode.BATCH], 1)
         pairs = 0
         if class_ == facts.STREAM and fact[facts.BATCHED] == 1:
             pairs = _products(op, lists)
-            macs = pairs * op[COLS]
+            macs = pairs * op[decode.COLS]
             totals[F16] += macs if kind == codes.T_F16 else 0
             totals[BF16] += macs if kind == codes.T_BF16 else 0
             totals[I8] += macs if kind == codes.T_I8 else 0
@@ -121,13 +121,13 @@ def add_work(ops: Ints, order: Ints, ran: int, lists: NDArray[np.uint32], instru
         moved = _moved(fact[facts.SRC], width, False, op, pairs) + _moved(fact[facts.SRC2], width, False, op, pairs)
         moved += _moved(fact[facts.DST], width_of(fact[facts.DST_WIDTH], op), True, op, pairs)
         totals[BUFFER] += moved
-        totals[VECTOR] += fact[facts.PASSES] * op[COUNT] * vectors
+        totals[VECTOR] += fact[facts.PASSES] * op[decode.COUNT] * vectors
         if fact[facts.DIVISIONS] == facts.PER_ELEMENT:
-            totals[VECTOR] += op[COUNT] * vectors
+            totals[VECTOR] += op[decode.COUNT] * vectors
         elif fact[facts.DIVISIONS] == facts.PER_VECTOR:
             totals[VECTOR] += vectors
         if class_ == facts.LINK and fact[facts.SRC] == facts.BYTES:
-            totals[LINK] += op[COUNT]
+            totals[LINK] += op[decode.COUNT]
 
 
 def ndp_energy(machine: Machine, work: NdpWork, total_ps: int) -> NdpEnergy:

@@ -10,28 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dimm import arithmetic
+from ndpsim.dimm import arithmetic, decode
 from ndpsim.dimm.conversion import NUMPY_TYPE, narrow, widen, widen_table
-from ndpsim.dimm.decode import (
-    BATCH,
-    COLS,
-    COUNT,
-    DST,
-    FIRST,
-    LENGTH,
-    LISTED,
-    MASKS,
-    OFFSET,
-    OP,
-    PEER,
-    REGION,
-    SRC,
-    SRC2,
-    STRIDE,
-    TO,
-    TYPE,
-    VALUE,
-)
 from ndpsim.dimm.resolve import Resolved, Trap, resolve
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
@@ -78,7 +58,7 @@ def execute_resolved(resolved: Resolved, states: list[DimmState]) -> None:
     with np.errstate(all="ignore"):
         for op, dimm in zip(rows, dimms.tolist(), strict=True):
             state = states[dimm]
-            code = op[OP]
+            code = op[decode.OP]
             if code in (codes.OP_DOT, codes.OP_AXPY):
                 _matrix(op, state, resolved.lists)
             elif code in (codes.OP_LD, codes.OP_ST):
@@ -98,13 +78,15 @@ def _view(buffer: NDArray[np.uint8], at: int, type_code: int, *shape: int) -> ND
 
 
 def _matrix(op: list[int], state: DimmState, lists: NDArray[np.uint32]) -> None:
-    kind, n, batch, cols = op[TYPE], op[LENGTH], op[BATCH], op[COLS]
-    dot = op[OP] == codes.OP_DOT
-    source = _view(state.buffer, op[SRC], kind, batch, cols if dot else n)
-    result = _view(state.buffer, op[DST], codes.T_I32 if kind == codes.T_I8 else codes.T_F32, batch, n if dot else cols)
+    kind, n, batch, cols = op[decode.TYPE], op[decode.LENGTH], op[decode.BATCH], op[decode.COLS]
+    dot = op[decode.OP] == codes.OP_DOT
+    source = _view(state.buffer, op[decode.SRC], kind, batch, cols if dot else n)
+    result = _view(
+        state.buffer, op[decode.DST], codes.T_I32 if kind == codes.T_I8 else codes.T_F32, batch, n if dot else cols
+    )
     if n > 0:
         size = codes.TYPE_BYTES[kind]
-        rows = _rows(op, lists, state.regions[op[REGION]].view(NUMPY_TYPE[kind]), size)
+        rows = _rows(op, lists, state.regions[op[decode.REGION]].view(NUMPY_TYPE[kind]), size)
         if kind == codes.T_I8:
             (arithmetic.dot_8 if dot else arithmetic.axpy_8)(rows, source, result)
         else:
@@ -115,25 +97,28 @@ def _matrix(op: list[int], state: DimmState, lists: NDArray[np.uint32]) -> None:
 
 def _rows(op: list[int], lists: NDArray[np.uint32], memory: NDArray[np.generic], size: int) -> arithmetic.ReadRows:
     """Describe the rows of an instruction to a kernel; size: bytes of an element of `memory`."""
-    cols = op[COLS] * codes.TYPE_BYTES[op[TYPE]] // size
-    stride = op[STRIDE] * codes.ATOM_BYTES // size
-    listed = lists, op[LISTED], op[FIRST], op[LENGTH], op[MASKS]
-    return arithmetic.ReadRows(memory, op[OFFSET] // size, stride, cols, *listed)
+    cols = op[decode.COLS] * codes.TYPE_BYTES[op[decode.TYPE]] // size
+    stride = op[decode.STRIDE] * codes.ATOM_BYTES // size
+    listed = lists, op[decode.LISTED], op[decode.FIRST], op[decode.LENGTH], op[decode.MASKS]
+    return arithmetic.ReadRows(memory, op[decode.OFFSET] // size, stride, cols, *listed)
 
 
 def _move_rows(op: list[int], state: DimmState, lists: NDArray[np.uint32]) -> None:
-    load, n = op[OP] == codes.OP_LD, op[LENGTH]
+    load, n = op[decode.OP] == codes.OP_LD, op[decode.LENGTH]
     if n == 0:
         return
-    rows = _rows(op, lists, state.regions[op[REGION]], 1)
-    at = op[DST] if load else op[SRC]
+    rows = _rows(op, lists, state.regions[op[decode.REGION]], 1)
+    at = op[decode.DST] if load else op[decode.SRC]
     place = state.buffer[at : at + n * rows.cols].reshape(n, rows.cols)
     (arithmetic.load_rows if load else arithmetic.store_rows)(rows, place)
 
 
 def _exchange(op: list[int], state: DimmState, dimm: int, messages: dict[tuple[int, int], deque[bytes]]) -> None:
-    code, size, peer = op[OP], op[COUNT], op[PEER]
-    source, target = state.buffer[op[SRC] : op[SRC] + size], state.buffer[op[DST] : op[DST] + size]
+    code, size, peer = op[decode.OP], op[decode.COUNT], op[decode.PEER]
+    source, target = (
+        state.buffer[op[decode.SRC] : op[decode.SRC] + size],
+        state.buffer[op[decode.DST] : op[decode.DST] + size],
+    )
     if code == codes.OP_HIN:
         target[:] = np.frombuffer(state.host_in, np.uint8, size, state.host_read) if size else 0
         state.host_read += size
@@ -146,37 +131,39 @@ def _exchange(op: list[int], state: DimmState, dimm: int, messages: dict[tuple[i
 
 
 def _vector(op: list[int], state: DimmState) -> None:
-    code, count, batch, buffer = op[OP], op[COUNT], max(op[BATCH], 1), state.buffer
+    code, count, batch, buffer = op[decode.OP], op[decode.COUNT], max(op[decode.BATCH], 1), state.buffer
     if code == codes.OP_CVT:
-        _view(buffer, op[DST], op[TO], count)[:] = _convert(_view(buffer, op[SRC], op[TYPE], count), op)
+        _view(buffer, op[decode.DST], op[decode.TO], count)[:] = _convert(
+            _view(buffer, op[decode.SRC], op[decode.TYPE], count), op
+        )
         return
     if code == codes.OP_FILL:
-        buffer[op[DST] : op[DST] + 4 * count].view(np.uint32)[:] = op[VALUE]
+        buffer[op[decode.DST] : op[decode.DST] + 4 * count].view(np.uint32)[:] = op[decode.VALUE]
         return
-    if code == codes.OP_ADD and op[TYPE] == codes.T_I32:
-        a, b, result = (_view(buffer, op[at], codes.T_I32, count) for at in (SRC, SRC2, DST))
+    if code == codes.OP_ADD and op[decode.TYPE] == codes.T_I32:
+        a, b, result = (_view(buffer, op[at], codes.T_I32, count) for at in (decode.SRC, decode.SRC2, decode.DST))
         np.add(a, b, out=result)
         return
-    source = _view(buffer, op[SRC], codes.T_F32, batch, count)
+    source = _view(buffer, op[decode.SRC], codes.T_F32, batch, count)
     if code == codes.OP_SOFTPART:
-        softmax_state = _view(buffer, op[SRC2], codes.T_F32, 4, batch)
-        result = _view(buffer, op[DST], codes.T_F32, batch, count)
+        softmax_state = _view(buffer, op[decode.SRC2], codes.T_F32, 4, batch)
+        result = _view(buffer, op[decode.DST], codes.T_F32, batch, count)
         arithmetic.softmax_part(source, softmax_state, result)
         arithmetic.canonical(softmax_state.reshape(-1))
         arithmetic.canonical(result.reshape(-1))
         return
     if code in (codes.OP_SUM, codes.OP_MAX):
-        result = _view(buffer, op[DST], codes.T_F32, batch)
+        result = _view(buffer, op[decode.DST], codes.T_F32, batch)
         reduce = arithmetic.vector_sum if code == codes.OP_SUM else arithmetic.vector_max
         for i in range(batch):
             result[i] = reduce(source[i])
     else:
-        result = _view(buffer, op[DST], codes.T_F32, batch, count)
+        result = _view(buffer, op[decode.DST], codes.T_F32, batch, count)
         if code == codes.OP_SCALE:
-            np.multiply(source, _view(buffer, op[SRC2], codes.T_F32, batch, 1), out=result)
+            np.multiply(source, _view(buffer, op[decode.SRC2], codes.T_F32, batch, 1), out=result)
         elif code in (codes.OP_ADD, codes.OP_MUL):
             (np.add if code == codes.OP_ADD else np.multiply)(
-                source, _view(buffer, op[SRC2], codes.T_F32, batch, count), out=result
+                source, _view(buffer, op[decode.SRC2], codes.T_F32, batch, count), out=result
             )
         else:
             kernel = _ELEMENTWISE[code]
@@ -194,4 +181,8 @@ _ELEMENTWISE = {
 
 
 def _convert(values: NDArray[np.generic], op: list[int]) -> NDArray[np.generic]:
-    return narrow(values.view(np.float32), op[TO]) if op[TYPE] == codes.T_F32 else widen(values, op[TYPE])
+    return (
+        narrow(values.view(np.float32), op[decode.TO])
+        if op[decode.TYPE] == codes.T_F32
+        else widen(values, op[decode.TYPE])
+    )

@@ -11,26 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.dimm import decode
 from ndpsim.dimm.checks import check_buffer, check_matrix, check_stream, check_vector, set_masks
-from ndpsim.dimm.decode import (
-    BASE,
-    COLS,
-    COUNT,
-    FIRST,
-    LEGAL,
-    LIST,
-    MAT,
-    OFFSET,
-    OP,
-    PEER,
-    REGION,
-    ROWS,
-    STRIDE,
-    TYPE,
-    decode_words,
-    encodings,
-    new_ops,
-)
+from ndpsim.dimm.decode import decode_words, encodings, new_ops
 from ndpsim.errors import ProgramError
 from ndpsim.isa import codes, facts
 from ndpsim.isa.assembly import disassemble_word
@@ -181,11 +164,11 @@ def check_ops(
                     result[0], result[1], result[2], result[3] = ran, codes.TRAP_NO_END, d, at - starts[d]
                     return
                 op = ops[at]
-                code = op[OP]
+                code = op[decode.OP]
                 fact = instructions[code]
                 class_ = fact[facts.CLASS]
-                matrix, entry = (d * 16 + op[MAT]) * _MATRIX, (d * 16 + op[LIST]) * _ENTRY
-                if op[LEGAL] == 0:
+                matrix, entry = (d * 16 + op[decode.MAT]) * _MATRIX, (d * 16 + op[decode.LIST]) * _ENTRY
+                if op[decode.LEGAL] == 0:
                     trap = codes.TRAP_ILLEGAL
                 elif code == codes.OP_END:
                     done[d] = 1
@@ -202,19 +185,23 @@ def check_ops(
                 elif code == codes.OP_MAT:
                     trap = check_matrix(op, region_starts[d], region_starts[d + 1], regions)
                     if trap == 0:
-                        matrices[matrix], matrices[matrix + 1], matrices[matrix + 2] = op[TYPE], op[BASE], op[ROWS]
-                        matrices[matrix + 3], matrices[matrix + 4] = op[COLS], op[STRIDE]
-                        matrices[matrix + 5], matrices[matrix + 6] = op[REGION], op[OFFSET]
+                        matrices[matrix], matrices[matrix + 1], matrices[matrix + 2] = (
+                            op[decode.TYPE],
+                            op[decode.BASE],
+                            op[decode.ROWS],
+                        )
+                        matrices[matrix + 3], matrices[matrix + 4] = op[decode.COLS], op[decode.STRIDE]
+                        matrices[matrix + 5], matrices[matrix + 6] = op[decode.REGION], op[decode.OFFSET]
                 elif code == codes.OP_LIST or code == codes.OP_RANGE:
-                    first = op[FIRST]
+                    first = op[decode.FIRST]
                     if code == codes.OP_LIST:
                         first += list_starts[d]
-                        trap = codes.TRAP_LIST if first + op[COUNT] > list_starts[d + 1] else 0
+                        trap = codes.TRAP_LIST if first + op[decode.COUNT] > list_starts[d + 1] else 0
                     if trap == 0:
                         registers[entry], registers[entry + 1] = 1 if code == codes.OP_LIST else 0, first
-                        registers[entry + 2], registers[entry + 3] = op[COUNT], -1
+                        registers[entry + 2], registers[entry + 3] = op[decode.COUNT], -1
                 elif code == codes.OP_MASK:
-                    trap = set_masks(registers, entry, list_starts[d] + op[FIRST], list_starts[d + 1], lists)
+                    trap = set_masks(registers, entry, list_starts[d] + op[decode.FIRST], list_starts[d + 1], lists)
                 elif class_ == facts.STREAM:
                     trap = check_stream(
                         op, fact, matrices, matrix, registers, entry, lists, regions, region_starts[d], buffer_bytes
@@ -222,10 +209,10 @@ def check_ops(
                 elif class_ == facts.VECTOR:
                     trap = check_vector(op, fact, buffer_bytes)
                 elif class_ == facts.CHANNEL or class_ == facts.LINK:
-                    n, into = op[COUNT], fact[facts.DST] == facts.BYTES
+                    n, into = op[decode.COUNT], fact[facts.DST] == facts.BYTES
                     trap = codes.TRAP_MISALIGNED if n % codes.ALIGNMENT else check_buffer(op, fact, buffer_bytes)
                     if trap == 0 and class_ == facts.LINK:
-                        peer = op[PEER]
+                        peer = op[decode.PEER]
                         if peer >= dimms or abs(peer - d) != 1:
                             trap = codes.TRAP_PEER
                         elif not into:

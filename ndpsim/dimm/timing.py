@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ndpsim.dimm import decode, timing_kernel
 from ndpsim.dimm.config import Machine
-from ndpsim.dimm.decode import OP
 from ndpsim.dimm.energy import energy_figures, ndp_work
 from ndpsim.dimm.resolve import Resolved, resolve
-from ndpsim.dimm.timing_kernel import FINISH, UPLOAD, Clocks, Ints, Model, holds, room_to_run, run_all
+from ndpsim.dimm.timing_kernel import Clocks, Ints, Model, holds, room_to_run, run_all
 from ndpsim.dram.log.log import FIELDS, CommandLog
-from ndpsim.dram.ndp.rank_state import COUNTERS, LOG_COLUMNS, N_RD, N_WR, Log, RankState, new_log, new_state
+from ndpsim.dram.ndp import rank_state
+from ndpsim.dram.ndp.rank_state import COUNTERS, LOG_COLUMNS, Log, RankState, new_log, new_state
 from ndpsim.dram.ndp.timing import timing_of
 from ndpsim.errors import DisagreementError, InputError, ProgramError
 from ndpsim.isa import codes, facts
@@ -54,12 +55,12 @@ class RunTime:
     @property
     def dram_bytes(self) -> int:
         """Bytes moved between DRAM and units, whole bursts."""
-        return int(self.counters[:, :, [N_RD, N_WR]].sum()) * codes.ATOM_BYTES
+        return int(self.counters[:, :, [rank_state.N_RD, rank_state.N_WR]].sum()) * codes.ATOM_BYTES
 
     @property
     def row_hit_rate(self) -> float:
         """Share of bursts that needed no activate."""
-        bursts = int(self.counters[:, :, [N_RD, N_WR]].sum())
+        bursts = int(self.counters[:, :, [rank_state.N_RD, rank_state.N_WR]].sum())
         return 1.0 - int(self.counters[:, :, COUNTERS.index("ACT")].sum()) / bursts if bursts else 0.0
 
     def class_ps(self) -> dict[str, int]:
@@ -68,13 +69,13 @@ class RunTime:
         ran = self.spans[:, 0] >= 0
         took = self.spans[:, 1] - self.spans[:, 0]
         totals = {"upload": int((self.upload_ps - self.start_ps).sum())}
-        for code in np.unique(self.resolved.ops[ran, OP]):
+        for code in np.unique(self.resolved.ops[ran, decode.OP]):
             name = by_opcode[int(code)].timing
-            totals[name] = totals.get(name, 0) + int(took[ran & (self.resolved.ops[:, OP] == code)].sum())
+            totals[name] = totals.get(name, 0) + int(took[ran & (self.resolved.ops[:, decode.OP] == code)].sum())
         return totals
 
     def _stream_spans(self) -> NDArray[np.bool_]:
-        streams = instruction_facts()[self.resolved.ops[:, OP], facts.CLASS] == facts.STREAM
+        streams = instruction_facts()[self.resolved.ops[:, decode.OP], facts.CLASS] == facts.STREAM
         return np.asarray(streams & (self.spans[:, 0] >= 0))
 
     def stream_ps(self) -> int:
@@ -105,7 +106,9 @@ class RunTime:
             "commands": {
                 name: int(self.counters[:, :, i].sum()) for i, name in enumerate(COUNTERS) if name != "trains"
             },
-            "dimm_bytes": [int(b) for b in self.counters[:, :, [N_RD, N_WR]].sum((1, 2)) * codes.ATOM_BYTES],
+            "dimm_bytes": [
+                int(b) for b in self.counters[:, :, [rank_state.N_RD, rank_state.N_WR]].sum((1, 2)) * codes.ATOM_BYTES
+            ],
             **energy_figures(self.machine, self.counters, ndp_work(self.resolved), self.total_ps),
         }
 
@@ -162,12 +165,20 @@ class Timer:
         spans, times = self.advance(resolved.ops, program, log=commands)
         if fast is not None:
             require_same(program, fast, (spans, times), (trial.counters, self.ranks.counters))
-        self.now_ps = int(times[FINISH].max())
+        self.now_ps = int(times[timing_kernel.FINISH].max())
         counters = (self.ranks.counters - before).reshape(self.machine.dimms, self.model.clocks.ranks, -1)
         commands_log = command_log(commands, self.machine) if commands else None
         total = self.now_ps - start
         return RunTime(
-            self.machine, resolved, start, total, times[FINISH], times[UPLOAD], spans, counters, commands_log
+            self.machine,
+            resolved,
+            start,
+            total,
+            times[timing_kernel.FINISH],
+            times[timing_kernel.UPLOAD],
+            spans,
+            counters,
+            commands_log,
         )
 
     def advance(
@@ -221,7 +232,7 @@ class Timer:
 
 def no_time(instruction: int, ops: Ints) -> ProgramError:
     """Return the error of an instruction, by its index, of a class that the clock does not know."""
-    return ProgramError(f"instruction {instruction}: opcode {int(ops[instruction, OP]):#04x} has no time")
+    return ProgramError(f"instruction {instruction}: opcode {int(ops[instruction, decode.OP]):#04x} has no time")
 
 
 def require_same(program: Program, fast: Timed, general: Timed, counters: tuple[Ints, Ints]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dimm.decode import BASE, BATCH, COLS, COUNT, FIRST, LENGTH, LISTED, MASKS, OP, PEER, STRIDE, TYPE
+from ndpsim.dimm import decode
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.ndp.engine import run_stream
 from ndpsim.dram.ndp.gaps import Timing
@@ -98,10 +98,13 @@ def _stream(m: Model, state: RankState, dimm: int, op: Ints, fact: Ints, lists: 
             fast: bool, log: Any) -> int:  # fmt: skip
     """Run a matrix instruction on all ranks of a DIMM and return its end; loads and stores pass the MAC array by."""
     c, t = m.clocks, m.timing
-    atoms = _ceil(op[COLS] * codes.TYPE_BYTES[op[TYPE]], codes.ATOM_BYTES)
+    atoms = _ceil(op[decode.COLS] * codes.TYPE_BYTES[op[decode.TYPE]], codes.ATOM_BYTES)
     works, write = fact[facts.BATCHED] == 1, fact[facts.SRC] == facts.MATRIX
-    rows = StreamRows(op[BASE], op[STRIDE], atoms, op[LISTED], op[FIRST], op[LENGTH], op[MASKS] if works else -1)
-    kind, sequences = (op[TYPE], op[BATCH]) if works else (TRANSFER, 0 if write else 1)
+    masks = op[decode.MASKS] if works else -1
+    rows = StreamRows(
+        op[decode.BASE], op[decode.STRIDE], atoms, op[decode.LISTED], op[decode.FIRST], op[decode.LENGTH], masks
+    )
+    kind, sequences = (op[decode.TYPE], op[decode.BATCH]) if works else (TRANSFER, 0 if write else 1)
     array = Array(works and c.pass_bursts > 0, m.holds[kind], sequences)
     start = _ceil(now * t.ticks, t.tck)
     end = run_stream(t, m.map, state, dimm, c.ranks, write, rows, lists, start, array, fast, log)
@@ -111,8 +114,8 @@ def _stream(m: Model, state: RankState, dimm: int, op: Ints, fact: Ints, lists: 
 @merged
 def _vector(op: Ints, fact: Ints, lanes: int, dividers: int) -> int:
     """Core cycles of an element-wise instruction, without the latency."""
-    vectors = max(op[BATCH], 1)  # instructions without a batch have zero there
-    elements = op[COUNT] * vectors
+    vectors = max(op[decode.BATCH], 1)  # instructions without a batch have zero there
+    elements = op[decode.COUNT] * vectors
     cycles = fact[facts.PASSES] * _ceil(elements, lanes)
     if fact[facts.DIVISIONS] == facts.PER_ELEMENT:
         cycles += _ceil(elements, dividers)
@@ -175,7 +178,7 @@ def run_all(held: Held[Model], ranks: Held[RankState], ops: Ints, starts: Ints, 
             return -1
         at = pc[d]
         op = ops[at]
-        code, peer, count = op[OP], op[PEER], op[COUNT]
+        code, peer, count = op[decode.OP], op[decode.PEER], op[decode.COUNT]
         fact = m.instructions[code]
         class_ = fact[facts.CLASS]
         begin = now[d]

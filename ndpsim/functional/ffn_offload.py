@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ndpsim.compiler.placement import BalanceStrategy, LayerShape
 from ndpsim.dimm.config import Machine
-from ndpsim.dram.ndp.rank_state import COUNTERS, N_ACT, N_RD, N_WR
+from ndpsim.dram.ndp import rank_state
+from ndpsim.dram.ndp.rank_state import COUNTERS
 from ndpsim.errors import InputError
 from ndpsim.functional.dimms import DimmTotals, NdpDimms
 from ndpsim.isa import codes
@@ -68,11 +69,11 @@ class Generation:
         totals = self.totals
         if totals is None:
             raise InputError("generation: has not ended")
-        bursts = int(totals.counters[:, :, [N_RD, N_WR]].sum())
-        activates = int(totals.counters[:, :, N_ACT].sum())
+        bursts = int(totals.counters[:, :, [rank_state.N_RD, rank_state.N_WR]].sum())
+        activates = int(totals.counters[:, :, rank_state.N_ACT].sum())
         stream_s = totals.stream_ps * 1e-12
         seconds = totals.total_ps * 1e-12
-        per_dimm = totals.counters[:, :, [N_RD, N_WR]].sum((1, 2)) * codes.ATOM_BYTES
+        per_dimm = totals.counters[:, :, [rank_state.N_RD, rank_state.N_WR]].sum((1, 2)) * codes.ATOM_BYTES
         return {
             "tokens": len(self.tokens),
             "simulated_s": seconds,

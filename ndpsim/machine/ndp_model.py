@@ -22,7 +22,7 @@ from ndpsim.dimm.accounts import Accounts
 from ndpsim.dimm.config import Machine
 from ndpsim.dimm.energy import NdpWork
 from ndpsim.dimm.verify import Verifier
-from ndpsim.dram.ndp.rank_state import N_RD, N_WR
+from ndpsim.dram.ndp import rank_state
 from ndpsim.errors import InputError
 from ndpsim.isa import codes
 from ndpsim.isa.program import Program
@@ -119,7 +119,7 @@ class NdpModel:
     @property
     def dram_bytes(self) -> NDArray[np.int64]:
         """Bytes that each DIMM has moved between DRAM and its unit, int64[DIMMs]."""
-        bursts = self.counters[:, :, [N_RD, N_WR]].sum((1, 2))
+        bursts = self.counters[:, :, [rank_state.N_RD, rank_state.N_WR]].sum((1, 2))
         return np.asarray(bursts * codes.ATOM_BYTES, np.int64)
 
     def sparse(

@@ -36,20 +36,8 @@ This is about times alone: open rows, bursts and counts are kept for every train
 `tests/properties/test_quiet_trains.py` compares with the general way, and with the per-cycle reference.
 """
 
-from ndpsim.dram.ndp.gaps import (
-    ACT,
-    ALWAYS_SHORT,
-    BANK,
-    BANK_GROUP,
-    COMMANDS,
-    PRE,
-    RANK,
-    REF,
-    SCOPES,
-    Kind,
-    Timing,
-    place,
-)
+from ndpsim.dram.ndp import gaps
+from ndpsim.dram.ndp.gaps import COMMANDS, SCOPES, Kind, Timing, place
 
 
 def with_long_trains(t: Timing) -> Timing:
@@ -83,7 +71,7 @@ def _settled(t: Timing, kind: Kind, touched: int) -> int:
     The gap is the longest of the table. Those behind a REF are left out: no train begins before they are over.
     """
     if t.shared_bus and kind.near < kind.clocks + t.act_clocks:
-        return ALWAYS_SHORT  # activates wait for the end of the train
+        return gaps.ALWAYS_SHORT  # activates wait for the end of the train
     gap = max(
         t.act_clocks,
         t.window_gap,
@@ -92,13 +80,17 @@ def _settled(t: Timing, kind: Kind, touched: int) -> int:
             for earlier in range(len(COMMANDS))
             for later in range(len(COMMANDS))
             for scope in range(len(SCOPES))
-            if earlier != REF
+            if earlier != gaps.REF
         ),
     )
     n = t.ahead * touched
-    precharges = n * _gap(t, PRE, PRE, RANK) + 2 * n * (t.act_clocks + kind.clocks)
-    apart = max(_gap(t, ACT, ACT, RANK), _gap(t, ACT, ACT, BANK_GROUP), -(-t.window_gap // max(t.window, 1)))
-    activates = _gap(t, PRE, ACT, BANK) + n * (apart + t.act_clocks - 1 + kind.clocks)
+    precharges = n * _gap(t, gaps.PRE, gaps.PRE, gaps.RANK) + 2 * n * (t.act_clocks + kind.clocks)
+    apart = max(
+        _gap(t, gaps.ACT, gaps.ACT, gaps.RANK),
+        _gap(t, gaps.ACT, gaps.ACT, gaps.BANK_GROUP),
+        -(-t.window_gap // max(t.window, 1)),
+    )
+    activates = _gap(t, gaps.PRE, gaps.ACT, gaps.BANK) + n * (apart + t.act_clocks - 1 + kind.clocks)
     return 1 + gap + precharges + activates + gap
 
 
@@ -114,7 +106,7 @@ def _first_burst(t: Timing, kind: Kind, touched: int, pace: int, again: bool) ->
         taken = again and t.shared_bus and burst <= min(cycle + clocks - 1, 0)
         return burst + kind.clocks if taken else cycle
 
-    pre_pre = _gap(t, PRE, PRE, RANK)
+    pre_pre = _gap(t, gaps.PRE, gaps.PRE, gaps.RANK)
     acts: list[int] = []
     first = 0
     precharge = -touched * pace - pre_pre
@@ -122,16 +114,16 @@ def _first_burst(t: Timing, kind: Kind, touched: int, pace: int, again: bool) ->
         cycle = 0
         if again:
             last = (k - touched + 1) * pace  # burst in the bank
-            cycle = max(precharge + pre_pre, last + _gap(t, kind.command, PRE, BANK))
+            cycle = max(precharge + pre_pre, last + _gap(t, kind.command, gaps.PRE, gaps.BANK))
             precharge = cycle - 1
             while precharge != cycle:
                 precharge = behind_bursts(cycle, 1)
                 on_bus = [act for act in acts if act <= precharge < act + t.act_clocks]
                 cycle = on_bus[0] + t.act_clocks if on_bus else precharge
-            cycle = precharge + _gap(t, PRE, ACT, BANK)
-        cycle = max([cycle, *(act + _gap(t, ACT, ACT, RANK) for act in acts[-1:])])
+            cycle = precharge + _gap(t, gaps.PRE, gaps.ACT, gaps.BANK)
+        cycle = max([cycle, *(act + _gap(t, gaps.ACT, gaps.ACT, gaps.RANK) for act in acts[-1:])])
         if 0 < t.window <= len(acts):
             cycle = max(cycle, acts[-t.window] + t.window_gap)
         acts.append(behind_bursts(cycle, t.act_clocks))
-        first = max(first, acts[-1] + t.act_clocks, acts[-1] + _gap(t, ACT, kind.command, BANK) - k * pace)
+        first = max(first, acts[-1] + t.act_clocks, acts[-1] + _gap(t, gaps.ACT, kind.command, gaps.BANK) - k * pace)
     return first

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from ndpsim.dram import address_map
 from ndpsim.dram.address_map import MapArrays
 from ndpsim.dram.ndp import gaps, rank_state
+from ndpsim.dram.ndp import queue as trains
 from ndpsim.dram.ndp.command_bus import Beat, burst_cycle
 from ndpsim.dram.ndp.gaps import Timing, between
 from ndpsim.dram.ndp.mac_array import Array, Load, alternating, load_of, overlapped
-from ndpsim.dram.ndp.queue import LOCAL, WORK, bursts_of, sequences_in
-from ndpsim.dram.ndp.rank_state import TRAIN_SIZE, Places, RankState, write_command
+from ndpsim.dram.ndp.queue import bursts_of, sequences_in
+from ndpsim.dram.ndp.rank_state import Places, RankState, write_command
 from ndpsim.dram.ndp.row_commands import NdpRules, open_banks, place_of, refresh
 from ndpsim.jit import merged, pointer_to
 
@@ -154,7 +155,7 @@ def run_whole_passes(stream: Stream, array: Array, m: Any, count: Any, at: Place
     begun, bursts, acts, pres = j, 0, 0, 0
     bank = _bank(stream, r.here)
     while j < waits:
-        local, work = queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + WORK]
+        local, work = queue[j * rank_state.TRAIN_SIZE + trains.LOCAL], queue[j * rank_state.TRAIN_SIZE + trains.WORK]
         if work != known:
             known = work
             load = load_of(array, beat, bursts_of(work), sequences_in(work))
@@ -191,7 +192,8 @@ def run_whole_passes(stream: Stream, array: Array, m: Any, count: Any, at: Place
     if j == begun:
         return j, r
     m[at.banks + bank * rank_state.BANK_SIZE + rank_state.BANK_READ] = before
-    here, done = queue[(j - 1) * TRAIN_SIZE + LOCAL], sequences_in(queue[(j - 1) * TRAIN_SIZE + WORK])
+    last = (j - 1) * rank_state.TRAIN_SIZE
+    here, done = queue[last + trains.LOCAL], sequences_in(queue[last + trains.WORK])
     group = here >> stream.group_shift & stream.group_mask
     m[at.groups + group * rank_state.GROUP_SIZE + rank_state.GROUP_READ] = before
     free = (before + beat.latency) * beat.tck + array.holds[done, 0]
@@ -237,7 +239,7 @@ def run_rank(amap: MapArrays, stream: Stream, array: Array, state: RankState, ra
                 break
             ready = max(ready, m[rank_state.LAST_REF] + between(table, gaps.REF, gaps.ACT, gaps.RANK))
         before, due, free, pass_from, loaded, works_for, long_from, here, train, bursts, acts, pres = r
-        local, work = queue[j * TRAIN_SIZE + LOCAL], queue[j * TRAIN_SIZE + WORK]
+        local, work = queue[j * rank_state.TRAIN_SIZE + trains.LOCAL], queue[j * rank_state.TRAIN_SIZE + trains.WORK]
         if work != known:
             known = work
             load = load_of(array, beat, bursts_of(work), sequences_in(work))
