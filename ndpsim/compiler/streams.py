@@ -1,7 +1,7 @@
-"""Encoded streams, kept for the tokens and layers to come.
+"""Encoded streams, kept for later tokens and layers.
 
-What a DIMM runs depends on how many rows it has to compute, of which a run has hundreds of different numbers; each is
-encoded once, and a program is copied together from what is kept.
+What a DIMM runs depends on its number of rows, and a run has hundreds of different numbers: each is encoded once, and
+a program is put together from copies.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _WORDS_KEPT = 1 << 17  # of a set, 2 MiB: then it begins anew
 
 
 class Streams:
-    """What each DIMM runs for any number of rows, encoded when that is first needed."""
+    """What each DIMM runs for any number of rows, encoded at first use."""
 
     def __init__(self, encode: Callable[[int, int], Words], dimms: int) -> None:
         """Keep what `encode` returns for a DIMM and a number of rows, at least one word."""

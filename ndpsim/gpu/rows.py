@@ -1,6 +1,6 @@
 """Times of row and element-wise kernels: softmax, norms, activations, addition, rotary embedding, embedding, copies.
 
-They do little with each element, so that three things decide, whichever is slowest (smooth maximum):
+They do little work for each element. The slowest of three things decides (smooth maximum):
 
 - memory: reads miss the L2 where the kernel's buffers outgrow what is left of it, writes where they outgrow all of it;
   what misses takes a share of the DRAM rate, what hits a share of the L2 rate. The kernel before wrote the inputs.

@@ -1,4 +1,4 @@
-"""The host's processor: how long an operator takes there that streams data past all cores."""
+"""The host's processor: roofline time of an operator on all its cores."""
 
 from ndpsim.machine.config import CpuTable
 

@@ -66,24 +66,24 @@ class Meter:
         self.events: defaultdict[str, int] = defaultdict(int)
 
     def work(self, device: str, operation: str, start: int, end: int, layer: int = -1) -> None:
-        """Say that a device works at an operation; no time is nothing."""
+        """Record a span of a device; ignored if empty."""
         if end > start:
             self.spans.append(device, operation, layer, start, end)
             self.busy[device, operation] += end - start
 
     def spend(self, operation: str, time: int) -> None:
-        """Say how long an operation kept the run, what it overlapped with left out."""
+        """Add to the time that an operation has on the critical path, overlap left out."""
         self.operation[operation] += time
 
     def move(self, link: str, size: int) -> None:
-        """Say that bytes went over a link."""
+        """Add bytes that went over a link."""
         self.link[link] += size
 
     def count(self, event: str, times: int = 1) -> None:
-        """Count something else; none is nothing."""
+        """Increment a counter; ignored if zero."""
         if times:
             self.events[event] += times
 
     def device_ps(self, device: str) -> int:
-        """Return the time in which a device worked."""
+        """Return the time that a device was busy."""
         return sum(time for (name, _), time in self.busy.items() if name == device)

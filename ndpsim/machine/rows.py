@@ -35,7 +35,7 @@ class NeuronRows:
             self.free[d, : self.room[d]] = np.arange(rows - 1, len(own) - 1, -1)
 
     def move(self, neurons: NDArray[np.int64], targets: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Give neurons, one after the other, a free row of another DIMM; return which ones moved: there may be none."""
+        """Move neurons, one by one, to a free row of another DIMM; return which ones moved, as a DIMM may be full."""
         moved = np.zeros(len(neurons), np.bool_)
         _move(neurons, targets, self.dimm, self.row, self.free, self.room, moved)
         return moved
@@ -70,8 +70,7 @@ def deal(
 
     cold: uint64[sequences, words], the neurons that each sequence needs; dimm: uint8[neurons]; row: uint32[neurons].
     Returns, joined, the rows of all DIMMs, uint32[n], and for each 32 sequences bits beside each row for those that
-    need it, uint32[n]; neurons keep their order on each DIMM. One sequence needs no bits, and gets none that mean
-    anything.
+    need it, uint32[n]; neurons keep their order on each DIMM. The bits mean nothing for a single sequence.
     """
     rows, masks, starts = _deal(cold, dimm, row, dimms)
     return Joined(rows, starts), tuple(Joined(word, starts) for word in masks)

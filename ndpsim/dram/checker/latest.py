@@ -89,7 +89,7 @@ class Grouping:
         self.order: Ints = order if position is None else position[order]
 
     def latest(self, earlier: str, later: str, weight: Ints | None = None) -> tuple[Ints, Ints]:
-        """Return pairs (earlier, later) of positions: for each later command the latest earlier one of its group.
+        """Return pairs (earlier, later) of positions: each later command with the latest earlier one of its group.
 
         With a weight for each position, it is the earlier one of the largest weight instead.
         """

@@ -1,4 +1,4 @@
-"""All rules of a standard over commands that stand by rank and cycle: which command breaks which."""
+"""Applies all rules of a standard to commands in order of rank and cycle, and finds the commands that break them."""
 
 from collections.abc import Iterator
 
@@ -42,7 +42,7 @@ class Judge:
         return max(longest, self._timing["nFAW"]) + delay + data + 2 * max(self._clocks.values())
 
     def sound(self, log: CommandLog) -> tuple[Bools, Bools, Bools]:
-        """Return which commands the standard has, which of them go to a bank that exists, and soundly so.
+        """Return which commands the standard has, which of these name a bank that exists, and which are wholly sound.
 
         The last are those whose row and column exist as well.
         """

@@ -214,7 +214,7 @@ class HostController:
         return shared if shared.bursts else None
 
     def _remember(self) -> None:
-        """Keep when those requests were done on which coming ones may depend; -1 where that is not known yet."""
+        """Keep the completion times of requests on which later ones may depend; -1 where not known yet."""
         waiting = self._block[self._bounds[:-1][np.diff(self._bounds) > 0], host.R_NUMBER]
         origin = max(int(waiting.min(initial=self._given)) - MAX_AFTER, self._origin)
         done = np.full(self._given - origin, -1, np.int64)
@@ -263,7 +263,7 @@ class HostController:
         return why
 
     def _rest(self) -> None:
-        """Let the channels that ended early go on refreshing until the last one ends."""
+        """Let channels that ended early go on with refreshes until the last one ends."""
         until = int(self._state[:, host.NOW].max())
         for channel in range(self.channels):
             while self._run_one(channel, engine.OTHERS_GO_ON, until) == engine.LOG_FULL:

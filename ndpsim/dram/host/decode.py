@@ -126,7 +126,7 @@ def place(
 
 
 def append(left: Ints, left_bounds: Ints, taken: Ints, block: Ints, bounds: Ints) -> tuple[Ints, Ints]:
-    """Return what each channel had left of one block (`taken` [channels] are gone), then its part of the next."""
+    """Return each channel's rest of one block (`taken` [channels] are gone), followed by its part of the next."""
     rest = np.diff(left_bounds) - taken
     if not rest.any():
         return block, bounds

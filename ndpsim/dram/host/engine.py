@@ -28,7 +28,7 @@ REFRESH, TO_ACTIVATE, TO_PRECHARGE, TO_CLOSE = range(4)
 
 @merged
 def entry_cycle(m: Ints, block: Ints, done: Ints, i: int, forwarded: bool, cycle: int) -> int:
-    """Return the first cycle in which the next request can enter as things stand, FOREVER if they must change first."""
+    """Return the first cycle in which the next request can enter, FOREVER if something else must happen first."""
     queue = block[i, host.R_WRITE]
     if m[host.READS + queue] >= m[host.READ_QUEUE + queue] and not forwarded:
         return host.FOREVER
@@ -171,7 +171,7 @@ def oldest_request(m: Ints) -> tuple[int, int]:
 
 @merged
 def next_commands(m: Ints) -> tuple[int, int, int, int, int, int, int, int, int]:
-    """Return what goes next on the column bus and on the row bus as things stand, and when to look again.
+    """Return the next commands on the column bus and on the row bus, and when to look again.
 
     That is: the queue and place of the request that gets the next column command, after its cycle; the cycle of the
     next row command, the request on whose behalf it is, its bank, what it does, and the rank that it refreshes; each
@@ -241,7 +241,7 @@ def row_command(m: Ints, log: Ints, action: int, b: int, at: int, refreshed: int
 
 @merged
 def _step(m: Ints, log: Ints, done: Ints, entry: int, until: int) -> bool:
-    """Go to the next event and issue its commands; False if it is only that something must be looked at again."""
+    """Go to the next event and issue its commands; False if there was none, and only the clock moved on."""
     cycle = m[host.NOW]
     column_cycle, queue, column_slot, row_cycle, row_slot, row_bank, action, refreshed, look = next_commands(m)
     event = min(min(column_cycle, row_cycle), entry)
@@ -314,7 +314,7 @@ def run_channel(state: NDArray[np.int64], k: int, block: Ints, bounds: Ints, aft
 
 @borrowing
 def begin_together(state: NDArray[np.int64]) -> int:
-    """Return the first cycle up to which all channels can go on alone; nothing is known yet of what they do next."""
+    """Return the cycle up to which each channel can run alone at first, before any of them has planned a command."""
     limit = host.FOREVER
     for k in range(state.shape[0]):
         m = state[k]
@@ -334,7 +334,7 @@ def served(state: NDArray[np.int64]) -> int:
 
 @borrowing
 def go_on_together(state: NDArray[np.int64], limit: int, idle: bool) -> int:
-    """Return the cycle up to which all channels, now at `limit`, can go on alone.
+    """Return the cycle up to which each channel, now at `limit`, can run alone.
 
     idle: no request was served since the channels were last looked at, so that none can enter earlier than its channel
     knew then, and the clock may jump to the first event of all.
@@ -353,7 +353,7 @@ def run_together(state: NDArray[np.int64], block: Ints, bounds: Ints, after: int
     """Run all channels in step, because a request may depend on one in another channel.
 
     What happens in cycle c is known elsewhere no earlier than c + the shortest time from issue (or forwarding) to done:
-    for so long after the earliest event of all channels each of them can go on alone.
+    so each channel can run alone for that long after the earliest event of all.
     """
     limit = begin_together(state)
     while True:

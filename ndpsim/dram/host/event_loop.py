@@ -1,7 +1,7 @@
 """The loop over the events of a channel in which several take turns: pseudo-channels, or the host and NDP units.
 
-Who takes part says what it does next (`plan`), and of all these the first is issued. `sharing` is None where no NDP
-unit shares the ranks; then the compiler leaves out all that has to do with them.
+Each of them says what it does next (`plan`), and the first of these is issued. `sharing` is None where no NDP unit
+shares the ranks; then the compiler drops all code for NDP units.
 """
 
 from typing import Any

@@ -22,7 +22,7 @@ def record(m: Ints, log: Ints, cycle: int, command: int, number: int, row: int, 
 
 @merged
 def _occupy(m: Ints, command: int, cycle: int) -> None:
-    """Hold the command bus, and drop cached choices whose constraints the command raises."""
+    """Occupy the command bus, and drop cached choices that the command's constraints may change."""
     free = cycle + m[host.CLOCKS + command]
     column = command == commands.RD or command == commands.RD + 1 or command >= commands.RDA
     if column or m[host.TWO_BUSSES] == 0:
@@ -73,7 +73,7 @@ def _raise_banks(m: Ints, begin: int, end: int, later: int, cycle: int) -> None:
 
 @merged
 def _raise_window(m: Ints, window: int, b: int, cycle: int) -> None:
-    """Apply a row with a window: a gap after the one so many commands back in the bank, its group or its rank."""
+    """Apply a row with a window, as of tFAW: a gap after the n-th last command in the bank, its group or its rank."""
     w = host.WINDOWS + 8 * window
     level, later, gap, size = m[w + 1], m[w + 2], m[w + 3], m[w + 4]
     r = m[b + host.RANK]
@@ -210,7 +210,7 @@ def count_done(m: Ints, queue: int, start: int, done: int, effort: int) -> None:
 
 @merged
 def send_column(m: Ints, log: Ints, done: Ints, queue: int, command: int, at: int, cycle: int) -> None:
-    """Issue this column command, with auto precharge or without, for a queued request."""
+    """Issue a column command, with or without auto precharge, for a queued request."""
     b = m[at + host.BANK]
     r = m[b + host.RANK]
     ends = cycle + m[host.READ_CLOCKS + queue]
@@ -244,13 +244,13 @@ def column(m: Ints, log: Ints, done: Ints, queue: int, at: int, cycle: int) -> N
 
 @borrowing
 def in_turn(m: Ints, b: int, r: int) -> bool:
-    """Tell whether a bank is among those that a rank's next refresh takes."""
+    """Tell whether a rank's next refresh includes a bank."""
     return m[b + host.RANK] == r and (m[host.SETS] == 0 or m[b + host.SET_NUMBER] == m[r + host.SET])
 
 
 @borrowing
 def hold(m: Ints, r: int) -> None:
-    """Begin a refresh: keep all other commands from its banks."""
+    """Begin a refresh: block all other commands to its banks."""
     m[r + host.REFRESHING] = 1
     m[host.UNDER_WAY] += 1
     for b in range(0, m[host.N_BANKS] * host.BANK_SIZE, host.BANK_SIZE):

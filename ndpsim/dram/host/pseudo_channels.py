@@ -1,7 +1,7 @@
 """The host controller of a channel with pseudo-channels: each has queues and banks, all share the command busses.
 
 Each pseudo-channel has a memory of its own (`state.py`), and all of a channel are at the same clock. At every event
-each of them says what it does next; on each bus that pseudo-channel goes whose command comes first by the rules of
+each of them says what it does next, and each bus carries the command that comes first by the rules of
 HOST_CONTROLLER.md. All of them know when the command busses are free, and write into one log.
 """
 
@@ -39,7 +39,7 @@ def plan(m: Ints) -> tuple[int, int]:
 
 @borrowing
 def share(state: NDArray[np.int64], first: int, end: int, issuer: int, logged: int, log: Ints) -> None:
-    """Tell the other pseudo-channels of a channel what one of them has put on the busses and into the log.
+    """Update the other pseudo-channels of a channel after one of them has used the busses and the log.
 
     Records from `logged` on name banks and ranks of the pseudo-channel; they become those of the channel.
     """

@@ -50,7 +50,7 @@ def legal_at(m: Ints, b: int, later: int) -> int:
 def choose(m: Ints, kind: int, floor: int) -> int:
     """Return when the first command of a kind can go, no earlier than `floor`, and leave its bank in BEST_BANK.
 
-    The choice of before stands if its cycle has not passed and nothing has made it invalid.
+    The previous choice stands unless its cycle has passed or something has made it invalid.
     """
     best = kind * host.BEST_SIZE
     if m[best + host.VALID] == 1 and m[best + host.BEST_CYCLE] >= floor:
@@ -178,7 +178,7 @@ def enqueue(m: Ints, block: Ints, i: int, cycle: int, start: int) -> None:
 
 @merged
 def dequeue(m: Ints, queue: int, at: int) -> None:
-    """Take a request whose column command was issued out of its queue."""
+    """Remove a request from its queue, after its column command was issued."""
     b = m[at + host.BANK]
     older, younger = m[at + host.OLDER], m[at + host.YOUNGER]
     if older >= 0:
@@ -209,7 +209,7 @@ def dequeue(m: Ints, queue: int, at: int) -> None:
 
 @borrowing
 def relist(m: Ints) -> None:
-    """Note anew what all banks wait for, because the active queue has changed."""
+    """Recompute what every bank waits for, after the active queue has changed."""
     for b in range(0, m[host.N_BANKS] * host.BANK_SIZE, host.BANK_SIZE):
         m[b + host.HIT] = host.NONE
         if m[b + host.ROW] >= 0:

@@ -1,7 +1,7 @@
-"""Trains: the general rules of the host controller in a tight loop, for as long as every queued request is a row hit.
+"""Trains: a tight loop in place of the general rules of the host controller, while every queued request is a row hit.
 
-Then no row command has a candidate, and requests are served in the order of their entry as long as the oldest is legal
-as early as any could be. Whenever that ends, the general rules take over from the same cycle.
+Then no row command is needed, and requests are served in order of entry while the oldest is legal as early as any
+other. When that ends, the general rules take over in the same cycle.
 """
 
 from ndpsim.dram.host import commands
@@ -41,7 +41,7 @@ def _can_start(m: Ints) -> bool:
 
 @merged
 def _delay_others(m: Ints, mode: int, b: int, cycle: int) -> None:
-    """Raise what delays coming commands of the same kind; all else is raised at the end of the train."""
+    """Raise the constraints on later commands of the same kind; all others are raised at the end of the train."""
     later, r = commands.RD + mode, m[b + host.RANK]
     begin = host.READY + later * host.MAX_BANKS + m[b + host.GROUP_FIRST]
     for at in range(begin, begin + m[host.GROUP_BANKS]):
@@ -61,7 +61,7 @@ def _delay_others(m: Ints, mode: int, b: int, cycle: int) -> None:
 
 @merged
 def _earliest(m: Ints, later: int) -> int:
-    """Return a cycle before which no rank allows the command."""
+    """Return a lower bound of the cycle in which any rank allows the command."""
     cycle = m[host.RANK_READY + later]
     for r in range(host.RANK_SIZE, m[host.N_RANKS] * host.RANK_SIZE, host.RANK_SIZE):
         cycle = min(cycle, m[r + host.RANK_READY + later])
@@ -93,7 +93,7 @@ def _let_in(m: Ints, block: Ints, final: bool, cycle: int, tail: int, now: int, 
             ) -> tuple[int, int, int, bool]:  # fmt: skip
     """Let requests from `tail` on enter before `cycle`; return the new tail, now and waiting, and if the train ends.
 
-    It ends before a request that is no hit or of the other queue, and where it is not known what comes.
+    It ends before a request that is no row hit or is for the other queue, and where the next request is not known yet.
     """
     mode = m[host.MODE]
     while waiting < m[host.READ_QUEUE + mode]:

@@ -1,8 +1,8 @@
-"""The controller of a channel whose ranks work for NDP units as well, event by event.
+"""The controller of a channel whose ranks NDP units use as well, event by event.
 
-HOST_CONTROLLER.md ("Sharing the ranks with NDP units") is its specification. All that a cycle issues is chosen before
-any of it is issued, so that every choice sees the state that the cycles before left. A channel has a row of the state
-(`m`) and of the sharing (`s`) for each of its pseudo-channels, at least one.
+HOST_CONTROLLER.md ("Sharing the ranks with NDP units") is its specification. All commands of a cycle are chosen before
+any of them is issued, so that every choice sees the state at the end of the previous cycle. A channel has a row of the
+state (`m`) and of the sharing (`s`) for each of its pseudo-channels, at least one.
 """
 
 import numpy as np
@@ -144,7 +144,7 @@ def _first_of(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, 
 @borrowing
 def _choose(state: NDArray[np.int64], sharing: NDArray[np.int64], first: int, end: int, bursts: Ints, bus: int,
             refreshing: int, cycle: int) -> None:  # fmt: skip
-    """Choose what goes in this cycle on a bus: the host's or a refresh command, and NDP's.
+    """Choose the commands of this cycle on a bus: a command of the host or of a refresh, and those of NDP units.
 
     refreshing: the pseudo-channel in which a refresh command goes now, or NONE. What the host does next if no rank
     yields has been noted.

@@ -1,4 +1,4 @@
-"""The NDP side of shared ranks: which bursts are offered, what their banks need next, and issuing that.
+"""The NDP side of shared ranks: which bursts are offered, which commands their banks need next, and issuing them.
 
 `m` is the host's memory of a channel, `s` that of sharing, `bursts` the table of NDP bursts (`state`).
 """
