@@ -45,6 +45,7 @@ def test_a_meter_keeps_spans_as_they_were_said_and_sums_them_by_device_and_opera
     assert len(meter.spans) == 3
     assert dict(meter.busy) == {("gpu", "qkv"): 21, ("dimms", "qkv"): 7}
     assert (meter.device_ps("gpu"), meter.device_ps("dimms"), meter.device_ps("cpu")) == (21, 7, 0)
+    assert meter.device_ps("dimm") == 0  # a device is known by its whole name: there is a `dimm-link`, too
 
 
 def test_a_meter_adds_up_times_bytes_and_events():

@@ -59,5 +59,6 @@ def test_one_card_is_a_card_alone():
 
 
 def test_a_slice_that_does_not_fit_is_refused():
-    with pytest.raises(InputError, match=r"expected room for 4\d\.\d GB of weights .* found 38\.7 GB on A100"):
+    lacking = r"expected room for 4\d\.\d GB of weights .* found 38\.7 GB on A100"
+    with pytest.raises(InputError, match=lacking + r".*gpu\.count: at least 4"):
         system(TensorParallel, load_shape("llama2-70b"), gpu_card="a100-40", gpu_count=3)

@@ -112,6 +112,33 @@ def test_heat_is_the_mean_of_the_states_of_all_sequences(traces):
     system.neurons.predict([0, 1], [PROMPT, PROMPT])
     system.neurons.swap([0, 0])
     assert set(seen[1][1].tolist()) == {11} and seen[1][0].any()
+    system.neurons.predictors[1].states[:] = 10
+    system.neurons.predict([0, 1], [PROMPT, PROMPT])
+    system.neurons.swap([0, 0])
+    assert set(seen[2][1].tolist()) == {10} and not seen[2][0].any()  # 10 itself is not hot
+
+
+def test_a_step_of_one_sequence_alone_is_predicted_from_its_own_states_and_teaches_no_other(traces):
+    system = made(Hermes, traces[2], 2)
+    prompt(system)
+    first, second = system.neurons.predictors
+    first.states[:], second.states[:] = 3, 12
+    seen = []
+    system.neurons.residency.swap = lambda hot, heat, room: seen.append(heat.copy())
+    system.neurons.predict([1], [PROMPT])
+    system.neurons.swap([0, 0])
+    assert set(seen[0].tolist()) == {12}
+    system.neurons.learn()
+    assert set(first.states.tolist()) == {3} and set(second.states.tolist()) != {12}
+
+
+def test_predictions_that_are_restored_have_the_same_quality(traces):
+    one, other = (made(Hermes, traces[1], 1) for _ in range(2))
+    prompt(one)
+    one.neurons.predict([0], [PROMPT])
+    other.neurons.restore(one.neurons.state())
+    assert other.neurons.figures() == one.neurons.figures()
+    assert other.neurons.state()["predicted"] == one.neurons.state()["predicted"] > 0
 
 
 @pytest.mark.parametrize(("window", "at"), [(3, [2, 5]), (1, [1, 2, 3, 4, 5, 6]), (5, [4])])

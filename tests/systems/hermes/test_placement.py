@@ -167,6 +167,47 @@ def test_what_cannot_be_is_refused(change: dict[str, object], message: str):
         skewed(groups=2, neurons=3, **change)
 
 
+def by_hand(frequencies: list[list[float]], sizes: list[int], gpu_bytes: int) -> PlacementProblem:
+    """One DIMM, with 20 us a neuron; the GPU takes 1 us."""
+    groups, often = len(sizes), [np.array(one) for one in frequencies]
+    return PlacementProblem(often, sizes, [1e-6] * groups, [2e-5] * groups, 0.0, gpu_bytes, [ROOM])
+
+
+def test_the_optimum_is_two_small_neurons_where_greed_takes_the_large_one():
+    """Of 6 bytes: 19 us saved for 4 bytes is more a byte than 14 - 0.7 = 13.3 us for 3, but these come twice."""
+    problem = by_hand([[1.0], [0.7], [0.7]], [4, 3, 3], 6)
+    greedy, found = place_greedily(problem, 1), place_optimally(problem, 1)
+    assert [one.tolist() for one in greedy.resident] == [[True], [False], [False]]
+    assert greedy.objective_s == pytest.approx((1 + 14 + 14) * 1e-6)
+    assert [one.tolist() for one in found.resident] == [[False], [True], [True]]
+    assert found.objective_s == pytest.approx((20 + 0.7 + 0.7) * 1e-6)
+    assert found.bound_s == pytest.approx(found.objective_s, rel=1e-4) and found.finished
+
+
+def test_greed_takes_what_saves_more_and_nothing_that_saves_no_time():
+    assert [one.tolist() for one in place_greedily(by_hand([[0.5], [1.0]], [4, 4], 4), 1).resident] == [[False], [True]]
+    assert place_greedily(by_hand([[1.0, 0.0]], [4], 8), 1).resident[0].tolist() == [True, False]
+
+
+def test_the_integer_programme_is_not_solved_where_the_first_bound_is_met(monkeypatch: pytest.MonkeyPatch):
+    from scipy import optimize
+
+    solved, milp = [], optimize.milp
+
+    def counted(*arguments: object, **named: object) -> object:
+        solved.append(1)
+        return milp(*arguments, **named)
+
+    monkeypatch.setattr(optimize, "milp", counted)
+    assert place_optimally(by_hand([[1.0], [0.7]], [4, 3], 0), 1).finished and len(solved) == 1
+    assert place_optimally(by_hand([[1.0], [0.7], [0.7]], [4, 3, 3], 6), 1).finished and len(solved) == 3
+
+
+def test_a_placement_that_takes_no_time_leaves_no_gap():
+    assert NeuronPlacement((), (), 0.0).gap == 0.0
+    assert NeuronPlacement((), (), 4.0, 3.0).gap == 0.25
+
+
 def test_all_faults_are_told_at_once_and_bundles_have_neurons():
     with pytest.raises(InputError, match=r"dimm_s: .*; sync_s, gpu_bytes: "):
         skewed(groups=2, dimm_s=[], sync_s=-1.0)

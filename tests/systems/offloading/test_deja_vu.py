@@ -97,6 +97,13 @@ def test_a_token_fetches_attention_and_the_pages_of_active_neurons(batch):
     assert run.meter.events["active neurons"] == 6
 
 
+def test_a_step_of_one_sequence_alone_computes_the_neurons_of_that_one():
+    run, step = made(2), Step((1,), (PROMPT,), sequences=(1,))
+    run.forward(step, 0)
+    assert [run._active(layer, step).tolist() for layer in (0, 1)] == [[5], [7, 201]]
+    assert run.meter.events["active neurons"] == 3
+
+
 def test_predictors_are_seen_where_nothing_waits():
     run = made(room=2 * LAYER)
     prompt, first = ends(run)
@@ -105,6 +112,7 @@ def test_predictors_are_seen_where_nothing_waits():
     blocks = sum(int(us * 1e6) for us in sparse.ffn_norm + sparse.block)
     attention = times.qkv + times.attention + times.projection
     assert first - prompt == times.embedding + 2 * run.predictor_ps(1) + 2 * attention + blocks + times.head
+    assert [span.layer for span in run.meter.spans if span.operation == "predictor"] == [-1, 1]  # that it predicts
     products = [("gemm", "fp16", {"m": 1, "n": n, "k": k}) for n, k in ((RANK, SHAPE.hidden), (SHAPE.ffn, RANK))]
     assert run.predictor_ps(1) == int(run.devices.gpu.microseconds(kernels(products)).sum() * 1e6)
     assert not run.meter.link["h2d"]
