@@ -67,8 +67,26 @@ def test_the_last_admitted_is_preempted_and_computes_again_what_was_overwritten(
 
 
 def test_nothing_is_admitted_in_a_step_that_preempts():
-    made = engine(requests((0, 8, 6), (0, 8, 6), (1, 1, 1)), kv_blocks=5, max_num_seqs=3)
-    assert steps(made)[1] == ((1,), (8,))  # the third would fit
+    work = requests((0, 8, 6, 1), (0, 8, 6, 2), (1, 1, 1, 0))
+    found = steps(engine(work, kv_blocks=5, max_num_seqs=2, by_priority=True))
+    assert found[1:3] == [((1,), (8,)), ((1, 1), (9, 0))]  # the third would have had a place and a block at once
+
+
+def test_the_tokens_of_a_victim_that_was_scheduled_go_to_those_behind_it():
+    work = requests((0, 5, 9, 2), (1, 3, 9, 1), (1300, 12, 1, 0))
+    found = steps(engine(work, kv_blocks=4, max_num_batched_tokens=6, by_priority=True))
+    assert found[:3] == [((5,), (0,)), ((1, 3), (5, 0)), ((1, 1, 4), (6, 3, 0))]
+    # the second needs a block, which the first gives; the third then takes 5 of 6 tokens, and the second's blocks
+    assert found[3] == ((5,), (4,))
+
+
+def test_a_block_with_generated_tokens_is_a_requests_own():
+    work = requests((0, 6, 5), (10**6, 9, 1), prefix_tokens=4, prefixes=[[1, 2], [1, 2, 3]])
+    assert steps(engine(work))[-1] == ((5,), (4,))
+
+
+def test_without_chunks_a_prompt_may_take_all_tokens_of_a_step():
+    assert steps(engine(requests((0, 16, 1)), chunked_prefill=False)) == [((16,), (0,))]
 
 
 def test_the_lowest_priority_is_preempted_and_returns_its_tokens_to_the_budget():
