@@ -88,6 +88,7 @@ def test_swapping_takes_the_time_of_the_link_and_saves_computing():
     made = system("gpu-only")
     swapped, again = (serve(made, load(), one, load_profile("vllm-0.19")) for one in (limits, LIMITS))
     assert swapped.swapped > 0 == again.swapped
+    assert same(swapped, serve(made, load(), limits, load_profile("vllm-0.19"), timeline=True))  # step by step
     size = 16 * made.job.shape.kv_bytes_per_token()
     assert _copies(made, limits)[:3].tolist() == [0, *(made.devices.pcie.picoseconds(n * size) for n in (1, 2))]
     with pytest.raises(InputError, match="swap_blocks: expected at most 0, what a second tier holds"):

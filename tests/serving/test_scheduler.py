@@ -158,6 +158,10 @@ def test_what_can_never_be_served_is_refused(limits, sentence):
         Limits(**{"kv_blocks": 100, "block_tokens": 4, **limits}).require(requests((0, 2, 2), (0, 30, 4)), context)
 
 
+def test_the_last_token_needs_no_room():
+    Limits(kv_blocks=8, block_tokens=4).require(requests((0, 29, 4)), 33)
+
+
 @st.composite
 def engines(draw):
     longest, block = draw(st.integers(2, 40)), draw(st.sampled_from([1, 2, 4, 16]))
