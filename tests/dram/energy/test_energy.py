@@ -367,3 +367,11 @@ def test_an_empty_log_is_an_idle_rank():
 def test_a_log_of_other_ranks_or_another_time_is_refused(command, message):
     with pytest.raises(InputError, match=message):
         activity_of_log(log_of([command]), DDR4, end=8)
+
+
+def test_a_command_to_all_banks_moves_a_burst_in_each():
+    found = activity_of_log(log_of([(10, "RDab", 0, 0), (20, "WRab", 0, 0), (30, "WRab", 0, 0)]), DDR4, end=90)
+    banks = DDR4.organization.bank_groups * DDR4.organization.banks
+    assert banks > DDR4.organization.banks
+    assert (found.bank_reads.tolist(), found.bank_writes.tolist()) == ([banks], [2 * banks])
+    assert (found.reads.tolist(), found.writes.tolist()) == ([0], [0])
