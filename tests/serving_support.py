@@ -48,6 +48,6 @@ def steps(made, timer=None):
     while made.done < len(made.workload):
         counts = made.state.counts
         step = made.step(timer or Timer())
-        found.append((step.new_tokens, step.cached_tokens))
+        found.append(((), ()) if step is None else (step.new_tokens, step.cached_tokens))
         assert len(found) < 10_000 and counts[0] <= made.limits.max_num_seqs
     return found

@@ -151,8 +151,8 @@ class Engine:
             most,
         )  # fmt: skip
 
-    def step(self, timer: StepTimer, places: Sequences | None = None) -> Step:
-        """Run one step, and return what it was; places: hears who comes and goes."""
+    def step(self, timer: StepTimer, places: Sequences | None = None) -> Step | None:
+        """Run one step, and return what it was, None if it computes nothing; places: hears who comes and goes."""
         state, counts = self.state, self.state.counts
         before = set(state.running[: counts[at.RUNNING]].tolist())
         _begin(self.rules, state, self.clock, self.ahead)
@@ -169,9 +169,11 @@ class Engine:
                     places.enter(int(state.place[r]), int(state.computed[r]))
         new, computed = state.new[: len(running)], state.computed[running]
         logits = int((computed + new == self.rules.prompt[running] + state.produced[running]).sum())
-        step = Step(tuple(new.tolist()), tuple(computed.tolist()), logits, tuple(state.place[running].tolist()))
-        begin = now + int(self.copies[counts[at.SWAPPED_OUT]] + self.copies[counts[at.SWAPPED_IN]])
-        end = timer.forward(step, begin)
+        end = now + int(self.copies[counts[at.SWAPPED_OUT]] + self.copies[counts[at.SWAPPED_IN]])
+        step = None
+        if len(running):  # else the first of those that run gave way to others
+            step = Step(tuple(new.tolist()), tuple(computed.tolist()), logits, tuple(state.place[running].tolist()))
+            end = timer.forward(step, end)
         end = int(_end(self.rules, state, self.records, self.between, self.clock, end))
         self.scheduler.complete(self.rules, state, self.kv, end)
         if places is not None:
@@ -243,7 +245,8 @@ def _steps(
             r = state.running[i]
             state.left[i] = state.computed[r]
             logits += state.computed[r] + state.new[i] == rules.prompt[r] + state.produced[r]
-        forward = dense_picoseconds(times, state.new[:scheduled], state.left[:scheduled], logits)
-        swap = copies[counts[at.SWAPPED_OUT]] + copies[counts[at.SWAPPED_IN]]
-        end = _end(rules, state, records, between, clock, clock[NOW] + swap + forward)
+        end = clock[NOW] + copies[counts[at.SWAPPED_OUT]] + copies[counts[at.SWAPPED_IN]]
+        if scheduled > 0:
+            end += dense_picoseconds(times, state.new[:scheduled], state.left[:scheduled], logits)
+        end = _end(rules, state, records, between, clock, end)
         complete(rules, state, kv, end)

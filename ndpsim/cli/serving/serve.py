@@ -51,7 +51,7 @@ _RANDOM = ("random_input_len", "random_output_len", "random_range_ratio", "rando
 @click.option("--goodput", metavar="LIMITS", help="Count requests within limits in ms: ttft:2000,tpot:200,e2el:9000.")
 @click.option("--capacity", "capacity_limits", metavar="LIMITS",
               help="Find the greatest rate whose 99th percentiles are within limits in ms.")  # fmt: skip
-@click.option("--csv", "csv_path", type=OutputPath(), help="File for a line of each request.")
+@click.option("--csv", "csv_path", type=OutputPath(), help="File to write a line of each request to.")
 @json_option
 @click.pass_context
 def serve_command(
