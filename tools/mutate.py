@@ -5,9 +5,10 @@
     python tools/mutate.py --sample 300 --seed 1 --jobs 2   mutants drawn by chance over all modules
 
 The mutants are those of cosmic-ray (`pip install ndpsim[mutate]`). Results lie in `.mutate/`, so that a run that was
-stopped goes on where it was; a result counts as long as its module has the same text, and a mutant that survived is
-tried again if `--again` says so. `tools/mutate_survivors.txt` explains survivors that change nothing, one a line. The
-report tells of a line whose mutant is noticed by now, or gone, and of survivors without one; the exit code is 1 then.
+stopped goes on where it was. A result counts as long as its module has the same text, and a survivor as long as its
+tests have; `--again` tries all survivors again. `tools/mutate_survivors.txt` explains survivors that change nothing,
+one a line. The report tells of a line whose mutant is noticed by now, or gone, and of survivors without one; the exit
+code is 1 then.
 """
 
 import argparse
@@ -64,12 +65,25 @@ def key_of(mutant: Mutant) -> str:
     return f"{mutant.module} {digest} {mutant.operator} {mutant.occurrence}"
 
 
-def known() -> dict[str, str]:
-    """Return the outcomes of earlier runs."""
+def digest_of(tests: Iterable[str]) -> str:
+    """Return a digest of the tests of a module: files, or folders of them."""
+    digest = hashlib.sha256()
+    for path in (ROOT / one for one in tests):
+        for file in sorted(path.rglob("test_*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def known(tests: Mapping[str, list[str]]) -> dict[str, str]:
+    """Return the outcomes of earlier runs; tests: of each module, as they are now."""
     if not RESULTS.exists():
         return {}
-    lines = RESULTS.read_text(encoding="utf-8").splitlines()
-    return {one["key"]: one["outcome"] for one in map(json.loads, lines)}
+    found, now = {}, {module: digest_of(own) for module, own in tests.items()}
+    for one in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines()):
+        found[one["key"]] = one["outcome"]
+        if one["outcome"] == SURVIVED and one.get("tests") != now.get(one["key"].partition(" ")[0]):
+            del found[one["key"]]
+    return found
 
 
 def _work(asked: tuple[str, list[str], list[Mutant]]) -> list[tuple[Mutant, str]] | str:
@@ -79,11 +93,12 @@ def _work(asked: tuple[str, list[str], list[Mutant]]) -> list[tuple[Mutant, str]
             bench = Bench(copied(ROOT, Path(folder)), module, tests)
         except BaselineError as error:
             return f"{module}: {error}"
-        found = []
+        found, guarded = [], digest_of(tests)
         for mutant in mutants:
             found.append((mutant, bench.outcome(mutant.source(bench.text))))
             with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key_of(mutant), "outcome": found[-1][1], "name": mutant.name}) + "\n")
+                one = {"key": key_of(mutant), "outcome": found[-1][1], "name": mutant.name, "tests": guarded}
+                file.write(json.dumps(one) + "\n")
         return found
 
 
@@ -154,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mutants = every
     if options.sample is not None and options.sample < len(every):
         mutants = random.Random(options.seed).sample(every, options.sample)
-    before = known()
+    before = known(tests)
     outcomes = {one: before[key_of(one)] for one in mutants if key_of(one) in before}
     if options.again:
         outcomes = {one: outcome for one, outcome in outcomes.items() if outcome != SURVIVED}

@@ -1,5 +1,6 @@
 """The mutation tool: on a package of one function, with a test that notices some faults and not others."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,21 @@ def test_every_module_that_is_guarded_has_tests_that_are_there():
         assert (mutate.ROOT / module).is_file()
         for test in tests:
             assert (mutate.ROOT / test).exists(), test
+
+
+def test_that_a_mutant_survived_counts_as_long_as_its_tests_are_the_same(package, monkeypatch):
+    tests = {"ndpsim/scale.py": ["test_scale.py"]}
+    monkeypatch.setattr(mutate, "ROOT", package)
+    monkeypatch.setattr(mutate, "RESULTS", package / "results.jsonl")
+    assert mutate.known(tests) == {}
+    guarded = mutate.digest_of(tests["ndpsim/scale.py"])
+    lines = [
+        {"key": "ndpsim/scale.py a x 0", "outcome": mutate.SURVIVED, "tests": guarded},
+        {"key": "ndpsim/scale.py a x 1", "outcome": "killed", "tests": "others"},
+        {"key": "ndpsim/scale.py a x 2", "outcome": mutate.SURVIVED},
+    ]
+    mutate.RESULTS.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    assert mutate.known(tests) == {"ndpsim/scale.py a x 0": mutate.SURVIVED, "ndpsim/scale.py a x 1": "killed"}
+    (package / "test_scale.py").write_text("def test_more():\n    assert True\n")
+    assert mutate.known(tests) == {"ndpsim/scale.py a x 1": "killed"}
+    assert mutate.digest_of(["."]) == mutate.digest_of(["test_scale.py"])
