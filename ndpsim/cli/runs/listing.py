@@ -31,6 +31,8 @@ def list_command(systems: tuple[str, ...], paths: bool, model: str | None, as_js
     from ndpsim.isa.spec import isa
     from ndpsim.llm.catalog import model_names, shape_names
     from ndpsim.machine.config import machine_names
+    from ndpsim.serving.profile import profile_names as engine_names
+    from ndpsim.serving.sources.profiles import profile_names as request_names
     from ndpsim.sparsity.generation.presets import preset_names
     from ndpsim.systems.catalog import SYSTEMS
 
@@ -41,6 +43,8 @@ def list_command(systems: tuple[str, ...], paths: bool, model: str | None, as_js
         "models_with_weights": model_names(),
         "gpus": card_names(),
         "trace_presets": preset_names(),
+        "request_profiles": request_names(),
+        "engines": engine_names(),
         "dimms": dimm_names(),
         "placements": {name: dict(load_machine(name).config.address_maps) for name in dimm_names()},
         "standards": standard_names(),
@@ -50,7 +54,10 @@ def list_command(systems: tuple[str, ...], paths: bool, model: str | None, as_js
     if as_json:
         print_json(record)
         return
-    for name in ("systems", "machines", "models", "models_with_weights", "gpus", "dimms", "balance", "trace_presets"):
+    for name in (
+        "systems", "machines", "models", "models_with_weights", "gpus", "dimms", "balance", "trace_presets",
+        "request_profiles", "engines",
+    ):  # fmt: skip
         click.echo(f"{name.replace('_', ' ')}: {', '.join(record[name])}")
     families = dict.fromkeys(name.partition("-")[0] for name in record["standards"])
     click.echo(f"standards: {len(record['standards'])} of {', '.join(families)}; see ndpsim dram --list")

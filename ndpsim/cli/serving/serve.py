@@ -27,8 +27,8 @@ _RANDOM = ("random_input_len", "random_output_len", "random_range_ratio", "rando
 @click.option("--machine", default="hermes", show_default=True, help="Devices and links: a name, or a .toml file.")
 @click.option("--gpu", metavar="CARD", help="Another graphics card: short for --set gpu.card=CARD.")
 @click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Another value, as of `ndpsim run`.")
-@click.option("--requests", "source", required=True, metavar="FILE[:COUNT]",
-              help="A trace (Mooncake, Azure, BurstGPT, lengths), or its first ones; or random[:COUNT].")  # fmt: skip
+@click.option("--requests", "source", required=True, metavar="NAME[:COUNT]",
+              help="A file (Mooncake, Azure, BurstGPT, lengths), or its first ones; a profile; or random.")  # fmt: skip
 @click.option("--rate", type=float, help="Requests a second, in place of the arrivals of the file; inf is all at once.")
 @click.option("--burstiness", default=1.0, show_default=True, help="Shape of the gaps at --rate; 1 is Poisson.")
 @click.option("--random-input-len", default=1024, show_default=True, help="Of random: tokens of a prompt.")
@@ -134,6 +134,7 @@ def _workload(
     """Return the requests that are asked for."""
     from ndpsim.serving.sources.files import read_workload
     from ndpsim.serving.sources.generated import RandomRequests, with_rate
+    from ndpsim.serving.sources.profiles import load_request_profile, profile_names
 
     name, colon, number = source.rpartition(":")
     count = int(number) if colon and number.isascii() and number.isdigit() and len(number) < 10 else None
@@ -144,7 +145,9 @@ def _workload(
     else:
         if others := sorted(typed & {*_RANDOM}):
             raise InputError(f"--{others[0].replace('_', '-')}: expected --requests random, found {source}")
-        workload = read_workload(name, count)
+        workload = (
+            load_request_profile(name).draw(count, seed) if name in profile_names() else read_workload(name, count)
+        )
     if rate is None and "burstiness" in typed:
         raise InputError("--burstiness: expected --rate with it, found none")
     return workload if rate is None else with_rate(workload, rate, burstiness, seed)

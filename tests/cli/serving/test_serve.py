@@ -94,3 +94,10 @@ def test_options_of_random_requests_are_for_these_alone(capsys, tmp_path):
     assert "--random-input-len: expected --requests random" in refused(capsys, *arguments, "--random-input-len", 5)
     assert "context" in refused(capsys, *arguments)  # of 256 tokens
     assert "expected a file of requests, found: no such file" in refused(capsys, *RANDOM[:4], tmp_path / "none.csv")
+
+
+def test_a_profile_of_a_trace_needs_no_file(capsys):
+    code, out, _ = run(capsys, "serve", "--model", "llama2-7b", "--requests", "osc:20", "--rate", 5, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["completed"] == 20 and 250 < found["total_input"] / 20 < 500
+    assert "context" in refused(capsys, "serve", "--model", "relu-lm", "--requests", "osc:20")
