@@ -13,8 +13,8 @@ from ndpsim.compiler.feed_forward import FeedForward
 from ndpsim.compiler.lower import layer_compiler
 from ndpsim.compiler.placement import LayerShape, memory_image
 from ndpsim.dimm.config import load_machine
+from ndpsim.dimm.decode import OP
 from ndpsim.dimm.executor import execute, new_states
-from ndpsim.dimm.resolve import OP
 from ndpsim.dimm.timing import time_program
 from ndpsim.dram.checker.checker import check
 from ndpsim.dram.log.log import COMMANDS
