@@ -1,6 +1,7 @@
 """The figures of a run: rates and latencies, where the time went, who was busy, bytes, joules."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ndpsim.errors import InputError
 from ndpsim.machine.ndp_model import NdpModel
 from ndpsim.runs.run import Run
 from ndpsim.systems.catalog import plugin_errors
+from ndpsim.systems.system import Devices, System
 
 S_PER_PS = 1e-12
 NOTE = "GPU and CPU: their power limit while busy, an upper bound. PCIe and what idles are not included"
@@ -60,7 +62,7 @@ def _collected(run: Run) -> dict[str, Any]:
     }
     if run.system.ndp is not None:
         found |= _dimm_figures(run.system.ndp)
-    return found | _energy(run, spent) | {"predictor": None} | run.system.figures()
+    return found | energy_of(run.system, devices, spent, run.now_ps) | {"predictor": None} | run.system.figures()
 
 
 def _dimm_figures(ndp: NdpModel) -> dict[str, Any]:
@@ -75,16 +77,18 @@ def _dimm_figures(ndp: NdpModel) -> dict[str, Any]:
     }
 
 
-def _energy(run: Run, busy: dict[str, float]) -> dict[str, Any]:
-    """Return joules by part; the total is None if a part is not known."""
-    devices, parts, notes = run.devices, dict[str, Any](), []
-    if run.system.ndp is not None:
-        ndp = run.system.ndp
-        energy: Any = energy_figures(devices.dimms, ndp.counters, ndp.work, run.now_ps)
+def energy_of(system: System, devices: Devices, busy: Mapping[str, float], total_ps: int) -> dict[str, Any]:
+    """Return joules by part; the total is None if a part is not known.
+
+    busy: seconds of each device; total_ps: how long all of it took.
+    """
+    ndp, parts, notes = system.ndp, dict[str, Any](), []
+    if ndp is not None:
+        energy: Any = energy_figures(devices.dimms, ndp.counters, ndp.work, total_ps)
         parts |= {name: part for name, part in energy["energy_j"].items() if name != "total"}
         notes.append(energy["energy_note"])
         per_bit = devices.dimms.config.energy
-        moved = run.system.meter.link.get("remap", 0)
+        moved = system.meter.link.get("remap", 0)
         parts["dimm_link"] = None if per_bit is None else {"total": moved * 8 * per_bit.link_bit.value * 1e-12}
     parts["gpu"] = {"total": busy.get("gpu", 0.0) * devices.gpu.card.power_w * devices.config.gpu.count.value}
     if "cpu" in busy:

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.errors import InputError
+from ndpsim.report.figures import energy_of
 from ndpsim.serving.served import BLOCKS, RUNNING, TIME, WAITING, Served, interval_of
+from ndpsim.systems.system import System
 
 Ints = NDArray[np.int64]
 PS_PER_MS: Final = 1e9
@@ -50,6 +52,16 @@ def serving_figures(served: Served, goodput: Mapping[str, float] | None = None) 
         "device_use": served.busy / served.end,
         **_load(served),
     }
+
+
+def serving_energy(served: Served, system: System) -> dict[str, Any]:
+    """Return the joules of serving, as those of a run, and `joules_per_output_token`."""
+    busy: dict[str, float] = {}
+    for (device, _), time in system.meter.busy.items():
+        busy[device] = busy.get(device, 0.0) + time / PS_PER_S
+    energy = energy_of(system, system.devices, busy, served.end)
+    joules = energy["energy_j"]
+    return {**energy, "joules_per_output_token": None if joules is None else joules / int(served.outputs.sum())}
 
 
 def times_of(served: Served) -> dict[str, NDArray[np.float64]]:

@@ -85,8 +85,8 @@ def capacity(
     burstiness: float = 1.0,
     seed: int = 0,
     tell: Callable[[float], None] = lambda rate: None,
-) -> tuple[float, Served]:
-    """Return the greatest rate of arrivals that keeps the limits, in requests a second, and what it was served like.
+) -> tuple[float, Served, System]:
+    """Return the greatest rate that keeps the limits, in requests a second, what came of it, and what served it.
 
     Found by bisection to a hundredth: the limits are kept at this rate, and not at one that is so much larger. The
     requests are the same, and so are the gaps between them but for their scale. tell: hears the rates that are tried.
@@ -95,10 +95,10 @@ def capacity(
         InputError: even the least rate does not keep the limits, or all requests at once do.
     """
 
-    def at(rate: float) -> Served | None:
+    def at(rate: float) -> tuple[Served, System] | None:
         tell(rate)
-        served, _ = job.run(with_rate(workload, rate, burstiness, seed))
-        return served if keeps(served) else None
+        served, system = job.run(with_rate(workload, rate, burstiness, seed))
+        return (served, system) if keeps(served) else None
 
     if at(np.inf) is not None:
         raise InputError(
@@ -120,4 +120,4 @@ def capacity(
             high = middle
         else:
             low, kept = middle, found
-    return low, kept
+    return low, *kept

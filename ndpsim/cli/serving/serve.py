@@ -8,7 +8,7 @@ import click
 
 from ndpsim.cli.command import Command, OutputPath
 from ndpsim.cli.runs.run import changes_of, output_places
-from ndpsim.cli.show import json_option, percent, print_json, print_table, progress, quantity
+from ndpsim.cli.show import joules_of, json_option, percent, print_json, print_table, progress, quantity
 from ndpsim.errors import InputError
 from ndpsim.wall import ACCOUNT, STARTING, WRITING
 
@@ -67,7 +67,7 @@ def serve_command(
     ACCOUNT.begin()
     output_places(csv_path)
     with STARTING:
-        from ndpsim.report.serving_figures import PERCENTILES, limits_of, serving_figures, times_of
+        from ndpsim.report.serving_figures import PERCENTILES, limits_of, serving_energy, serving_figures, times_of
 
         limits = None if goodput is None else limits_of(goodput, "--goodput")
         most = None if capacity_limits is None else limits_of(capacity_limits, "--capacity")
@@ -93,11 +93,10 @@ def serve_command(
             )
 
         with progress("getting ready", None) as update:
-            rate, served = capacity(
+            rate, served, system = capacity(
                 job, workload, keeps, options["burstiness"], options["seed"],
                 lambda tried: update(description=f"{tried:.4g} requests/s"),
             )  # fmt: skip
-        system = job.system()
     record = {
         "system": system.name,
         "model": system.job.shape.name,
@@ -112,6 +111,7 @@ def serve_command(
         "kv_blocks": served.kv_blocks,
         "changed": {path: [job.setup.before.get(path), value] for path, value in job.setup.changes.items()},
         **serving_figures(served, limits),
+        **serving_energy(served, system),
     }
     with WRITING:
         if csv_path is not None:
@@ -235,6 +235,9 @@ def _print(record: dict[str, Any], percents: tuple[int, ...]) -> None:
         ("prompt tokens found cached", percent(record["prefix_hit_rate"])),
         ("preemptions", f"{record['preemptions']}"),
         ("steps", f"{record['steps']}, in which devices were busy {percent(record['device_use'])} of the time"),
+        ("energy", joules_of(record["energy_j"])),
+        ("  of a generated token", joules_of(record["joules_per_output_token"])),
+        ("  basis", record["energy_note"]),
         ("card", record["gpu"]),
         ("engine", record["engine"]),
     ]  # fmt: skip

@@ -101,3 +101,12 @@ def test_a_profile_of_a_trace_needs_no_file(capsys):
     found = json.loads(out)
     assert code == 0 and found["completed"] == 20 and 250 < found["total_input"] / 20 < 500
     assert "context" in refused(capsys, "serve", "--model", "relu-lm", "--requests", "osc:20")
+
+
+def test_a_card_draws_its_power_while_it_is_busy(capsys):
+    found = figures(capsys)
+    busy = found["device_use"] * found["duration"]  # of steps, the last of which ends behind the last token
+    assert found["energy_j"] == pytest.approx(450 * busy, rel=0.2)  # W of an RTX 4090
+    assert found["joules_per_output_token"] == pytest.approx(found["energy_j"] / 30)
+    dimms = figures(capsys, "--system", "hermes-base", "--max-num-seqs", 2)
+    assert set(dimms["energy_by_part"]) == {"dram", "ndp", "dimm_link", "gpu"}
